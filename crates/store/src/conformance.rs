@@ -6,6 +6,7 @@ mod book;
 mod channels;
 mod claim;
 pub(crate) mod enqueue;
+mod event_stream;
 mod events;
 pub(crate) mod inbox;
 mod links;
@@ -110,6 +111,10 @@ suite! { [
         files_are_kept_by_their_last_use,
         old_messages_go_with_their_files_and_empty_conversations,
         a_page_of_a_conversation_goes_on_in_both_orders;
+    event_stream:
+        each_owner_reads_its_own_events,
+        an_event_from_the_future_keeps_no_old_ones,
+        a_log_that_is_set_is_not_begun_again;
     links:
         a_link_comes_back_as_it_was_written,
         a_link_needs_the_expected_state,

@@ -133,6 +133,10 @@ macro_rules! events_port {
                 $how!(read, self, db => events::log(db, owner))
             }
 
+            async fn begin_event_log(&self, owner: Owner, log: Patterns) -> Result<Patterns> {
+                $how!(write, self, tx => events::begin_log(tx, owner, &log))
+            }
+
             async fn set_event_log(&self, owner: Owner, log: Patterns) -> Result<bool> {
                 $how!(write, self, tx => events::set_log(tx, owner, &log))
             }
@@ -157,8 +161,8 @@ macro_rules! events_port {
                 $how!(read, self, db => events::time(db, seq))
             }
 
-            async fn first_event_from(&self, seq: EventSeq) -> Result<Option<(EventSeq, Millis)>> {
-                $how!(read, self, db => events::first_from(db, seq))
+            async fn event_times(&self, after: EventSeq, limit: usize) -> Result<Vec<(EventSeq, Millis)>> {
+                $how!(read, self, db => events::times(db, after, limit))
             }
 
             fn event_reader(&self) -> Box<dyn EventReader> {

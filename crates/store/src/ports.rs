@@ -20,7 +20,7 @@ use recado_domain::conversation::{
     Change, Changed, Conversation, ConversationMessages, ConversationPage, ConversationQuery, InboxPage, MarkedRead,
 };
 use recado_domain::event::{
-    Event, EventPage, EventQuery, EventSeq, EventState, EventSubject, NewEvent, Owner, Patterns, Recording,
+    Event, EventPage, EventQuery, EventSeq, EventState, EventSubject, NewEvent, OwnedRange, Owner, Patterns, Recording,
 };
 use recado_domain::ids::{ApiKeyId, ContactId, ConversationId, InstitutionId, MediaId, MessageId, WebhookId};
 use recado_domain::incoming::{Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, Received};
@@ -145,6 +145,8 @@ pub trait Events: Send + Sync + 'static {
     async fn record_messages(&self, owner: Owner, recording: Recording) -> Result<bool>;
     /// The event log of an institution; `None` where nothing has set one, or opened the stream.
     async fn event_log(&self, owner: Owner) -> Result<Option<Patterns>>;
+    /// The event log. Where nothing has set one, this one is set, and the recording of events begins.
+    async fn begin_event_log(&self, owner: Owner, log: Patterns) -> Result<Patterns>;
     /// Sets the event log, and begins or ends the recording of events; `false` when there is no such institution.
     async fn set_event_log(&self, owner: Owner, log: Patterns) -> Result<bool>;
     /// Records an event with complete data; `false` where nothing reads the events of its owner. What has to commit together
@@ -158,8 +160,8 @@ pub trait Events: Send + Sync + 'static {
     async fn event(&self, owner: Owner, seq: EventSeq) -> Result<Option<Event>>;
     /// When the event with this number happened; `None` where there is none.
     async fn event_time(&self, seq: EventSeq) -> Result<Option<Millis>>;
-    /// The first event from this number on, and its time.
-    async fn first_event_from(&self, seq: EventSeq) -> Result<Option<(EventSeq, Millis)>>;
+    /// Numbers and times of the next events after this number, at most so many.
+    async fn event_times(&self, after: EventSeq, limit: usize) -> Result<Vec<(EventSeq, Millis)>>;
     /// Creates a reader. A reader remembers which event numbers are not committed yet, so use one reader for all calls.
     fn event_reader(&self) -> Box<dyn EventReader>;
 }
@@ -172,8 +174,13 @@ pub trait EventReader: Send {
     /// comes from another store, or it was read before a backup was restored. If the call is cancelled, no event is
     /// lost.
     async fn read(&mut self, query: EventQuery) -> Result<Option<EventPage>>;
-    /// Up to which number every event is there, or never will be.
+    /// The number up to which every event is stored, or never will be. It can be lower than that of an event which is already
+    /// committed, or 0, while another transaction runs.
     async fn settled(&mut self) -> Result<EventSeq>;
+    /// The highest number that was given to an event, which may not be committed.
+    async fn last(&mut self) -> Result<EventSeq>;
+    /// Whose events have the numbers after the first one, up to the second one. Both are at most [`Self::settled`].
+    async fn owners(&mut self, after: EventSeq, until: EventSeq) -> Result<Vec<OwnedRange>>;
 }
 
 /// The most results of attempts that one transaction stores.

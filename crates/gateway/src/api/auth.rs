@@ -2,6 +2,7 @@
 //!
 //! A handler that has [`Caller`] with a scope among its arguments cannot be reached without a key that has the scope.
 
+use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -79,6 +80,7 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
         {
             return ApiError::from(error).into_response();
         }
+        request.extensions_mut().insert(entry.clone());
         request.extensions_mut().insert(AuthContext {
             institution: entry.key.institution,
             key: Some(entry.key.id),
@@ -197,6 +199,25 @@ impl<S: scope::Needed, G: Sync> FromRequestParts<G> for Caller<S> {
             return Err(ApiError::Forbidden);
         }
         Ok(Self { institution, environment: grant.environment, key, grant, scope: PhantomData })
+    }
+}
+
+/// Whether the caller's key is still valid, for calls that last long.
+pub struct Validity(Option<Arc<KeyEntry>>);
+
+impl<G: Sync> FromRequestParts<G> for Validity {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &G) -> Result<Self, Infallible> {
+        // The operator has no key.
+        Ok(Self(parts.extensions.get().cloned()))
+    }
+}
+
+impl Validity {
+    /// Whether the key was neither revoked nor has expired.
+    pub fn lasts(&self, now: Millis) -> bool {
+        self.0.as_ref().is_none_or(|entry| entry.is_valid(now))
     }
 }
 

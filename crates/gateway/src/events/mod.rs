@@ -1,18 +1,23 @@
 //! Reading events in this process: one reader for the event stream and for webhooks, and
 //! notifications that new events can be read.
 
+mod reader;
 pub mod render;
 pub mod samples;
+mod tail;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use recado_domain::event::{EventPage, EventQuery, EventSeq, Owner, Patterns};
 use recado_domain::ids::InstitutionId;
-use recado_store::{EventReader, Result, Store};
-use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
+use recado_store::{Result, Store};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+
+use reader::SharedReader;
+use tail::Tail;
 
 /// How often the store is polled for new events while somebody follows them.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -24,15 +29,14 @@ pub const MAX_CONNECTIONS: usize = 16;
 /// The events of the store, as this process reads them.
 pub struct Events {
     store: Arc<dyn Store>,
-    /// On PostgreSQL a reader has a connection of its own, so there is one for all.
-    reader: AsyncMutex<Box<dyn EventReader>>,
+    reader: SharedReader,
     /// The number up to which events can be read, as the last poll found it.
     settled: watch::Sender<EventSeq>,
+    /// Whose events are the newest ones. It is changed before `settled` is.
+    tail: Mutex<Tail>,
     /// Notified when the first follower arrives.
     followed: Notify,
     connections: Mutex<HashMap<InstitutionId, Arc<Semaphore>>>,
-    /// Owners that are known to have an event log.
-    logged: Mutex<HashSet<Owner>>,
 }
 
 /// Permits one connection of an institution to read the stream. Dropping it releases the permit.
@@ -41,23 +45,24 @@ pub struct ConnectionPermit(#[expect(dead_code, reason = "held until the connect
 impl Events {
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self {
-            reader: AsyncMutex::new(store.event_reader()),
+            reader: SharedReader::new(store.event_reader()),
             store,
             settled: watch::Sender::new(0),
+            tail: Mutex::default(),
             followed: Notify::new(),
             connections: Mutex::default(),
-            logged: Mutex::default(),
         }
     }
 
     /// The next events behind a cursor; `None` where the cursor is ahead of the store.
     pub async fn read(&self, query: EventQuery) -> Result<Option<EventPage>> {
-        self.reader.lock().await.read(query).await
+        self.reader.read(query).await
     }
 
-    /// Up to which number every event is there, or never will be.
+    /// The number up to which events can be read, at least that of the last event that is committed when this is called. Waits
+    /// for transactions that may still commit an event before it; fails where one runs for long.
     pub async fn settled(&self) -> Result<EventSeq> {
-        self.reader.lock().await.settled().await
+        self.reader.newest().await
     }
 
     /// Reports the number up to which events can be read, whenever this number changes. While a receiver exists, the reader
@@ -66,6 +71,14 @@ impl Events {
         let settled = self.settled.subscribe();
         self.followed.notify_one();
         settled
+    }
+
+    /// Moves the position of a reader of this owner over events of others, as far as they are known without a read. The second
+    /// part of the answer is whether events of the owner may follow.
+    pub fn skip(&self, owner: Owner, position: EventSeq) -> (EventSeq, bool) {
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = tail.skip(owner, position);
+        (position, tail.may_follow(owner, position))
     }
 
     /// Permits one more connection to read the stream; `None` where the institution has as many as it may.
@@ -77,16 +90,12 @@ impl Events {
         permits.clone().try_acquire_owned().ok().map(ConnectionPermit)
     }
 
-    /// Begins to record events for the stream where nothing has said what to record.
-    pub async fn begin_log(&self, owner: Owner) -> Result<()> {
-        if self.logged.lock().unwrap_or_else(PoisonError::into_inner).contains(&owner) {
-            return Ok(());
+    /// The event log of an institution. Begins to record events for the stream where nothing has said what to record.
+    pub async fn begin_log(&self, owner: Owner) -> Result<Patterns> {
+        match self.store.event_log(owner).await? {
+            Some(log) => Ok(log),
+            None => self.store.begin_event_log(owner, Patterns::default_log()).await,
         }
-        if self.store.event_log(owner).await?.is_none() {
-            self.store.set_event_log(owner, Patterns::default_log()).await?;
-        }
-        self.logged.lock().unwrap_or_else(PoisonError::into_inner).insert(owner);
-        Ok(())
     }
 
     /// Polls the store for new events until the server stops. Without a follower it does not poll.
@@ -96,20 +105,27 @@ impl Events {
                 self.followed.notified().await;
                 continue;
             }
-            let wait = match self.settled().await {
-                Ok(settled) => {
-                    self.settled.send_if_modified(|known| {
-                        let changed = *known != settled;
-                        *known = settled;
-                        changed
-                    });
-                    POLL_INTERVAL
-                }
-                // A follower gets the error from its own read.
-                Err(_) => RETRY_DELAY,
-            };
+            // After a failure a follower gets the error from its own read.
+            let wait = if self.poll_once().await.is_ok() { POLL_INTERVAL } else { RETRY_DELAY };
             tokio::time::sleep(wait).await;
         }
+    }
+
+    async fn poll_once(&self) -> Result<()> {
+        let settled = self.reader.settled().await?;
+        let known = self.tail.lock().unwrap_or_else(PoisonError::into_inner).end();
+        let is_next = (known..=known.saturating_add(tail::LONGEST)).contains(&settled);
+        let owners = if is_next && known < settled { self.reader.owners(known, settled).await? } else { Vec::new() };
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        // Otherwise nobody followed for long, or another server was promoted and gives lower numbers.
+        if is_next {
+            tail.extend(settled, &owners);
+        } else {
+            tail.restart(settled);
+        }
+        drop(tail);
+        self.settled.send_if_modified(|known| std::mem::replace(known, settled) != settled);
+        Ok(())
     }
 }
 

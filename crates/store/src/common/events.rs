@@ -7,7 +7,7 @@ use recado_domain::channel::{ChannelEventPage, ChannelEventQuery, ChannelKey, Ch
 use recado_domain::clock::Millis;
 use recado_domain::event::{
     ChatKind, DATA_LIMIT, Event, EventChannel, EventMessage, EventPage, EventQuery, EventSeq, EventState, EventSubject,
-    NewEvent, Owner, Patterns, Recording,
+    NewEvent, OwnedRange, Owner, Patterns, Recording,
 };
 use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::message::{SCANNED_AT_MOST, Seq};
@@ -65,21 +65,72 @@ fn subject(row: &Row<'_>, column: &'static str) -> Read<Option<[u8; 16]>> {
 
 /// The next events behind a cursor, up to this number: every event up to it is there, or never will be.
 pub(crate) async fn page<E: Executor>(db: &E, query: &EventQuery, until: EventSeq) -> Result<EventPage, E::Error> {
-    // The cursor is always the number of an event that was committed: others may be given again.
-    let sql = "SELECT max(seq) AS seq FROM
-                   (SELECT seq FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3) AS next";
-    let end =
-        db.row(sql, values![query.after, until, SCANNED_AT_MOST], |row| row.get::<Option<EventSeq>>("seq")).await?;
-    let Some(end) = end.flatten() else { return Ok(query.page(Vec::new(), None)) };
+    let Some(near) = end(db, query.after, until, NEAR).await? else { return Ok(query.page(Vec::new(), None)) };
+    let mut events = between(db, query, query.after, near, query.rows()).await?;
+    let left = query.rows() - i64::try_from(events.len()).unwrap_or(i64::MAX);
+    if left <= 0 || until <= query.after.saturating_add(NEAR) {
+        return Ok(query.page(events, Some(near)));
+    }
+    let Some(end) = end(db, near, until, SCANNED_AT_MOST).await? else { return Ok(query.page(events, Some(near))) };
+    events.extend(between(db, query, near, end, left).await?);
+    Ok(query.page(events, Some(end)))
+}
+
+/// The numbers that are read first. PostgreSQL joins and sorts all of a range before it limits, so an owner with many events
+/// gets its page from few numbers, and one with few events from many.
+const NEAR: i64 = 1_000;
+
+/// At most so many events with numbers after the first one, up to the second one.
+async fn between<E: Executor>(
+    db: &E,
+    query: &EventQuery,
+    after: EventSeq,
+    end: EventSeq,
+    limit: i64,
+) -> Result<Vec<Event>, E::Error> {
     let (institution, environment) = match query.owner {
         Some((institution, environment)) => (Some(institution.as_bytes().to_vec()), Some(environment.name())),
         None => (None, None),
     };
     let sql = format!("{EVENT}{}", include_str!("events/page.sql"));
-    let limit = query.rows();
-    let asked = values![query.after, end, institution, environment, query.channel, limit];
-    let events = db.rows(&sql, asked, event).await?;
-    Ok(query.page(events, Some(end)))
+    let asked = values![after, end, institution, environment, query.channel, limit];
+    db.rows(&sql, asked, event).await
+}
+
+/// The event at which a range of so many numbers ends. The cursor is always the number of an event that was committed: others may be
+/// given again.
+async fn end<E: Executor>(
+    db: &E,
+    after: EventSeq,
+    until: EventSeq,
+    numbers: i64,
+) -> Result<Option<EventSeq>, E::Error> {
+    let bound = until.min(after.saturating_add(numbers));
+    for (sql, bound) in [
+        ("SELECT max(seq) AS seq FROM events WHERE seq > ?1 AND seq <= ?2", bound),
+        // Events were deleted, and the next one is further away.
+        ("SELECT min(seq) AS seq FROM events WHERE seq > ?1 AND seq <= ?2", until),
+    ] {
+        let end = db.row(sql, values![after, bound], |row| row.get::<Option<EventSeq>>("seq")).await?.flatten();
+        if end.is_some() {
+            return Ok(end);
+        }
+    }
+    Ok(None)
+}
+
+/// Whose events have these numbers. Every event up to `until` is there, or never will be.
+pub(crate) async fn owners<E: Executor>(db: &E, after: EventSeq, until: EventSeq) -> Result<Vec<OwnedRange>, E::Error> {
+    let sql = "SELECT coalesce(c.institution_id, e.institution_id) AS institution_id,
+                      coalesce(c.environment, e.environment) AS environment, min(e.seq) AS first, max(e.seq) AS last
+               FROM events e LEFT JOIN channels c ON c.key = e.channel_key
+               WHERE e.seq > ?1 AND e.seq <= ?2 GROUP BY 1, 2";
+    let range = |row: &Row<'_>| {
+        let institution = InstitutionId::from_bytes(row.bytes("institution_id")?);
+        let owner = (institution, row.named("environment", Environment::from_name)?);
+        Ok(OwnedRange { owner, first: row.get("first")?, last: row.get("last")? })
+    };
+    db.rows(sql, values![after, until], range).await
 }
 
 /// One event of this owner.
@@ -100,10 +151,15 @@ pub(crate) async fn time<E: Executor>(db: &E, seq: EventSeq) -> Result<Option<Mi
     db.row("SELECT at FROM events WHERE seq = ?1", values![seq], |row| row.get("at")).await
 }
 
-/// The first event from this number on, and its time.
-pub(crate) async fn first_from<E: Executor>(db: &E, seq: EventSeq) -> Result<Option<(EventSeq, Millis)>, E::Error> {
-    let sql = "SELECT seq, at FROM events WHERE seq >= ?1 ORDER BY seq LIMIT 1";
-    db.row(sql, values![seq], |row| Ok((row.get("seq")?, row.get("at")?))).await
+/// Numbers and times of the next events.
+pub(crate) async fn times<E: Executor>(
+    db: &E,
+    after: EventSeq,
+    limit: usize,
+) -> Result<Vec<(EventSeq, Millis)>, E::Error> {
+    let sql = "SELECT seq, at FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    db.rows(sql, values![after, limit], |row| Ok((row.get("seq")?, row.get("at")?))).await
 }
 
 pub(crate) async fn state<E: Executor>(db: &E) -> Result<EventState, E::Error> {
@@ -122,17 +178,38 @@ pub(crate) async fn log<E: Executor>(db: &E, owner: Owner) -> Result<Option<Patt
     db.row(sql, values![institution, environment], log).await
 }
 
+/// The event log of an institution. Where nothing has set one, this one is set. A call that sets another one at the same time
+/// waits for the lock, or is found.
+pub(crate) async fn begin_log<T: Transaction>(
+    tx: &mut T,
+    owner: Owner,
+    begun: &Patterns,
+) -> Result<Patterns, T::Error> {
+    if tx.lock_owner(owner).await? {
+        if let Some(log) = log(tx.db(), owner).await? {
+            return Ok(log);
+        }
+        write_log(tx, owner, begun).await?;
+    }
+    Ok(begun.clone())
+}
+
 /// Sets the event log, and begins or ends the recording of events.
 pub(crate) async fn set_log<T: Transaction>(tx: &mut T, owner: Owner, log: &Patterns) -> Result<bool, T::Error> {
-    if !tx.lock_owner(owner).await? {
-        return Ok(false);
+    let found = tx.lock_owner(owner).await?;
+    if found {
+        write_log(tx, owner, log).await?;
     }
+    Ok(found)
+}
+
+/// The owner is locked.
+async fn write_log<T: Transaction>(tx: &mut T, owner: Owner, log: &Patterns) -> Result<(), T::Error> {
     let sql = "INSERT INTO event_logs (institution_id, environment, patterns) VALUES (?1, ?2, ?3)
                ON CONFLICT (institution_id, environment) DO UPDATE SET patterns = excluded.patterns";
     let (institution, environment, patterns) = (&owner.0.as_bytes()[..], owner.1.name(), log.stored());
     tx.db().run(sql, values![institution, environment, patterns]).await?;
-    update_recording(tx, owner).await?;
-    Ok(true)
+    update_recording(tx, owner).await
 }
 
 /// Sets what is recorded; `false` when there is no such institution.
@@ -199,18 +276,37 @@ pub(super) async fn note_deleted<E: Executor>(db: &E, until: EventSeq) -> Result
 }
 
 /// Deletes the oldest events of the stream, as far as they happened before this time; whether there may be more. In the order of
-/// the stream: a receipt that a network reports late lies among young events, and goes with them.
-pub(crate) async fn delete_old<E: Executor>(db: &E, before: Millis) -> Result<bool, E::Error> {
+/// the stream: a receipt that a network reports late lies among young events, and goes with them. So does an event that was
+/// recorded while the clock was ahead: else it would keep all events behind it until its time has come.
+pub(crate) async fn delete_old<E: Executor>(db: &E, before: Millis, now: Millis) -> Result<bool, E::Error> {
     let sql = "SELECT seq, at FROM events WHERE message_seq IS NOT NULL OR complete ORDER BY seq LIMIT ?1";
     let read = |row: &Row<'_>| Ok((row.get::<EventSeq>("seq")?, row.get::<Millis>("at")?));
     let oldest = db.rows(sql, values![E::PURGED_AT_ONCE], read).await?;
-    let old: Vec<_> = oldest.iter().take_while(|(_, at)| *at < before).map(|(seq, _)| *seq).collect();
-    let Some(last) = old.last().copied() else { return Ok(false) };
+    let Some(last) = last_old(db, &oldest, before, now).await? else { return Ok(false) };
     // First, so that no event is missing before the store can refuse an older cursor.
     note_deleted(db, last).await?;
     let sql = "DELETE FROM events WHERE seq <= ?1 AND (message_seq IS NOT NULL OR complete)";
     db.run(sql, values![last]).await?;
-    Ok(i64::try_from(old.len()).unwrap_or(i64::MAX) == E::PURGED_AT_ONCE)
+    let whole = oldest.last().is_some_and(|(seq, _)| *seq == last);
+    Ok(whole && i64::try_from(oldest.len()).unwrap_or(i64::MAX) == E::PURGED_AT_ONCE)
+}
+
+/// The last of these events that is old. The age of an event from the future is that of the next event behind it.
+async fn last_old<E: Executor>(
+    db: &E,
+    oldest: &[(EventSeq, Millis)],
+    before: Millis,
+    now: Millis,
+) -> Result<Option<EventSeq>, E::Error> {
+    let past = oldest.iter().take_while(|(_, at)| *at < before || *at > now);
+    let (Some((last, at)), of_past) = (past.clone().last(), past.clone().count()) else { return Ok(None) };
+    let known = past.filter(|(_, at)| *at < before).last().map(|(seq, _)| *seq);
+    if *at < before || of_past < oldest.len() {
+        return Ok(known);
+    }
+    let sql = "SELECT at FROM events WHERE seq > ?1 AND at <= ?2 AND (message_seq IS NOT NULL OR complete) ORDER BY seq LIMIT 1";
+    let next = db.row(sql, values![*last, now], |row| row.get::<Millis>("at")).await?;
+    Ok(if next.is_some_and(|at| at < before) { Some(*last) } else { known })
 }
 
 /// Deletes the events of these messages.

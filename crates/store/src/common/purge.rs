@@ -41,7 +41,7 @@ pub(crate) async fn purge<E: Executor>(db: &E, request: &PurgeRequest) -> Result
         (&*accounts, request.accounts_before()),
         (events::DELETE_OLD_OF_CHANNELS, request.channel_events_before()),
     ];
-    let mut full = events::delete_old(db, request.events_before).await?;
+    let mut full = events::delete_old(db, request.events_before, request.now).await?;
     full |= inbox::clear::purge(db, (request.finished_before, request.now)).await?;
     for (sql, before) in old {
         full |= db.run(sql, values![E::PURGED_AT_ONCE, before]).await? == E::PURGED_AT_ONCE.unsigned_abs();

@@ -97,11 +97,10 @@ async fn cursor(ground: &Ground) -> EventSeq {
 }
 
 /// The events behind a number. Nobody else writes, so no number is missing.
-async fn behind(ground: &Ground, mut after: EventSeq) -> Vec<Event> {
+async fn behind(ground: &Ground, after: EventSeq) -> Vec<Event> {
     let mut events = Vec::new();
-    while let Some((seq, _)) = ground.store.first_event_from(after + 1).await.expect("read") {
+    for (seq, _) in ground.store.event_times(after, usize::MAX).await.expect("read") {
         events.extend(ground.store.event(owner(ground), seq).await.expect("read"));
-        after = seq;
     }
     events
 }

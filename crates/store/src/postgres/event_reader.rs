@@ -10,7 +10,7 @@
 //! what it has read through it.
 
 use async_trait::async_trait;
-use recado_domain::event::{EventPage, EventQuery, EventSeq};
+use recado_domain::event::{EventPage, EventQuery, EventSeq, OwnedRange};
 use tokio_postgres::Client;
 
 use crate::common::events;
@@ -62,6 +62,20 @@ impl EventReader for Reader {
         let page = limited(open.read(&query)).await.map_err(error)?;
         self.open = Some(open);
         Ok(page)
+    }
+
+    async fn last(&mut self) -> Result<EventSeq> {
+        let open = self.take_open().await?;
+        let last = limited(open.last()).await.map_err(error)?;
+        self.open = Some(open);
+        Ok(last)
+    }
+
+    async fn owners(&mut self, after: EventSeq, until: EventSeq) -> Result<Vec<OwnedRange>> {
+        let open = self.take_open().await?;
+        let owners = limited(events::owners(&open.db(), after, until)).await.map_err(error)?;
+        self.open = Some(open);
+        Ok(owners)
     }
 
     async fn settled(&mut self) -> Result<EventSeq> {

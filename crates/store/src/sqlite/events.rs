@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use recado_domain::channel::{ChannelKey, MAX_CHANNEL_EVENTS, Recorded};
 use recado_domain::clock::Millis;
-use recado_domain::event::{EventPage, EventQuery, EventSeq};
+use recado_domain::event::{EventPage, EventQuery, EventSeq, OwnedRange};
 use recado_domain::message::{MessageEvent, StatusChange};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -67,6 +67,14 @@ impl EventReader for Reader {
 
     async fn settled(&mut self) -> Result<EventSeq> {
         self.0.read(last).await
+    }
+
+    async fn last(&mut self) -> Result<EventSeq> {
+        self.0.read(last).await
+    }
+
+    async fn owners(&mut self, after: EventSeq, until: EventSeq) -> Result<Vec<OwnedRange>> {
+        self.0.read(move |connection| at_once(common::owners(connection, after, until))).await
     }
 }
 

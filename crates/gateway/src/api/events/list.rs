@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::position::{self, From};
 use super::{BAD_CHATS, EventView, chats, check_scopes, example, pattern_form, patterns, stream};
-use crate::api::auth::{Caller, scope};
+use crate::api::auth::{Caller, Validity, scope};
 use crate::api::error::ApiError;
 use crate::api::json;
 use crate::api::openapi::Operation;
@@ -32,12 +32,19 @@ const MOST_WAIT: u64 = 30;
 const PAGE_BYTES: usize = 4 << 20;
 /// The most pages of the store that one call reads, so that a filter with few matches has a bounded cost.
 const MAX_PAGES: usize = 20;
+/// Events of a page of the store: each may have 256 KiB.
+const STORE_PAGE: usize = 200;
+/// How often a call that waits checks whether its key is still valid.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A reader of the stream.
 pub struct Reader {
     pub gateway: Arc<Gateway>,
     pub owner: Owner,
     pub filter: Filter,
+    /// What is recorded for the stream. A webhook can have more recorded, which does not belong to the stream.
+    pub log: Patterns,
+    pub validity: Validity,
     pub state: EventState,
     /// The number of the event after which it continues.
     pub position: EventSeq,
@@ -67,6 +74,7 @@ struct Page<'a> {
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::EventsRead>,
+    validity: Validity,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
@@ -76,13 +84,14 @@ pub async fn list(
     let owner = (caller.institution, caller.environment);
     let permits = (gateway.subscribers.clone().try_acquire_owned(), gateway.events.permit_connection(owner.0));
     let (Ok(permit), Some(own_permit)) = permits else { return Err(ApiError::Unavailable) };
-    gateway.events.begin_log(owner).await?;
+    let log = gateway.events.begin_log(owner).await?;
     let state = gateway.store.event_state().await?;
     let position = match request.cursor {
         Some(cursor) => position::resume(&gateway, &state, cursor).await?,
         None => position::begin(&gateway, &state, request.from).await?,
     };
-    let mut reader = Reader { gateway, owner, filter: request.filter, state, position, is_at_end: false };
+    let filter = request.filter;
+    let mut reader = Reader { gateway, owner, filter, log, validity, state, position, is_at_end: false };
     if streams {
         // The call refuses a cursor that is ahead of the store before the stream begins.
         return stream::answer(reader, (permit, own_permit)).await;
@@ -156,25 +165,42 @@ impl Reader {
         let mut settled = self.gateway.events.follow();
         loop {
             settled.mark_unchanged();
-            let events = self.next(limit).await?;
+            let events = self.next(limit, PAGE_BYTES).await?;
             if !events.is_empty() || Instant::now() >= until {
                 return Ok(events);
             }
-            if !self.is_at_end {
-                continue;
-            }
-            tokio::select! {
-                () = tokio::time::sleep_until(until) => {}
-                _ = settled.changed() => {}
-                () = self.gateway.stop.cancelled() => return Ok(events),
+            while self.is_at_end {
+                tokio::select! {
+                    () = tokio::time::sleep_until(until) => break,
+                    _ = settled.changed() => {}
+                    () = tokio::time::sleep(CHECK_INTERVAL) => {}
+                    () = self.gateway.stop.cancelled() => return Ok(events),
+                }
+                if !self.is_permitted() {
+                    return Err(ApiError::Unauthorized);
+                }
+                self.skip();
             }
         }
     }
 
-    /// The next events that the reader receives, at most so many. None does not mean that no event follows: see `is_at_end`.
-    pub async fn next(&mut self, limit: usize) -> Result<Vec<Event>, ApiError> {
+    /// Whether the key may still read.
+    pub fn is_permitted(&self) -> bool {
+        self.validity.lasts(self.gateway.clock.now())
+    }
+
+    /// Moves the position over events of others, without a read. Then `is_at_end` is `false` if an event may follow.
+    pub fn skip(&mut self) {
+        let (position, may_follow) = self.gateway.events.skip(self.owner, self.position);
+        (self.position, self.is_at_end) = (position, !may_follow);
+    }
+
+    /// The next events that the reader receives, at most so many, with about so many bytes. None does not mean that no event
+    /// follows: see `is_at_end`.
+    pub async fn next(&mut self, limit: usize, bytes: usize) -> Result<Vec<Event>, ApiError> {
+        self.skip();
         let began = self.position;
-        let found = self.scan(limit).await?;
+        let found = self.scan(limit, bytes).await?;
         // The purge may have deleted some of these events before they were read.
         if self.position != began && began < self.gateway.store.event_state().await?.deleted_until {
             return Err(position::expired(&self.gateway, &self.state).await);
@@ -182,12 +208,11 @@ impl Reader {
         Ok(found)
     }
 
-    async fn scan(&mut self, limit: usize) -> Result<Vec<Event>, ApiError> {
+    async fn scan(&mut self, limit: usize, most: usize) -> Result<Vec<Event>, ApiError> {
         let (mut found, mut bytes) = (Vec::new(), 0);
         self.is_at_end = false;
         for _ in 0..MAX_PAGES {
-            let query =
-                EventQuery { owner: Some(self.owner), channel: None, after: self.position, limit: limit - found.len() };
+            let query = EventQuery { owner: Some(self.owner), channel: None, after: self.position, limit: STORE_PAGE };
             let Some(page) = self.gateway.events.read(query).await? else {
                 return Err(position::expired(&self.gateway, &self.state).await);
             };
@@ -195,13 +220,17 @@ impl Reader {
                 self.is_at_end = true;
                 break;
             }
-            for event in page.events.into_iter().filter(|event| self.filter.accepts(event)) {
-                bytes += event.data.len();
-                if bytes > PAGE_BYTES && !found.is_empty() {
-                    return Ok(found);
+            for event in page.events {
+                if self.log.matches(&event.kind) && self.filter.accepts(&event) {
+                    bytes += event.data.len();
+                    if found.len() >= limit || (bytes > most && !found.is_empty()) {
+                        return Ok(found);
+                    }
+                    self.position = event.seq;
+                    found.push(event);
+                } else {
+                    self.position = event.seq;
                 }
-                self.position = event.seq;
-                found.push(event);
             }
             self.position = page.cursor;
             if found.len() >= limit {

@@ -56,20 +56,108 @@ pub async fn begin(gateway: &Gateway, state: &EventState, from: From) -> Result<
     match from {
         From::Now => Ok(gateway.events.settled().await?),
         From::Oldest => Ok(state.deleted_until),
-        From::At(time) => first_at(gateway, state.deleted_until, time).await,
+        From::At(time) => {
+            let mut search = Search::new(state.deleted_until, gateway.events.settled().await?, time);
+            while let Some(middle) = search.middle() {
+                search.step(middle, &gateway.store.event_times(middle, WINDOW).await?);
+            }
+            Ok(search.found(&gateway.store.event_times(search.low, WINDOW).await?))
+        }
     }
 }
 
-/// Before the first event of this time or later, found by halving: events are in the order of their times, but for receipts
-/// that networks report late.
-async fn first_at(gateway: &Gateway, oldest: EventSeq, time: Millis) -> Result<EventSeq, ApiError> {
-    let (mut low, mut high) = (oldest, gateway.events.settled().await?);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match gateway.store.first_event_from(middle + 1).await? {
-            Some((seq, at)) if at < time && seq <= high => low = seq,
-            _ => high = middle,
+/// Events that each step of a search reads.
+const WINDOW: usize = 1_000;
+
+/// Finds the first event of a time or later by halving: events are in the order of their times, but for receipts that networks
+/// report late, and for a clock that was set back. So a step reads as many events as may be late one after another, and goes behind
+/// them only if all of them are earlier.
+struct Search {
+    /// Every event up to it is earlier.
+    low: EventSeq,
+    /// The search goes no further.
+    high: EventSeq,
+    /// Events behind it may still be preceded by others.
+    newest: EventSeq,
+    time: Millis,
+}
+
+impl Search {
+    fn new(oldest: EventSeq, newest: EventSeq, time: Millis) -> Self {
+        Self { low: oldest, high: newest, newest, time }
+    }
+
+    /// The number behind which the next step reads.
+    fn middle(&self) -> Option<EventSeq> {
+        (self.low < self.high).then(|| self.low + (self.high - self.low) / 2)
+    }
+
+    /// Numbers and times of the events behind the middle.
+    fn step(&mut self, middle: EventSeq, events: &[(EventSeq, Millis)]) {
+        let last = self.earlier(events).nth(WINDOW - 1);
+        match last {
+            Some(last) => self.low = last,
+            None => self.high = middle,
         }
     }
-    Ok(low)
+
+    /// The position before the first event. These events follow `low`.
+    fn found(&self, events: &[(EventSeq, Millis)]) -> EventSeq {
+        self.earlier(events).last().unwrap_or(self.low)
+    }
+
+    /// The numbers of the events that are earlier than the first one which is not.
+    fn earlier(&self, events: &[(EventSeq, Millis)]) -> impl Iterator<Item = EventSeq> {
+        events.iter().take_while(|(seq, at)| *seq <= self.newest && *at < self.time).map(|(seq, _)| *seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: i64 = 20_000;
+
+    /// Event `n` has the number 2n and the time 10n, but for those that are late by a day.
+    fn at(n: i64, late: &std::ops::Range<i64>) -> Millis {
+        if late.contains(&n) { 0 } else { 10 * n }
+    }
+
+    fn found(late: &std::ops::Range<i64>, oldest: EventSeq, time: Millis) -> EventSeq {
+        let times = |after: EventSeq| {
+            let first = after.div_euclid(2) + 1;
+            (first..=EVENTS).take(WINDOW).map(|n| (2 * n, at(n, late))).collect::<Vec<_>>()
+        };
+        let mut search = Search::new(oldest, 2 * EVENTS, time);
+        while let Some(middle) = search.middle() {
+            search.step(middle, &times(middle));
+        }
+        search.found(&times(search.low))
+    }
+
+    #[test]
+    fn a_time_leads_before_its_first_event() {
+        for (time, expected) in [(10, 0), (11, 2), (20, 2), (50_000, 9_998), (200_000, 39_998), (200_001, 40_000)] {
+            assert_eq!(found(&(0..0), 0, time), expected, "{time}");
+        }
+        // What is deleted is not looked for.
+        assert_eq!(found(&(0..0), 30_000, 50_000), 30_000);
+        // Nothing is there.
+        assert_eq!(found(&(0..0), 40_000, 50_000), 40_000);
+        // What is not settled yet is not passed.
+        let search = Search::new(4, 8, 1_000);
+        assert_eq!(search.found(&[(6, 10), (8, 20), (10, 30)]), 8);
+    }
+
+    #[test]
+    fn late_events_hide_no_earlier_ones() {
+        // A halving step meets each of them.
+        for begin in [10_000, 15_000, 17_500, 19_999] {
+            let late = begin - 400..begin + 400;
+            for time in [50_000, 10 * begin - 5_000, 10 * begin, 10 * begin + 5_000] {
+                let first = (1..=EVENTS).find(|n| at(*n, &late) >= time).unwrap_or(EVENTS + 1);
+                assert_eq!(found(&late, 0, time), 2 * (first - 1), "{begin} {time}");
+            }
+        }
+    }
 }

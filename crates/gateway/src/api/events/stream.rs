@@ -4,14 +4,16 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::http::HeaderName;
 use axum::response::sse::{Event as Sent, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, Stream, StreamExt};
 use recado_domain::event::{CursorText, Event, EventSeq};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
-use super::list::Reader;
+use super::list::{CHECK_INTERVAL, Reader};
+use super::position;
 use crate::api::error::ApiError;
 use crate::events::ConnectionPermit;
 use crate::events::render::Body;
@@ -23,8 +25,9 @@ const MAX_DURATION: Duration = Duration::from_hours(1);
 /// A reader that is this many events behind for that long is too slow.
 const BEHIND: EventSeq = 1_000;
 const BEHIND_FOR: Duration = Duration::from_secs(30);
-/// Events that are read at a time.
+/// Events that are read at a time, and their bytes: a client that reads slowly keeps them in memory.
 const PAGE: usize = 100;
+const PAGE_BYTES: usize = 256 << 10;
 
 /// A connection of a client.
 struct Connection {
@@ -32,8 +35,9 @@ struct Connection {
     read: VecDeque<Event>,
     settled: watch::Receiver<EventSeq>,
     until: Instant,
+    /// When the client has to be sent something.
+    quiet_until: Instant,
     behind_since: Option<Instant>,
-    begun: bool,
     _permits: (OwnedSemaphorePermit, ConnectionPermit),
 }
 
@@ -43,15 +47,29 @@ pub async fn answer(
     permits: (OwnedSemaphorePermit, ConnectionPermit),
 ) -> Result<Response, ApiError> {
     let settled = reader.gateway.events.follow();
-    let read = reader.next(PAGE).await?.into();
-    let until = Instant::now() + MAX_DURATION;
-    let connection = Connection { reader, read, settled, until, behind_since: None, begun: false, _permits: permits };
-    Ok(Sse::new(events(connection)).into_response())
+    // The client learns its position before the first event. Without it, a client that reconnects would begin at its new `now`.
+    let begin = here(&reader).await?;
+    let read = reader.next(PAGE, PAGE_BYTES).await?.into();
+    let now = Instant::now();
+    let connection = Connection {
+        reader,
+        read,
+        settled,
+        until: now + MAX_DURATION,
+        quiet_until: now + KEEP_ALIVE,
+        behind_since: None,
+        _permits: permits,
+    };
+    let first = stream::iter([Ok(begin)]);
+    // nginx would collect events until its buffer is full.
+    let header = [(HeaderName::from_static("x-accel-buffering"), "no")];
+    Ok((header, Sse::new(first.chain(events(connection)))).into_response())
 }
 
 fn events(connection: Connection) -> impl Stream<Item = Result<Sent, Infallible>> {
     stream::unfold(connection, |mut connection| async move {
         let next = connection.next().await?;
+        connection.quiet_until = Instant::now() + KEEP_ALIVE;
         Some((Ok(next), connection))
     })
 }
@@ -59,35 +77,38 @@ fn events(connection: Connection) -> impl Stream<Item = Result<Sent, Infallible>
 impl Connection {
     /// What is sent next; `None` ends the connection.
     async fn next(&mut self) -> Option<Sent> {
-        if !std::mem::replace(&mut self.begun, true) {
-            // The client learns that it is connected, and where it is, before the first event.
-            return Some(comment());
-        }
-        let quiet = Instant::now() + KEEP_ALIVE;
         loop {
-            if Instant::now() >= self.until || self.is_too_slow() {
+            // In this order: a change that the position does not contain yet ends the wait below.
+            self.settled.mark_unchanged();
+            self.reader.skip();
+            if Instant::now() >= self.until || self.is_too_slow() || !self.reader.is_permitted() {
                 return None;
             }
             if let Some(event) = self.read.pop_front() {
                 return Some(self.sent(&event));
             }
-            self.settled.mark_unchanged();
-            // A store that fails ends the connection: the client goes on when it is back.
-            self.read = self.reader.next(PAGE).await.ok()?.into();
-            if !self.read.is_empty() || !self.reader.is_at_end {
-                continue;
+            if Instant::now() >= self.quiet_until {
+                return here(&self.reader).await.ok();
+            }
+            if !self.reader.is_at_end {
+                // A store that fails ends the connection: the client resumes when the store has recovered.
+                self.read = self.reader.next(PAGE, PAGE_BYTES).await.ok()?.into();
+                if !self.read.is_empty() || !self.reader.is_at_end {
+                    continue;
+                }
             }
             tokio::select! {
                 changed = self.settled.changed() => changed.ok()?,
-                () = tokio::time::sleep_until(quiet) => return Some(comment()),
-                // A server that ends does not wait for readers.
+                () = tokio::time::sleep_until(self.quiet_until) => {}
+                () = tokio::time::sleep(CHECK_INTERVAL) => {}
+                // A stopping server does not wait for clients.
                 () = self.reader.gateway.stop.cancelled() => return None,
             }
         }
     }
 
     fn is_too_slow(&mut self) -> bool {
-        let behind = *self.settled.borrow() - self.reader.position >= BEHIND;
+        let behind = !self.reader.is_at_end && *self.settled.borrow() - self.reader.position >= BEHIND;
         self.behind_since = if behind { self.behind_since.or_else(|| Some(Instant::now())) } else { None };
         self.behind_since.is_some_and(|since| since.elapsed() >= BEHIND_FOR)
     }
@@ -98,6 +119,9 @@ impl Connection {
     }
 }
 
-fn comment() -> Sent {
-    Sent::default().comment("")
+/// A comment with the position as `id`. Events that the client does not receive come before it, so a client without events of
+/// its own does not resume far behind, where events may be deleted.
+async fn here(reader: &Reader) -> Result<Sent, ApiError> {
+    let cursor = position::cursor(&reader.gateway, &reader.state, reader.position).await?;
+    Ok(Sent::default().comment("").id(cursor))
 }

@@ -192,6 +192,97 @@ fn a_stream_resumes_behind_the_last_id() {
     assert_eq!(rest.map(|(_, name, _)| name), ["message.delivered", "message.read"]);
 }
 
+/// The position of a connection before its first event.
+fn begins_at(reader: &mut BufReader<TcpStream>) -> String {
+    loop {
+        let mut line = String::new();
+        assert_ne!(reader.read_line(&mut line).expect("a line"), 0, "the stream ended");
+        if let Some(("id", value)) = line.trim_end().split_once(": ") {
+            return value.to_owned();
+        }
+    }
+}
+
+/// Whether the answer ends without another event.
+fn ends(reader: &mut BufReader<TcpStream>) -> bool {
+    loop {
+        let mut line = String::new();
+        let read = reader.read_line(&mut line).expect("the end");
+        // The last chunk is empty.
+        if read == 0 || line == "0\r\n" || line.starts_with("data: ") {
+            return !line.starts_with("data: ");
+        }
+    }
+}
+
+#[test]
+fn a_stream_without_an_event_resumes_where_it_began() {
+    let (_home, server, key, _) = stage();
+    let mut first = connect(&server, &key, "from=now", None);
+    let id = begins_at(&mut first);
+    drop(first);
+    send(&server, &key, "5511999998888");
+    // `from=now` would begin behind these events.
+    let mut again = connect(&server, &key, "from=now", Some(&id));
+    assert_eq!(next(&mut again).1, "message.sent");
+}
+
+#[test]
+fn a_stream_and_a_long_poll_end_with_their_key() {
+    let (_home, server, key, begin) = stage();
+    let new = json!({"name": "events", "permissions": ["events.read", "messages.read"], "rateLimit": 1000});
+    let new = server.post("/v1/api-keys", &key, &new).expect(201).json();
+    let (id, reads) = (new["data"]["id"].as_str().expect("an id"), new["data"]["key"].as_str().expect("a key"));
+    let mut stream = connect(&server, reads, &format!("cursor={begin}"), None);
+    begins_at(&mut stream);
+    let polled = std::thread::scope(|scope| {
+        let poll = scope.spawn(|| server.get(&format!("/v1/events?cursor={begin}&wait=30"), Some(reads)));
+        // The poll waits.
+        std::thread::sleep(Duration::from_millis(300));
+        server.delete(&format!("/v1/api-keys/{id}"), Some(&key)).expect(200);
+        poll.join().expect("an answer")
+    });
+    assert_eq!(polled.status, 401);
+    assert!(ends(&mut stream));
+}
+
+#[test]
+fn a_server_that_stops_waits_for_no_stream() {
+    let (_home, server, key, begin) = stage();
+    let mut stream = connect(&server, &key, &format!("cursor={begin}"), None);
+    begins_at(&mut stream);
+    let stopped = Instant::now();
+    server.terminate();
+    assert!(ends(&mut stream));
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(stopped.elapsed() < Duration::from_secs(5), "{:?}", stopped.elapsed());
+}
+
+#[test]
+fn the_stream_has_what_its_log_names() {
+    let (_home, server, key, begin) = stage();
+    send(&server, &key, "5511999998888");
+    until(&server, &key, &begin, "message.read");
+    let body = json!({"eventLog": ["message.delivered"]}).to_string();
+    let json = [("Content-Type", "application/json")];
+    server.call("PUT", "/v1/events/settings", Some(&key), &json, Some(body.as_bytes())).expect(200);
+    // Webhooks can have the others recorded.
+    assert_eq!(names(&page(&server, &key, &format!("cursor={begin}"))), ["message.delivered"]);
+}
+
+/// The purge can delete events between the check of a cursor and the read behind it.
+#[test]
+fn a_page_is_refused_if_earlier_events_were_deleted_meanwhile() {
+    let (home, server, key, begin) = stage();
+    let mut stream = connect(&server, &key, &format!("cursor={begin}"), None);
+    begins_at(&mut stream);
+    let store = rusqlite::Connection::open(home.dir.join("recado.db")).expect("the store");
+    let sql = "INSERT INTO event_state (n, deleted_until) SELECT 1, 1 + max(seq) FROM events";
+    assert_eq!(store.execute(sql, []).expect("written"), 1);
+    send(&server, &key, "5511999998888");
+    assert!(ends(&mut stream));
+}
+
 #[test]
 fn an_institution_has_sixteen_readers_at_most() {
     let (_home, server, key, begin) = stage();

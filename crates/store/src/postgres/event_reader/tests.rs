@@ -186,6 +186,33 @@ async fn a_dropped_call_loses_nothing() {
     assert_eq!(place.until("channel.paused").await, ["channel.paused"]);
 }
 
+/// The gateway waits for the settled number where it needs the newest events.
+#[tokio::test]
+async fn a_transaction_keeps_the_settled_number_behind_the_last_one() {
+    let mut place = Place::new().await;
+    let late = place.begin().await;
+    place.record(&late, "late").await;
+    let mut fresh = place.ground.store.event_reader();
+    for reader in [&mut place.reader, &mut fresh] {
+        let (last, settled) = (reader.last().await.expect("read"), reader.settled().await.expect("read"));
+        assert!(settled < last, "{settled} {last}");
+    }
+    late.batch_execute("COMMIT").await.expect("committed");
+    let patient_until = tokio::time::Instant::now() + Duration::from_mins(1);
+    while fresh.settled().await.expect("read") < fresh.last().await.expect("read") {
+        assert!(tokio::time::Instant::now() < patient_until);
+    }
+}
+
+#[tokio::test]
+async fn a_gap_of_any_length_delays_no_reader() {
+    let mut place = Place::new().await;
+    let far = format!("SELECT setval('event_numbers', {})", 50 * recado_domain::message::SCANNED_AT_MOST);
+    place.connect().await.batch_execute(&far).await.expect("set");
+    place.ground.move_channel(place.channel, ChannelState::Connected, ChannelState::Paused).await;
+    assert_eq!(place.until("channel.paused").await, ["channel.paused"]);
+}
+
 /// Messages of each writer.
 const MESSAGES: usize = 8;
 /// Writers of messages.
