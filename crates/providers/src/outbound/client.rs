@@ -2,9 +2,10 @@
 //! address that was checked. Redirects are not followed, proxies of the environment are not used, and time and bytes are
 //! bounded.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::address::Allowed;
@@ -37,7 +38,11 @@ const REST: Duration = Duration::from_secs(1);
 /// Addresses of a name that are tried.
 const TRIES: usize = 4;
 /// Lookups at a time. Each takes a thread, and a name without a server takes its thread for long.
-const LOOKUPS: usize = 256;
+const LOOKUPS: usize = 128;
+/// How long a name is not looked up again after a lookup that a call gave up.
+const GIVEN_UP: Duration = Duration::from_secs(30);
+/// Most names that are remembered for that.
+const NAMES: usize = 1_024;
 
 /// Looks up names. A lookup that nobody waits for any more may go on; its caller is not told.
 #[async_trait]
@@ -49,27 +54,68 @@ pub trait Resolve: Send + Sync {
 /// The system's resolver.
 pub struct SystemResolver {
     lookups: Arc<Semaphore>,
+    /// Names whose last lookup was given up, and until when they are refused: they must not take the threads of others.
+    given_up: Mutex<HashMap<String, Instant>>,
 }
 
 impl Default for SystemResolver {
     fn default() -> Self {
-        Self { lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+        Self { lookups: Arc::new(Semaphore::new(LOOKUPS)), given_up: Mutex::default() }
     }
 }
 
 #[async_trait]
 impl Resolve for SystemResolver {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let asked = name.to_owned();
+        let found = async { Ok(tokio::net::lookup_host((asked, 0)).await?.map(|address| address.ip()).collect()) };
+        self.limited(name, found).await
+    }
+}
+
+impl SystemResolver {
+    async fn limited(
+        &self,
+        name: &str,
+        lookup: impl Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static,
+    ) -> io::Result<Vec<IpAddr>> {
+        if self.given_up().get(name).is_some_and(|until| Instant::now() < *until) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let permit = self.lookups.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let name = name.to_owned();
         // The thread of a lookup cannot be stopped. So the permit is held until the thread is free, also if the call gives up.
         let lookup = tokio::spawn(async move {
-            let found =
-                tokio::net::lookup_host((name, 0)).await.map(|found| found.map(|address| address.ip()).collect());
+            let found = lookup.await;
             drop(permit);
             found
         });
-        lookup.await.map_err(io::Error::other)?
+        let mut waiting = Waiting { resolver: self, name: Some(name) };
+        let found = lookup.await;
+        waiting.name = None;
+        found.map_err(io::Error::other)?
+    }
+
+    fn given_up(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Remembers a name whose lookup is given up.
+struct Waiting<'a> {
+    resolver: &'a SystemResolver,
+    name: Option<&'a str>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let Some(name) = self.name else { return };
+        let (now, mut names) = (Instant::now(), self.resolver.given_up());
+        if names.len() >= NAMES {
+            names.retain(|_, until| now < *until);
+        }
+        if names.len() < NAMES {
+            names.insert(name.to_owned(), now + GIVEN_UP);
+        }
     }
 }
 

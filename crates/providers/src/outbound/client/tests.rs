@@ -1,6 +1,5 @@
 //! The client against servers on loopback, which the tests allow by name.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -146,6 +145,24 @@ async fn literals_in_every_notation_are_refused() {
     assert!(!client.refuses(&url("https://1.1.1.1/")) && client.refuses(&url("http://1.1.1.1/")));
     // Where networks are allowed, a name may lead there without TLS.
     assert!(!self::client(&["10.0.0.0/8"]).refuses(&url("http://hooks.example/")));
+}
+
+#[tokio::test]
+async fn a_name_whose_lookup_was_given_up_takes_no_further_thread() {
+    let resolver = SystemResolver::default();
+    let wait = Duration::from_millis(50);
+    let hung = timeout(wait, resolver.limited("dead.example", std::future::pending())).await;
+    assert!(hung.is_err());
+    assert_eq!(resolver.lookups.available_permits(), LOOKUPS - 1, "its thread is busy");
+    let again = resolver.limited("dead.example", async { Ok(Vec::new()) }).await;
+    assert_eq!(again.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+    let found = vec![IpAddr::from([1, 1, 1, 1])];
+    for _ in 0..2 {
+        let answer = found.clone();
+        let other = resolver.limited("other.example", async { Ok(answer) }).await;
+        assert_eq!(other.expect("an answer"), found);
+    }
+    assert_eq!(resolver.lookups.available_permits(), LOOKUPS - 1);
 }
 
 #[tokio::test]
