@@ -135,7 +135,8 @@ fn answer(mut stream: TcpStream, kept: &Mutex<Vec<Arrival>>, answers: &Answers) 
         }
         Reply::Endless => {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n");
-            while stream.write_all(&[b'x'; 64 << 10]).is_ok() {}
+            let chunk = vec![b'x'; 64 << 10];
+            while stream.write_all(&chunk).is_ok() {}
             Ok(())
         }
         Reply::Late(time) => {
