@@ -167,6 +167,6 @@ impl Filter {
     fn query(&self) -> String {
         let given = [("events", &self.events), ("channelId", &self.channel), ("chatKinds", &self.chat_kinds)];
         let given = given.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
-        given.map(|(name, value)| format!("&{name}={}", encoded(value))).collect()
+        given.fold(String::new(), |query, (name, value)| query + "&" + name + "=" + &encoded(value))
     }
 }

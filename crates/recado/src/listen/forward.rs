@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use axum::http::header::{CONTENT_TYPE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use recado_domain::clock::Clock;
+use recado_domain::clock::{Clock, millis};
 use recado_gateway::signature::{ID_HEADER, SIGNATURE_HEADER, SigningKey, TIMESTAMP_HEADER, sign};
 use recado_providers::outbound::address::{Allowed, Network};
 use recado_providers::outbound::client::{Answer, Client, Failure};
@@ -89,7 +89,7 @@ impl<'a> Forwarder<'a> {
         (answer, took): (Result<Answer, Failure>, Duration),
         wait: Option<Duration>,
     ) -> Result<()> {
-        let (at, took) = (rfc3339(SystemClock.now()), took.as_millis());
+        let (at, took) = (rfc3339(SystemClock.now()), millis(took));
         let (id, name) = (&event.value["id"], &event.value["event"]);
         let status = answer.ok().map(|answer| answer.status.as_u16());
         let error = match answer {
@@ -99,7 +99,7 @@ impl<'a> Forwarder<'a> {
             Err(failure) => Some(failure.to_string()),
         };
         let value = json!({
-            "at": at, "eventId": id, "event": name, "attempt": attempt, "statusCode": status, "responseTime": took as u64,
+            "at": at, "eventId": id, "event": name, "attempt": attempt, "statusCode": status, "responseTime": took,
             "error": error, "retryInSeconds": wait.map(|wait| wait.as_secs()),
         });
         output::print(self.output, &value, || {

@@ -22,7 +22,7 @@ const PAGE: usize = 20;
 
 #[derive(Debug, Args)]
 pub struct Listen {
-    /// The receiver, such as http://localhost:3000/webhooks
+    /// The receiver, such as `http://localhost:3000/webhooks`
     #[arg(long, value_name = "URL", value_parser = parse_url)]
     forward_to: TargetUrl,
     /// The secret that signs the requests; a new one is made and printed if omitted

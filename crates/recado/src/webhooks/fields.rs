@@ -28,7 +28,7 @@ pub struct Fields {
     /// false: nothing is sent. true also ends the pause of a webhook that was disabled
     #[arg(long, value_name = "BOOL")]
     active: Option<bool>,
-    /// File with the secret. `create` also reads the variable RECADO_WEBHOOK_SECRET; without both the server makes a secret
+    /// File with the secret. `create` also reads the variable `RECADO_WEBHOOK_SECRET`; without both the server makes a secret
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
     /// So many retries at one interval in place of the long schedule: 0 to 10
@@ -75,13 +75,13 @@ impl Fields {
             Some(secret) => Some(secret),
             None => std::env::var(SECRET).ok().map(|secret| without_mark(&secret).trim().to_owned()),
         };
-        Ok(self.body(Some(url), secret)?.into())
+        Ok(self.body(Some(url), secret.as_deref())?.into())
     }
 
     /// The body that changes a webhook. The variable with the secret is not read: it may still be set from its creation.
     pub fn change(&self, url: Option<&str>, new_secret: bool, resets: &Resets) -> Result<Value> {
         let secret = if new_secret { Some(signature::new_secret(&SystemEntropy)) } else { self.secret()? };
-        let mut body = self.body(url, secret)?;
+        let mut body = self.body(url, secret.as_deref())?;
         let Resets { long_schedule, all_channels, no_headers } = resets;
         for (name, _) in [("retryPolicy", long_schedule), ("channelIds", all_channels), ("headers", no_headers)]
             .iter()
@@ -96,7 +96,7 @@ impl Fields {
         Ok(body.into())
     }
 
-    fn body(&self, url: Option<&str>, secret: Option<String>) -> Result<Map<String, Value>> {
+    fn body(&self, url: Option<&str>, secret: Option<&str>) -> Result<Map<String, Value>> {
         let retries = self.max_retries.zip(self.retry_delay);
         let retries = retries.map(|(most, delay)| json!({ "maxRetries": most, "retryDelay": millis(delay) }));
         let headers = self.headers_file.as_deref().map(headers).transpose()?;

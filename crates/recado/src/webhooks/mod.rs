@@ -242,14 +242,12 @@ async fn logs(api: &Api, id: &str, deliveries: &Deliveries, output: &Output) -> 
 
 async fn replay(api: &Api, id: &str, range: &Range, output: &Output) -> Result<()> {
     let Range { delivery, from, to, events, status } = range;
-    let (path, body) = match delivery {
-        Some(delivery) => (path(id, &format!("/logs/{}/replay", encoded(delivery))), json!({})),
-        None => {
-            let status = status.as_ref().map(|status| status.to_uppercase());
-            let given =
-                [("from", json!(from)), ("to", json!(to)), ("events", json!(events)), ("status", json!(status))];
-            (path(id, "/replay"), given.into_iter().filter(|(_, value)| !value.is_null()).collect())
-        }
+    let (path, body) = if let Some(delivery) = delivery {
+        (path(id, &format!("/logs/{}/replay", encoded(delivery))), json!({}))
+    } else {
+        let status = status.as_ref().map(|status| status.to_uppercase());
+        let given = [("from", json!(from)), ("to", json!(to)), ("events", json!(events)), ("status", json!(status))];
+        (path(id, "/replay"), given.into_iter().filter(|(_, value)| !value.is_null()).collect())
     };
     let mut answer = api.ask(write("POST", path, &body)).await?;
     let data = answer["data"].take();

@@ -1,4 +1,4 @@
-//! Signatures of real deliveries, verified by the reference libraries of Standard Webhooks: on crates.io, npm and PyPI.
+//! Signatures of real deliveries, verified by the reference libraries of Standard Webhooks: on crates.io, npm and `PyPI`.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -224,13 +224,13 @@ fn events_are_forwarded_and_signed() {
     let secret = running.note("recado: secret: ");
     send(&stage);
     for name in READ {
-        let received = receiver.next();
-        let event = assert_signed(&received, &secret, 1);
+        let arrived = receiver.next();
+        let event = assert_signed(&arrived, &secret, 1);
         assert_eq!(event["event"], name);
         let id = text(&event, "id");
         // The same bytes as in every other place.
         let shown = stage.get(&format!("/v1/events/{id}")).expect(200);
-        assert_eq!(format!("{{\"data\":{}}}", String::from_utf8_lossy(&received.body)), shown.text());
+        assert_eq!(format!("{{\"data\":{}}}", String::from_utf8_lossy(&arrived.body)), shown.text());
         let line = running.line();
         assert!(line.contains("  204  ") && line.ends_with(&format!(" ms  {name}  {id}")), "{line}");
     }
