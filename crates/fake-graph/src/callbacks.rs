@@ -97,13 +97,22 @@ async fn post(network: &Network, url: &str, signature: Option<&str>, body: Bytes
     answer.await.ok().flatten()
 }
 
-/// The body of a callback.
+/// The body of a callback with statuses.
 pub fn payload(number: &Number, statuses: &[Value]) -> Value {
-    let Number { id, display_phone_number, business_account_id, .. } = number;
-    let metadata = json!({ "display_phone_number": display_phone_number, "phone_number_id": id });
-    let value = json!({ "messaging_product": "whatsapp", "metadata": metadata, "statuses": statuses });
-    let changes = json!([{ "value": value, "field": "messages" }]);
-    json!({ "object": "whatsapp_business_account", "entry": [{ "id": business_account_id, "changes": changes }] })
+    let mut value = value(number);
+    value["statuses"] = statuses.into();
+    envelope(number, &[json!({ "value": value, "field": "messages" })])
+}
+
+/// The parts of a change that name its number.
+pub fn value(number: &Number) -> Value {
+    let metadata = json!({ "display_phone_number": number.display_phone_number, "phone_number_id": number.id });
+    json!({ "messaging_product": "whatsapp", "metadata": metadata })
+}
+
+/// The body of a callback with these changes.
+pub fn envelope(number: &Number, changes: &[Value]) -> Value {
+    json!({ "object": "whatsapp_business_account", "entry": [{ "id": number.business_account_id, "changes": changes }] })
 }
 
 /// An entry of `statuses`.

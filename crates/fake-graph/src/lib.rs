@@ -30,6 +30,7 @@ mod callbacks;
 mod calls;
 mod clock;
 mod error;
+mod incoming;
 mod network;
 mod server;
 mod signature;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use hyper::body::Bytes;
+use serde_json::Value;
 
 use network::{Network, lock};
 use server::Server;
@@ -46,6 +48,7 @@ use server::Server;
 pub use attempt::{Attempt, account};
 pub use behaviour::{Answer, Behaviour, Callback, Signed, Status};
 pub use error::GraphError;
+pub use incoming::{Delivery, Person, Said};
 pub use signature::signature;
 
 /// A sending number, with its account and app.
@@ -175,11 +178,25 @@ impl FakeGraph {
         let number = lock(&self.network.numbers)[&first.number_id].clone();
         assert!(statuses.iter().all(|(attempt, _)| attempt.number_id == number.id), "a callback is of one number");
         let statuses = statuses.iter().map(|(attempt, status)| callbacks::entry(attempt, status, true));
-        let body = Bytes::from(callbacks::payload(&number, &statuses.collect::<Vec<_>>()).to_string());
-        self.network.callbacks_waiting.fetch_add(1, Relaxed);
+        let body = callbacks::payload(&number, &statuses.collect::<Vec<_>>());
+        self.post(number, &body, 1, Signed::Rightly);
+    }
+
+    /// Posts a callback of what people wrote to a number. It waits with the others until it is acknowledged.
+    pub fn deliver(&self, number_id: &str, delivery: &Delivery) {
+        let number = lock(&self.network.numbers)[number_id].clone();
+        let body = delivery.body(&number);
+        self.post(number, &body, delivery.times, delivery.signed);
+    }
+
+    fn post(&self, number: Number, body: &Value, times: u32, signed: Signed) {
+        let body = Bytes::from(body.to_string());
+        self.network.callbacks_waiting.fetch_add(u64::from(times), Relaxed);
         let network = self.network.clone();
         self.server.runtime.spawn(async move {
-            callbacks::post_until_acknowledged(&network, &number, &body, Signed::Rightly).await;
+            for _ in 0..times {
+                callbacks::post_until_acknowledged(&network, &number, &body, signed).await;
+            }
         });
     }
 }
