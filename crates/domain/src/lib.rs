@@ -30,6 +30,7 @@ pub mod queue;
 pub mod rate_limit;
 pub mod retry;
 pub mod schema;
+pub mod simulation;
 pub mod status;
 pub mod text;
 pub mod time;

@@ -1,6 +1,6 @@
 //! The fields of every kind.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::reader::{PhoneTexts, Reader};
 use super::{Feature, FieldSpec, Form, GivenPhone, Parts, Rule};
@@ -30,7 +30,7 @@ pub const COMMON: &[FieldSpec] = &[
     })
     .required(),
     FieldSpec::text("replyTo", "ID", "Quote a message of this chat: its id, or its id on the network", || {
-        schema::optional("^[!-~]{1,255}$", "The id of a message of this chat, or its network id: it is quoted.")
+        reply_schema()
     })
     .flag("reply-to"),
     FieldSpec::text("sendAt", "TIME", "Send it then: RFC 3339 with an offset, 5 seconds to 90 days ahead", || {
@@ -53,6 +53,11 @@ pub const COMMON: &[FieldSpec] = &[
         schema
     }),
 ];
+
+/// The schema of the field that names a quoted message.
+pub fn reply_schema() -> Value {
+    schema::optional("^[!-~]{1,255}$", "The id of a message of this chat, or its network id: it is quoted.")
+}
 
 fn reference_pattern() -> String {
     format!("^{}+$", schema::class(text::shows))

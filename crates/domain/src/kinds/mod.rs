@@ -24,11 +24,11 @@ use crate::field_errors::{FieldErrors, UNKNOWN};
 use crate::json::Object;
 use crate::phone::{Country, PhoneNumber};
 
-pub use common::{COMMON, Common, NOT_OF_THIS_CHAT};
+pub use common::{COMMON, Common, NOT_OF_THIS_CHAT, reply_schema};
 use contact::Card;
 pub use field::{FieldSpec, Form};
 pub use fingerprint::Parts;
-pub use reader::{Reader, Rule};
+pub use reader::{PhoneTexts, Reader, Rule};
 
 macro_rules! kinds {
     ($($module:ident::$kind:ident,)*) => {

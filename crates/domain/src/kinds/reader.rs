@@ -56,8 +56,8 @@ impl Rule {
 
 /// The error texts of a phone number.
 pub struct PhoneTexts {
-    pub(super) missing: &'static str,
-    pub(super) malformed: &'static str,
+    pub(crate) missing: &'static str,
+    pub(crate) malformed: &'static str,
 }
 
 /// The errors and other findings in a body.
@@ -227,6 +227,41 @@ impl<'o, 'a> Reader<'o, 'a> {
         Ok(values)
     }
 
+    /// An object, read by `read`; `Some(None)` if it is omitted.
+    pub fn child<T>(&mut self, name: &str, read: impl FnOnce(&mut Reader<'_, 'a>) -> Read<T>) -> Read<Option<T>> {
+        let child = self.object.child(name);
+        let Some(child) = self.collect(name, child) else { return Ok(None) };
+        let Some(object) = child else { return Ok(Some(None)) };
+        let mut reader =
+            Reader { object: &object, context: self.context, findings: std::mem::take(&mut self.findings) };
+        let value = read(&mut reader)?;
+        self.findings = reader.findings;
+        Ok(value.map(Some))
+    }
+
+    /// A list of texts, each of this rule; empty if it is omitted.
+    pub fn texts(&mut self, name: &str, count: RangeInclusive<usize>, rule: &Rule) -> Option<Vec<String>> {
+        let path = self.object.path(name).into_owned();
+        let list =
+            self.object.value::<Vec<String>>(name, || format!("O campo {path} deve ser uma lista de textos.").into());
+        let list = self.collect(name, list)?.unwrap_or_default();
+        if !count.contains(&list.len()) {
+            self.fault(name, format!("O campo {path} deve ter de {} a {} itens.", count.start(), count.end()));
+            return None;
+        }
+        let mut read = Some(Vec::new());
+        for (index, text) in list.into_iter().enumerate() {
+            let place = format!("{name}[{index}]");
+            let checked = rule.check(&self.object.path(&place), text.trim().to_owned());
+            let text = self.collect(&place, checked);
+            read = read.zip(text).map(|(mut read, text)| {
+                read.push(text);
+                read
+            });
+        }
+        read
+    }
+
     /// Adds the error of a missing field.
     pub fn missing(&mut self, name: &str, text: Option<&'static str>) {
         match text {
@@ -249,7 +284,7 @@ impl<'o, 'a> Reader<'o, 'a> {
     }
 
     /// The errors, the unknown fields in the order of the body, and the requested features.
-    pub(super) fn finish(self) -> (FieldErrors, Vec<String>, Vec<(Feature, String)>) {
+    pub(crate) fn finish(self) -> (FieldErrors, Vec<String>, Vec<(Feature, String)>) {
         let Findings { errors, mut unknown, features } = self.findings;
         unknown.sort_by_key(|(place, _)| *place);
         (errors, unknown.into_iter().map(|(_, name)| name).collect(), features)

@@ -1,0 +1,198 @@
+//! The types of what can be simulated: the fields of their content, as schemas.
+
+use serde_json::{Map, Value, json};
+
+use super::parse::{self, Parse};
+use crate::kinds::contact::Contact;
+use crate::kinds::location::Location;
+use crate::kinds::{MessageKind, reply_schema};
+use crate::schema;
+
+/// A type of the call.
+pub(super) struct Type {
+    pub(super) name: &'static str,
+    pub(super) parse: Parse,
+    /// The fields of `content`, each with its schema, and whether it is required.
+    fields: fn() -> Vec<(&'static str, Value, bool)>,
+    /// Whether it may answer a message.
+    pub(super) answers: bool,
+    /// Whether `content` may be left out.
+    pub(super) is_plain: bool,
+}
+
+impl Type {
+    const fn message(name: &'static str, parse: Parse, fields: fn() -> Vec<(&'static str, Value, bool)>) -> Self {
+        Self { name, parse, fields, answers: true, is_plain: false }
+    }
+
+    const fn change(name: &'static str, parse: Parse, fields: fn() -> Vec<(&'static str, Value, bool)>) -> Self {
+        Self { answers: false, ..Self::message(name, parse, fields) }
+    }
+
+    pub(super) fn has(&self, field: &str) -> bool {
+        (self.fields)().iter().any(|(name, ..)| *name == field)
+    }
+}
+
+/// Every type, those of messages first.
+pub(super) static TYPES: &[Type] = &[
+    Type::message("text", parse::text, || vec![("text", schema::lines(parse::TEXT_LIMIT, true), true)]),
+    Type::message("image", parse::file, file),
+    Type::message("video", parse::file, file),
+    Type::message("audio", parse::file, || [file(), vec![("ptt", flag(), false)]].concat()),
+    Type::message("document", parse::file, file),
+    Type::message("sticker", parse::file, || [file(), vec![("animated", flag(), false)]].concat()),
+    Type::message("location", parse::location, || of_kind(Location::FIELDS)),
+    Type::message("contact", parse::contact, || of_kind(Contact::FIELDS)),
+    Type::message("button", parse::button, || {
+        vec![
+            ("title", schema::name(parse::TITLE_LIMIT, true), true),
+            ("id", schema::name(parse::TITLE_LIMIT, false), false),
+            ("description", schema::name(parse::TITLE_LIMIT, false), false),
+            ("kind", one_of(parse::CHOICES.map(|(name, _)| name)), false),
+        ]
+    }),
+    Type::message("poll", parse::poll, || {
+        let options = list(*parse::OPTIONS.start(), *parse::OPTIONS.end(), "array");
+        let most = json!({"type": ["integer", "null"], "minimum": 0, "maximum": parse::OPTIONS.end()});
+        vec![
+            ("question", schema::name(parse::QUESTION_LIMIT, true), true),
+            ("options", options, true),
+            ("maxSelections", most, false),
+        ]
+    }),
+    Type {
+        is_plain: true,
+        ..Type::message("unsupported", parse::unsupported, || {
+            vec![("reason", one_of(parse::REASONS.map(|(name, _)| name)), false)]
+        })
+    },
+    Type::change("reaction", parse::reaction, || {
+        vec![("messageId", target(), true), ("emoji", schema::name(parse::EMOJI_LIMIT, false), false)]
+    }),
+    Type::change("edit", parse::edit, || {
+        vec![("messageId", target(), true), ("text", schema::lines(parse::TEXT_LIMIT, true), true)]
+    }),
+    Type::change("revoke", parse::revoke, || vec![("messageId", target(), true)]),
+    Type::change("poll_vote", parse::vote, || {
+        vec![("messageId", target(), true), ("options", list(0, *parse::OPTIONS.end(), "array"), false)]
+    }),
+    Type::message("echo", parse::echo, || vec![("text", schema::lines(parse::TEXT_LIMIT, true), true)]),
+    Type::change("number_change", parse::number_change, || vec![("phone", schema::phone("The new number."), true)]),
+];
+
+/// The type of this name.
+pub(super) fn named(name: &str) -> Option<&'static Type> {
+    TYPES.iter().find(|one| one.name == name)
+}
+
+/// The names of all types.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TYPES.iter().map(|one| one.name)
+}
+
+fn flag() -> Value {
+    json!({"type": ["boolean", "null"], "default": false})
+}
+
+fn one_of(names: [&str; 3]) -> Value {
+    let mut all = json!(names);
+    all.as_array_mut().into_iter().for_each(|all| all.extend([json!(""), Value::Null]));
+    json!({"enum": all})
+}
+
+fn list(least: usize, most: usize, kind: &str) -> Value {
+    json!({
+        "type": if least == 0 { json!([kind, "null"]) } else { json!(kind) }, "minItems": least, "maxItems": most,
+        "items": schema::name(parse::OPTION_LIMIT, true),
+    })
+}
+
+fn target() -> Value {
+    json!({"type": "string", "pattern": "^[!-~]{1,255}$", "description": "The id of a message, or its network id."})
+}
+
+fn file() -> Vec<(&'static str, Value, bool)> {
+    vec![
+        ("url", json!({"type": "string", "pattern": parse::URL, "maxLength": parse::URL_LIMIT}), true),
+        ("caption", schema::lines(parse::CAPTION_LIMIT, false), false),
+        ("fileName", schema::name(parse::FILE_NAME_LIMIT, false), false),
+        ("mimeType", schema::optional(parse::MIME_TYPE, "The type of the file; else a usual one."), false),
+        ("expires", flag(), false),
+    ]
+}
+
+fn of_kind(fields: &'static [crate::kinds::FieldSpec]) -> Vec<(&'static str, Value, bool)> {
+    fields.iter().map(|field| (field.name, (field.schema)(), field.required)).collect()
+}
+
+/// The schema of the content of a type.
+fn content(one: &Type) -> Value {
+    let fields = (one.fields)();
+    let required: Vec<_> = fields.iter().filter(|(.., required)| *required).map(|(name, ..)| *name).collect();
+    let mut schema = json!({"type": "object", "additionalProperties": false, "required": required});
+    if one.name == "contact" {
+        // One of two forms.
+        let mut needs = Contact::needs();
+        schema["oneOf"] = needs["oneOf"].take();
+        schema["required"] = json!([]);
+    }
+    let properties: Map<_, _> = fields.into_iter().map(|(name, schema, _)| (name.to_owned(), schema)).collect();
+    schema["properties"] = properties.into();
+    if one.is_plain {
+        schema["type"] = json!(["object", "null"]);
+    }
+    schema
+}
+
+/// The fields beside `type` and `content`.
+pub(super) const FIELDS: [&str; 10] =
+    ["from", "userId", "lid", "channelId", "name", "group", "sentAt", "repeat", "outOfOrder", "windowed"];
+/// The message that is answered.
+pub(super) const REPLY_TO: &str = "replyTo";
+
+/// The schema of the body.
+pub fn body_schema() -> Value {
+    let variants: Vec<_> = TYPES.iter().map(variant).collect();
+    json!({"type": "object", "description": ABOUT, "oneOf": variants})
+}
+
+const ABOUT: &str = "What a person does: who (`from`, or `userId` or `lid` for a person without a number), `type`, and the \
+                     `content` of the type.";
+
+fn variant(one: &Type) -> Value {
+    let or_empty = |schema: Value| json!({"anyOf": [schema, {"const": ""}, {"type": "null"}]});
+    let text = |pattern: &str| json!({"type": "string", "pattern": pattern});
+    let (from, user_id, lid) = (schema::phone("The person's number."), text(parse::USER_ID), text(parse::LID));
+    let switch = || json!({"type": ["boolean", "null"]});
+    let mut properties = json!({
+        "from": or_empty(from.clone()),
+        "userId": or_empty(user_id.clone()),
+        "lid": or_empty(lid.clone()),
+        "type": {"const": one.name},
+        "content": content(one),
+        "channelId": or_empty(text("^[A-Za-z0-9_-]{1,64}$")),
+        "name": schema::name(parse::NAME_LIMIT, false),
+        "group": schema::name(parse::GROUP_LIMIT, false),
+        "sentAt": or_empty(json!({"type": "string", "format": "date-time"})),
+        "repeat": {"type": ["integer", "null"], "minimum": parse::REPEAT.start(), "maximum": parse::REPEAT.end()},
+        "outOfOrder": switch(),
+        "windowed": switch(),
+    });
+    if one.answers {
+        properties[REPLY_TO] = reply_schema();
+    }
+    let mut required = vec!["type"];
+    if !one.is_plain {
+        required.push("content");
+    }
+    let named = |name: &str, schema: Value| json!({"required": [name], "properties": {name: schema}});
+    json!({
+        "title": one.name, "type": "object", "additionalProperties": false, "required": required,
+        "anyOf": [named("from", from), named("userId", user_id), named("lid", lid)],
+        "properties": properties,
+    })
+}
+
+/// The simplest call.
+pub const EXAMPLE: &str = r#"{"from":"5511977776666","type":"text","content":{"text":"Qual o prazo?"},"name":"Ana"}"#;
