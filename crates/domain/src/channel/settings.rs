@@ -42,6 +42,26 @@ pub enum SettingKind {
     },
 }
 
+/// The value of a setting that is off or on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnOff {
+    /// `off`
+    Off,
+    /// `on`
+    On,
+}
+
+impl OnOff {
+    /// The values of such a setting.
+    pub const KIND: SettingKind = SettingKind::Choice { schema: "OnOff", names: &["off", "on"] };
+
+    /// Whether it is on.
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
 impl Setting {
     /// Converts the value to its stored form, even if it is out of range. `None` if the value has another type. JSON has one
     /// number type, so 60.0 is 60.
@@ -273,7 +293,7 @@ mod tests {
     #[test]
     fn messages_of_earlier_versions_are_read() {
         let all = r#"{"pipeline":8,"unknownPolicy":"resend","unknownWaitSeconds":60,"delayMinSeconds":2,
-            "delayMaxSeconds":9,"typing":true,"newRecipientsPerDay":7}"#;
+            "delayMaxSeconds":9,"typing":true,"newRecipientsPerDay":7,"groups":"on","ownDevice":"off"}"#;
         for kind in ChannelType::ALL {
             assert_eq!(ChannelSettings::read(kind, "{}").expect("read"), kind.default_settings());
             let read = ChannelSettings::read(kind, all).expect("read");

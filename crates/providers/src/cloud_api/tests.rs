@@ -121,7 +121,8 @@ async fn the_apps_of_a_number_come_before_apps_that_claim_its_account() {
 #[tokio::test]
 async fn a_message_without_an_answer_is_sent_again_only_if_the_setting_says_so() {
     let (cloud_api, _peer) = cloud_api().await;
-    let settings = Settings { unknown_policy: UnknownPolicy::Leave, unknown_wait_seconds: 60, pipeline: 3 };
+    let settings =
+        Settings { unknown_policy: UnknownPolicy::Leave, unknown_wait_seconds: 60, pipeline: 3, ..Settings::default() };
     let leave = ChannelSettings::CloudApi(settings);
     assert_eq!(cloud_api.unanswered(&leave), UnknownOutcomePolicy::MarkUnknown(None));
     let resend = ChannelSettings::CloudApi(Settings { unknown_policy: UnknownPolicy::Resend, ..settings });

@@ -185,7 +185,12 @@ pub(super) async fn only_a_connected_channel_is_paused_by_the_network(ground: Gr
 
 pub(super) async fn settings_are_kept(mut ground: Ground) {
     let key = ground.channel_by_recipient("loja").await;
-    let settings = Settings { pipeline: 3, unknown_policy: UnknownPolicy::Resend, unknown_wait_seconds: 60 };
+    let settings = Settings {
+        pipeline: 3,
+        unknown_policy: UnknownPolicy::Resend,
+        unknown_wait_seconds: 60,
+        ..Settings::default()
+    };
     let settings = ChannelSettings::CloudApi(settings);
     assert!(ground.store.update_channel(key, "Outro".to_owned(), settings).await.expect("stored"));
     ground.reopen().await;

@@ -9,7 +9,7 @@ use crate::api_key::Environment;
 use crate::channel::settings::settings;
 use crate::channel::types::descriptor::LinkView;
 use crate::channel::types::{ConnectField, Descriptor, FieldText, Ordering};
-use crate::channel::{SettingKind, TypeSettings};
+use crate::channel::{OnOff, SettingKind, TypeSettings};
 use crate::error::AppError;
 use crate::ids::ChannelId;
 
@@ -22,6 +22,10 @@ settings! {
         "What becomes of a message whose answer was lost, when the network says nothing more: it stays `UNKNOWN`, or is sent again and may be there twice.";
     unknown_wait_seconds: u32 = 600, "unknownWaitSeconds", "unknown-wait", SettingKind::Seconds(5, 86_400),
         "How long the network's word is waited for before an `UNKNOWN` message is sent again.";
+    groups: OnOff = OnOff::Off, "groups", "groups", OnOff::KIND,
+        "Whether messages of groups are received.";
+    own_device: OnOff = OnOff::On, "ownDevice", "own-device", OnOff::KIND,
+        "Whether messages that the business writes on its phone are received.";
 }
 
 const POLICIES: SettingKind =
