@@ -1,4 +1,4 @@
-//! The calls of Meta: the verification of the address, and the statuses of messages.
+//! The calls of Meta: the verification of the address, the statuses of messages, and what people write.
 //!
 //! Only the signature with the app's secret authenticates a callback. A body is untrusted until its signature was checked,
 //! and is read in bounded memory in any case. Callbacks repeat, come late and out of order, for up to seven days (peers'
@@ -7,18 +7,19 @@
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{NetworkId, is_account};
 use secrecy::{ExposeSecret, SecretString};
-use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::de::Deserialize;
 use serde_json::value::RawValue;
 use sha2::Sha256;
 
 use crate::cloud_api::errors::{GraphError, Refusal};
+use crate::cloud_api::incoming::{self, OfNumber};
+use crate::cloud_api::lenient::{Later, Object, elements, is_digits, number, read, seconds};
 use crate::cloud_api::link::Fingerprint;
 use recado_domain::channel::types::cloud_api::{ID_LIMIT, SECRET_LIMIT};
 
@@ -28,8 +29,6 @@ pub const SIGNATURE_HEADER: &str = "x-hub-signature-256";
 const CHALLENGE_LIMIT: usize = 256;
 /// The most characters of `biz_opaque_callback_data`, by Meta's documentation.
 const OPAQUE_LIMIT: usize = 512;
-/// The Unix time before WhatsApp existed. No status can be older.
-const BEFORE_WHATSAPP: i64 = 1_230_768_000;
 
 /// Whether Meta's app signed the raw bytes: `sha256=` and the hexadecimal HMAC-SHA256 with the app's secret.
 pub fn is_signed(app_secret: &SecretString, header: &str, body: &[u8]) -> bool {
@@ -141,21 +140,28 @@ pub struct Status {
     pub refusal: Option<Refusal>,
 }
 
-/// The statuses of a callback.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The content of a callback.
+#[derive(Debug, Clone, Default)]
 pub struct Callback {
     pub statuses: Vec<Status>,
+    /// What people wrote, in the order of the callback.
+    pub received: Vec<OfNumber>,
     /// The number of statuses, and parts around them, that had an unknown form.
     pub skipped: usize,
+    /// There are more than [`MOST_MESSAGES`]; the rest was not read.
+    pub is_too_large: bool,
 }
+
+/// The most messages of a callback. Meta puts at most 1,000 into one.
+pub const MOST_MESSAGES: usize = 10_000;
 
 /// The body is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the callback's body is no JSON")]
 pub struct NotJson;
 
-/// Parses a callback's body. Messages of people and fields of other kinds are ignored. An element of unknown form is
-/// skipped, so that one malformed status does not delay the others of the callback.
+/// Parses a callback's body. Fields of other kinds are ignored. A status of unknown form is skipped, so that it does not
+/// delay the rest of the callback. A message of unknown form is kept as it is.
 pub fn parse(body: &[u8], now: Millis) -> Result<Callback, NotJson> {
     let body: &RawValue = serde_json::from_slice(body).map_err(|_| NotJson)?;
     let mut callback = Callback::default();
@@ -164,14 +170,11 @@ pub fn parse(body: &[u8], now: Millis) -> Result<Callback, NotJson> {
         return Ok(callback);
     };
     each(envelope.entry, &mut callback, |entry: Entry<'_>, callback| {
-        each(entry.changes, callback, |change: Change<'_>, callback| change.statuses(now, callback));
+        each(entry.changes, callback, |change: Change<'_>, callback| change.read(now, callback));
         true
     });
     Ok(callback)
 }
-
-/// A list that is parsed later, one element at a time, so that no memory holds elements that do not fit.
-type Later<'a> = Option<&'a RawValue>;
 
 #[derive(serde::Deserialize)]
 struct Envelope<'a> {
@@ -189,19 +192,6 @@ struct Entry<'a> {
 struct Change<'a> {
     #[serde(borrow, default)]
     value: Later<'a>,
-}
-
-#[derive(serde::Deserialize)]
-struct Value<'a> {
-    #[serde(borrow, default)]
-    metadata: Later<'a>,
-    #[serde(borrow, default)]
-    statuses: Later<'a>,
-}
-
-#[derive(serde::Deserialize)]
-struct Metadata {
-    phone_number_id: String,
 }
 
 #[derive(serde::Deserialize)]
@@ -227,21 +217,27 @@ struct GivenError<'a> {
 }
 
 impl Change<'_> {
-    /// Adds the statuses of one number; false for a change of unknown form.
-    fn statuses(self, now: Millis, callback: &mut Callback) -> bool {
-        // A change without statuses is of another kind, and no error.
-        let Some(value) = self.value.and_then(read::<Value<'_>>) else { return true };
-        let Some(statuses) = value.statuses else { return true };
-        let Some(Metadata { phone_number_id }) = value.metadata.and_then(read) else { return false };
-        if phone_number_id.len() > ID_LIMIT || !is_digits(&phone_number_id) {
-            return false;
+    /// Adds the content of a change, which is about one number; false for a change of unknown form.
+    fn read(self, now: Millis, callback: &mut Callback) -> bool {
+        let Some(value) = self.value.and_then(Object::read) else { return true };
+        let statuses = value.raw("statuses");
+        // A change with other parts is of another kind, and no error.
+        if statuses.is_none() && !incoming::is_in(&value) {
+            return true;
         }
-        let phone_number_id = Arc::from(phone_number_id);
-        each(Some(statuses), callback, |given: GivenStatus<'_>, callback| {
+        let metadata = value.object("metadata");
+        let id = metadata.as_ref().and_then(|metadata| metadata.text_if("phone_number_id", is_digits));
+        let Some(phone_number_id) = id.filter(|id| id.len() <= ID_LIMIT).map(Arc::<str>::from) else { return false };
+        each(statuses, callback, |given: GivenStatus<'_>, callback| {
             let Ok(remote_id) = given.id.parse() else { return false };
             callback.statuses.push(given.status(&phone_number_id, remote_id, now));
             true
         });
+        let number = metadata.and_then(|metadata| metadata.text("display_phone_number"));
+        let read = callback.received.iter().map(|of| of.arrivals.len()).sum();
+        let mut room = MOST_MESSAGES.checked_sub(read);
+        callback.received.extend(incoming::read(&value, (&phone_number_id, number.as_deref()), &mut room, now));
+        callback.is_too_large |= room.is_none();
         true
     }
 }
@@ -276,23 +272,8 @@ fn refusal(errors: Later<'_>) -> Refusal {
 }
 
 fn time(timestamp: Later<'_>, now: Millis) -> Millis {
-    let seconds = timestamp.and_then(number).filter(|seconds| *seconds >= BEFORE_WHATSAPP);
-    let millis = seconds.and_then(|seconds| seconds.checked_mul(1_000)?.checked_add(999));
-    millis.map_or(now, |millis| millis.min(now))
-}
-
-/// A number, or a number as text: Meta writes both.
-fn number(raw: &RawValue) -> Option<i64> {
-    let text = raw.get();
-    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text).parse().ok()
-}
-
-fn is_digits(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
-    serde_json::from_str(raw.get()).ok()
+    // The last millisecond of the second.
+    seconds(timestamp).map_or(now, |millis| millis.saturating_add(999).min(now))
 }
 
 /// Calls `accept` with each element of a list, and counts the elements that have an unknown form or are not accepted.
@@ -302,29 +283,9 @@ fn each<'a, T: Deserialize<'a>>(
     mut accept: impl FnMut(T, &mut Callback) -> bool,
 ) {
     let Some(list) = list else { return };
-    let elements = Elements(|element| {
+    let is_list = elements(list, |element| {
         let fits = read(element).is_some_and(|element| accept(element, callback));
         callback.skipped += usize::from(!fits);
     });
-    // The brackets were matched when the body was parsed, so the only possible error is that it is not a list.
-    let is_list = serde_json::Deserializer::from_str(list.get()).deserialize_seq(elements).is_ok();
     callback.skipped += usize::from(!is_list);
-}
-
-/// Reads a list element by element, so that a hostile list of a million elements fills no memory.
-struct Elements<F>(F);
-
-impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Elements<F> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
-        while let Some(element) = list.next_element()? {
-            (self.0)(element);
-        }
-        Ok(())
-    }
 }

@@ -10,7 +10,9 @@
 //! | `body` | the body of a send for a stored message |
 //! | `answer` | the answers of Graph |
 //! | `errors` | the meaning of its error codes, in one table |
-//! | `callback` | the calls of Meta: statuses of messages |
+//! | `callback` | the calls of Meta: statuses of messages, and what people write |
+//! | `incoming` | what people write, kind by kind |
+//! | `lenient` | reads JSON whose form is not known |
 //!
 //! Sources: Meta's OpenAPI file (`business-messaging-api_v23.0.yaml`, MIT) for the forms, and the pages named beside each
 //! fact for the rest. The API accepts no id of ours, so a lost answer leaves a message `UNKNOWN` until a callback names it
@@ -34,6 +36,8 @@ pub mod callback;
 mod client;
 mod connect;
 pub mod errors;
+pub mod incoming;
+mod lenient;
 pub mod link;
 mod links;
 mod slots;
