@@ -52,6 +52,8 @@ async fn serve(mut config: Config) -> Result<()> {
     let sandbox = gateway.drivers.sandbox().clone();
     let (receipts, stop) = (gateway.store.clone(), receipts_stop.clone());
     background.spawn(async move { sandbox.send_receipts(receipts, stop).await });
+    let (sandbox, inbox, stop) = (gateway.drivers.sandbox().clone(), gateway.store.clone(), gateway.stop.clone());
+    background.spawn(async move { sandbox.deliver_rest(&*inbox, stop).await });
     background.spawn(Socket::open(dir)?.serve(gateway.clone()));
     start(&config, &gateway, &background).await?;
     background.close();

@@ -8,6 +8,7 @@
 //! To the dispatcher it behaves like WhatsApp Web: it accepts our network id, recognises a re-send, answers with an
 //! acknowledgement, and sends receipts later, repeatedly until the gateway has recorded them.
 
+mod incoming;
 pub mod network;
 mod scenario;
 
@@ -32,6 +33,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::quoted;
+pub use crate::sandbox::incoming::Told;
 use crate::sandbox::network::postgres::Tables;
 use crate::sandbox::network::sqlite::File;
 use crate::sandbox::network::{Arrival, Network, Passed, PhoneQuery, ReceiptSink, Shown, ShownOfPerson};
@@ -60,6 +62,8 @@ pub struct Sandbox {
     messages: Arc<dyn Messages>,
     /// Notified when a message arrived, because receipts are due soon.
     arrived: Notify,
+    /// Notified when a person did something, because the gateway has to get it.
+    told: Notify,
     arriving: Semaphore,
 }
 
@@ -85,8 +89,8 @@ impl Sandbox {
     }
 
     fn on(network: Box<dyn Network>, pacing: Pacing, clock: Arc<dyn Clock>, messages: Arc<dyn Messages>) -> Self {
-        let (arrived, arriving) = (Notify::new(), Semaphore::new(ARRIVALS));
-        Self { network, pacing, clock, messages, arrived, arriving }
+        let (arrived, told, arriving) = (Notify::new(), Notify::new(), Semaphore::new(ARRIVALS));
+        Self { network, pacing, clock, messages, arrived, told, arriving }
     }
 
     /// A page of the inbox, newest first.

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use recado_domain::channel::{ChannelKey, ChannelRef};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{InstitutionId, NetworkId};
+use recado_domain::incoming::Direction;
 use recado_domain::message::{ContactRendition, RenderedCard};
 use recado_domain::queue::{Claimed, MessageRef, Receipt};
 use recado_domain::status::MessageStatus;
@@ -49,12 +50,43 @@ impl Arrival {
     }
 }
 
+/// The progress of what a person did.
+const OPEN: u8 = 0;
+const HELD: u8 = 1;
+const DELIVERED: u8 = 2;
+
+/// The most of it that is delivered in one turn.
+const UNDELIVERED_AT_ONCE: i64 = 100;
+
+/// What a person did, which the network keeps until the gateway has it.
+#[derive(Debug, Clone)]
+pub(super) struct KeptAct {
+    /// The number; set by the network.
+    pub(super) n: i64,
+    pub(super) via: ChannelRef,
+    pub(super) network_id: String,
+    /// Its id in the inbox.
+    pub(super) id: String,
+    /// The address of the person.
+    pub(super) person: String,
+    pub(super) kind: String,
+    /// A [`Simulated`](recado_domain::simulation::Simulated) in JSON.
+    pub(super) payload: String,
+    /// How often it is delivered.
+    pub(super) repeat: u32,
+    pub(super) at: Millis,
+    /// Whether it waits until the next one was delivered.
+    pub(super) is_held: bool,
+}
+
 /// A message in the inbox.
 #[derive(Debug, Clone)]
 pub struct Shown {
     pub id: String,
+    pub direction: Direction,
     pub channel_id: String,
     pub network_id: String,
+    /// The other person.
     pub recipient: String,
     pub kind: String,
     /// The message as the caller gave it, in JSON.
@@ -78,6 +110,9 @@ fn kind_and_rendition(kind: Option<String>, rendition: Option<String>, vcard: St
 #[derive(Debug, Clone)]
 pub struct PhoneQuery {
     pub institution: InstitutionId,
+    /// Messages of both directions, or of one.
+    pub direction: Option<Direction>,
+    /// Only messages to this number.
     pub recipient: Option<String>,
     /// Only messages before the one with this id.
     pub before: Option<NetworkId>,
@@ -148,6 +183,18 @@ pub(super) trait Network: Send + Sync {
     async fn arrive(&self, arrival: Arrival) -> Result<(), StoreError>;
     /// Sends some of the due receipts. They are sent again if they were not accepted. No other node sends them meanwhile.
     async fn pass_on(&self, now: Millis, delay: Millis, to: &dyn ReceiptSink) -> Result<Passed, StoreError>;
+    /// Keeps what a person did; returns its number.
+    async fn keep(&self, kept: KeptAct) -> Result<i64, StoreError>;
+    /// Some of what the gateway has to get, in order: of a channel or of all, done by this time.
+    async fn undelivered(&self, channel: Option<ChannelKey>, before: Millis) -> Result<Vec<KeptAct>, StoreError>;
+    /// The gateway has it.
+    async fn delivered(&self, n: i64) -> Result<(), StoreError>;
+    /// What was held on a channel is held no longer.
+    async fn release(&self, channel: ChannelKey) -> Result<(), StoreError>;
+    /// Gives a channel a service window, or takes it.
+    async fn set_windowed(&self, channel: ChannelKey, is_windowed: bool) -> Result<(), StoreError>;
+    /// Whether a channel has a service window.
+    async fn is_windowed(&self, channel: ChannelKey) -> Result<bool, StoreError>;
     /// The last message on an institution's phone.
     async fn last(&self, institution: InstitutionId) -> Result<Option<i64>, StoreError>;
     /// Removes some messages up to this one from an institution's inbox. Returns whether there were any. It removes a part

@@ -48,6 +48,11 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 18, sql: include_str!("../../../../migrations/postgres/0018_event_stream.sql"), works_from: 5 },
     Migration { number: 19, sql: include_str!("../../../../migrations/postgres/0019_webhooks.sql"), works_from: 5 },
     Migration { number: 20, sql: include_str!("../../../../migrations/postgres/0020_inbox.sql"), works_from: 5 },
+    Migration {
+        number: 21,
+        sql: include_str!("../../../../migrations/postgres/0021_sandbox_incoming.sql"),
+        works_from: 5,
+    },
 ];
 
 /// Identifies these tables on the server of the tests.

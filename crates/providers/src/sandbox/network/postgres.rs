@@ -2,13 +2,17 @@
 //!
 //! It survives the crash of any node, and of the database's process. The last moments may be lost with the machine.
 
+mod incoming;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use recado_domain::channel::ChannelKey;
 use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::InstitutionId;
+use recado_domain::incoming::Direction;
 use recado_store::StoreError;
 use recado_store::person::{MESSAGES, Person};
 use recado_store::sqlkit::batches::{Batches, Bounds, Waiting};
@@ -17,7 +21,8 @@ use recado_store::sqlkit::postgres::pool::{Database, Pool};
 use tokio_postgres::Row;
 
 use crate::sandbox::network::{
-    Arrival, Due, Network, Passed, PhoneQuery, RECEIPTS_AT_ONCE, ReceiptSink, Shown, ShownOfPerson, kind_and_rendition,
+    Arrival, Due, KeptAct, Network, Passed, PhoneQuery, RECEIPTS_AT_ONCE, ReceiptSink, Shown, ShownOfPerson,
+    kind_and_rendition,
 };
 
 /// Connections for this node's network, beside those of the store.
@@ -96,6 +101,30 @@ impl Network for Tables {
         // A failing receiver is no failure of this database.
         let passed: Result<_, StoreError> = with_transaction!(self.pool, db => pass_on(db, (now, delay), to).await);
         passed?
+    }
+
+    async fn keep(&self, kept: KeptAct) -> Result<i64, StoreError> {
+        with_connection!(self.pool, db => incoming::keep(db, &kept))
+    }
+
+    async fn undelivered(&self, channel: Option<ChannelKey>, before: Millis) -> Result<Vec<KeptAct>, StoreError> {
+        with_connection!(self.pool, db => incoming::undelivered(db, channel, before))
+    }
+
+    async fn delivered(&self, n: i64) -> Result<(), StoreError> {
+        with_connection!(self.pool, db => incoming::delivered(db, n))
+    }
+
+    async fn release(&self, channel: ChannelKey) -> Result<(), StoreError> {
+        with_connection!(self.pool, db => incoming::release(db, channel))
+    }
+
+    async fn set_windowed(&self, channel: ChannelKey, is_windowed: bool) -> Result<(), StoreError> {
+        with_connection!(self.pool, db => incoming::set_windowed(db, channel, is_windowed))
+    }
+
+    async fn is_windowed(&self, channel: ChannelKey) -> Result<bool, StoreError> {
+        with_connection!(self.pool, db => incoming::is_windowed(db, channel))
     }
 
     async fn last(&self, institution: InstitutionId) -> Result<Option<i64>, StoreError> {
@@ -231,7 +260,8 @@ async fn mark_accepted(db: Db<'_>, due: &[Due]) -> Done<()> {
 
 /// The last message of an institution's inbox.
 async fn last(db: Db<'_>, institution: InstitutionId) -> Done<Option<i64>> {
-    let sql = "SELECT max(n) FROM sandbox_phone WHERE institution_id = $1";
+    let sql = "SELECT max(n) FROM (SELECT max(n) AS n FROM sandbox_phone WHERE institution_id = $1
+                                   UNION ALL SELECT max(n) FROM sandbox_incoming WHERE institution_id = $1) AS last";
     Ok(db.row(sql, args![&institution.as_bytes()[..]]).await?.and_then(|row| row.get(0)))
 }
 
@@ -245,8 +275,13 @@ async fn clear(db: Db<'_>, institution: InstitutionId, last: i64) -> Done<bool> 
              DELETE FROM sandbox_phone WHERE n IN (SELECT n FROM first) RETURNING network_id
          ), arrived AS (
              DELETE FROM sandbox_arrivals WHERE network_id IN (SELECT network_id FROM shown)
+         ), first_incoming AS (
+             SELECT n FROM sandbox_incoming
+             WHERE (institution_id, n) > ($1, 0) AND (institution_id, n) <= ($1, $2) ORDER BY institution_id, n LIMIT $3
+         ), incoming AS (
+             DELETE FROM sandbox_incoming WHERE n IN (SELECT n FROM first_incoming) RETURNING network_id
          )
-         SELECT network_id FROM shown, fast"
+         SELECT network_id FROM (SELECT network_id FROM shown UNION ALL SELECT network_id FROM incoming) AS gone, fast LIMIT 1"
     );
     let cleared = db.rows(&sql, args![&institution.as_bytes()[..], last, CLEAR_AT_ONCE]).await?;
     Ok(!cleared.is_empty())
@@ -257,28 +292,42 @@ async fn shown(db: Db<'_>, query: &PhoneQuery) -> Done<Option<Vec<Shown>>> {
     let before = match &query.before {
         None => i64::MAX,
         Some(id) => {
-            let sql = "SELECT n FROM sandbox_phone WHERE network_id = $1 AND institution_id = $2";
+            let sql = "SELECT n FROM sandbox_phone WHERE network_id = $1 AND institution_id = $2
+                       UNION ALL SELECT n FROM sandbox_incoming WHERE network_id = $1 AND institution_id = $2";
             let Some(row) = db.row(sql, args![id.as_str(), institution]).await? else { return Ok(None) };
             row.get(0)
         }
     };
-    let sql = "SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
-                      (SELECT count(*) FROM sandbox_arrivals a WHERE a.network_id = p.network_id)
-               FROM sandbox_phone p
-               WHERE (institution_id, n) >= ($1, 0) AND (institution_id, n) < ($1, $2)
-                 AND ($3 IS NULL OR recipient = $3)
-               ORDER BY institution_id DESC, n DESC LIMIT $4";
+    let sql = "(SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
+                       (SELECT count(*) FROM sandbox_arrivals a WHERE a.network_id = p.network_id), 'OUTBOUND', n
+                FROM sandbox_phone p
+                WHERE (institution_id, n) >= ($1, 0) AND (institution_id, n) < ($1, $2)
+                  AND ($3::text IS NULL OR recipient = $3) AND $5::text IS DISTINCT FROM 'INBOUND'
+                ORDER BY institution_id DESC, n DESC LIMIT $4)
+               UNION ALL
+               (SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n
+                FROM sandbox_incoming
+                WHERE (institution_id, n) >= ($1, 0) AND (institution_id, n) < ($1, $2)
+                  AND $3::text IS NULL AND $5::text IS DISTINCT FROM 'OUTBOUND'
+                ORDER BY institution_id DESC, n DESC LIMIT $4)
+               ORDER BY n DESC LIMIT $4";
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-    let rows = db.rows(sql, args![institution, before, query.recipient, limit]).await?;
+    let direction = query.direction.map(Direction::name);
+    let rows = db.rows(sql, args![institution, before, query.recipient, limit, direction]).await?;
     rows.iter().map(read_shown).collect::<Done<_>>().map(Some)
 }
 
 /// The condition for a person's rows in a range of the inbox.
 const OF_PERSON: &str = "n > $3 AND n <= $4 AND recipient = any($1) AND ($2 IS NULL OR institution_id = $2)";
+/// The same for what the person did.
+const BY_PERSON: &str = "n > $3 AND n <= $4 AND person = any($1) AND ($2 IS NULL OR institution_id = $2)";
 
 /// The last row of the range after this one.
 async fn end(db: Db<'_>, after: i64) -> Done<Option<i64>> {
-    let sql = "SELECT max(n) FROM (SELECT n FROM sandbox_phone WHERE n > $1 ORDER BY n LIMIT $2) p";
+    let sql = "SELECT max(n) FROM (
+                   (SELECT n FROM sandbox_phone WHERE n > $1 ORDER BY n LIMIT $2)
+                   UNION ALL (SELECT n FROM sandbox_incoming WHERE n > $1 ORDER BY n LIMIT $2)
+                   ORDER BY n LIMIT $2) p";
     Ok(db.row(sql, args![after, recado_domain::message::SCANNED_AT_MOST]).await?.and_then(|row| row.get(0)))
 }
 
@@ -290,13 +339,18 @@ async fn of_person(db: Db<'_>, person: &Person, after: i64) -> Done<ShownOfPerso
     let Some(end) = end(db, after).await? else { return Ok(ShownOfPerson { shown: Vec::new(), next: None }) };
     let sql = format!(
         "SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
-                (SELECT count(*) FROM sandbox_arrivals a WHERE a.network_id = p.network_id), institution_id, n
-         FROM sandbox_phone p WHERE {OF_PERSON} ORDER BY n LIMIT $5"
+                (SELECT count(*) FROM sandbox_arrivals a WHERE a.network_id = p.network_id), 'OUTBOUND', n, institution_id
+         FROM sandbox_phone p WHERE {OF_PERSON}
+         UNION ALL
+         SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n,
+                institution_id
+         FROM sandbox_incoming WHERE {BY_PERSON}
+         ORDER BY n LIMIT $5"
     );
     let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX);
     let rows = db.rows(&sql, args![person.numbers, institution(person), after, end, most]).await?;
     let of = |row: &Row| {
-        let institution = row.get::<_, &[u8]>(10).try_into().map_err(|_| not_understood("institution id"))?;
+        let institution = row.get::<_, &[u8]>(12).try_into().map_err(|_| not_understood("institution id"))?;
         Ok((InstitutionId::from_bytes(institution), read_shown(row)?))
     };
     let shown = rows.iter().map(of).collect::<Done<Vec<_>>>()?;
@@ -308,8 +362,9 @@ async fn erase(db: Db<'_>, person: &Person, after: i64) -> Done<(u64, Option<i64
     let Some(end) = end(db, after).await? else { return Ok((0, None)) };
     let sql = format!(
         "WITH shown AS (DELETE FROM sandbox_phone WHERE {OF_PERSON} RETURNING network_id),
-              arrived AS (DELETE FROM sandbox_arrivals WHERE network_id IN (SELECT network_id FROM shown))
-         SELECT count(*) FROM shown"
+              arrived AS (DELETE FROM sandbox_arrivals WHERE network_id IN (SELECT network_id FROM shown)),
+              incoming AS (DELETE FROM sandbox_incoming WHERE {BY_PERSON} RETURNING network_id)
+         SELECT (SELECT count(*) FROM shown) + (SELECT count(*) FROM incoming)"
     );
     let row = db.row(&sql, args![person.numbers, institution(person), after, end]).await?;
     let erased = row.map_or(0, |row| row.get::<_, i64>(0));
@@ -328,5 +383,6 @@ fn read_shown(row: &Row) -> Done<Shown> {
         rendition,
         received_at: row.get(8),
         arrivals: u32::try_from(row.get::<_, i64>(9)).map_err(|_| not_understood("number of arrivals"))?,
+        direction: if row.get::<_, &str>(10) == "INBOUND" { Direction::Inbound } else { Direction::Outbound },
     })
 }

@@ -1,12 +1,16 @@
 //! The simulated network in a file beside the store. It survives the end of the process, but not of the machine.
 
+mod incoming;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
+use recado_domain::incoming::Direction;
 use recado_store::StoreError;
 use recado_store::person::{MESSAGES, Person};
 use recado_store::sqlkit::sqlite::readers::Readers;
@@ -16,12 +20,14 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use rusqlite_migration::M;
 
 use crate::sandbox::network::{
-    Arrival, Due, Network, Passed, PhoneQuery, RECEIPTS_AT_ONCE, ReceiptSink, Shown, ShownOfPerson, kind_and_rendition,
+    Arrival, Due, KeptAct, Network, Passed, PhoneQuery, RECEIPTS_AT_ONCE, ReceiptSink, Shown, ShownOfPerson,
+    kind_and_rendition,
 };
 
 const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../../migrations/sqlite/sandbox.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/sandbox_0002_kinds.sql")),
+    M::up(include_str!("../../../../../migrations/sqlite/sandbox_0003_incoming.sql")),
 ];
 
 /// Rows that one transaction deletes: it takes some milliseconds, for which other operations wait.
@@ -73,6 +79,31 @@ impl Network for File {
         Ok(Passed::Some)
     }
 
+    async fn keep(&self, kept: KeptAct) -> Result<i64, StoreError> {
+        self.writer.run(move |writing| incoming::keep(&writing.0, &kept)).await
+    }
+
+    async fn undelivered(&self, channel: Option<ChannelKey>, before: Millis) -> Result<Vec<KeptAct>, StoreError> {
+        // By the writer, which has what was kept before.
+        self.writer.run(move |writing| incoming::undelivered(&writing.0, channel, before)).await
+    }
+
+    async fn delivered(&self, n: i64) -> Result<(), StoreError> {
+        self.writer.run(move |writing| incoming::delivered(&writing.0, n)).await
+    }
+
+    async fn release(&self, channel: ChannelKey) -> Result<(), StoreError> {
+        self.writer.run(move |writing| incoming::release(&writing.0, channel)).await
+    }
+
+    async fn set_windowed(&self, channel: ChannelKey, is_windowed: bool) -> Result<(), StoreError> {
+        self.writer.run(move |writing| incoming::set_windowed(&writing.0, channel, is_windowed)).await
+    }
+
+    async fn is_windowed(&self, channel: ChannelKey) -> Result<bool, StoreError> {
+        self.writer.run(move |writing| incoming::is_windowed(&writing.0, channel)).await
+    }
+
     async fn last(&self, institution: InstitutionId) -> Result<Option<i64>, StoreError> {
         self.writer.run(move |writing| last(&writing.0, institution)).await
     }
@@ -113,15 +144,16 @@ fn arrive(connection: &Connection, arrival: &Arrival) -> rusqlite::Result<()> {
     connection
         .prepare_cached("INSERT INTO arrivals (network_id, arrived_at) VALUES (?1, ?2)")?
         .execute(params![message.network_id, at])?;
+    let next = incoming::NEXT;
     connection
-        .prepare_cached(
-            "INSERT INTO phone (network_id, id, institution_id, channel_key, channel_id, recipient, kind, contact,
+        .prepare_cached(&format!(
+            "INSERT INTO phone (n, network_id, id, institution_id, channel_key, channel_id, recipient, kind, contact,
                                 rendition, received_at, receipts, vcard)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, '')
+             VALUES ({next}, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, '')
              -- Shown once. A phone that gets a message again sends its receipts again.
              -- A late earlier attempt, whose receipts are lost, removes no receipts.
-             ON CONFLICT (network_id) DO UPDATE SET receipts = min(excluded.receipts, phone.receipts)",
-        )?
+             ON CONFLICT (network_id) DO UPDATE SET receipts = min(excluded.receipts, phone.receipts)"
+        ))?
         .execute(params![
             message.network_id,
             arrival.shown_id(),
@@ -162,7 +194,8 @@ fn mark_accepted(connection: &Connection, due: &[Due]) -> rusqlite::Result<()> {
 }
 
 fn last(connection: &Connection, institution: InstitutionId) -> rusqlite::Result<Option<i64>> {
-    let sql = "SELECT max(n) FROM phone WHERE institution_id = ?1";
+    let sql = "SELECT max(n) FROM (SELECT max(n) AS n FROM phone WHERE institution_id = ?1
+                                   UNION ALL SELECT max(n) FROM incoming WHERE institution_id = ?1)";
     connection.prepare_cached(sql)?.query_row([institution.as_bytes()], |row| row.get(0))
 }
 
@@ -172,7 +205,10 @@ fn clear(connection: &Connection, institution: InstitutionId, last: i64) -> rusq
     let arrivals = format!("DELETE FROM arrivals WHERE network_id IN (SELECT network_id {FIRST})");
     connection.prepare_cached(&arrivals)?.execute(first)?;
     let phone = format!("DELETE FROM phone WHERE n IN (SELECT n {FIRST})");
-    Ok(connection.prepare_cached(&phone)?.execute(first)? > 0)
+    let phone = connection.prepare_cached(&phone)?.execute(first)?;
+    const INCOMING: &str = "DELETE FROM incoming WHERE n IN (SELECT n FROM incoming
+         WHERE institution_id = ?1 AND n <= ?2 ORDER BY n LIMIT ?3)";
+    Ok(phone + connection.prepare_cached(INCOMING)?.execute(first)? > 0)
 }
 
 fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option<Vec<Shown>>> {
@@ -181,7 +217,10 @@ fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option
         None => i64::MAX,
         Some(id) => {
             let found = connection
-                .prepare_cached("SELECT n FROM phone WHERE network_id = ?1 AND institution_id = ?2")?
+                .prepare_cached(
+                    "SELECT n FROM phone WHERE network_id = ?1 AND institution_id = ?2
+                     UNION ALL SELECT n FROM incoming WHERE network_id = ?1 AND institution_id = ?2",
+                )?
                 .query_row(params![id.as_str(), institution], |row| row.get(0))
                 .optional()?;
             match found {
@@ -191,19 +230,32 @@ fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option
         }
     };
     let mut statement = connection.prepare_cached(
-        "SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
-                (SELECT count(*) FROM arrivals WHERE arrivals.network_id = phone.network_id)
-         FROM phone
-         WHERE institution_id = ?1 AND n < ?2 AND (?3 IS NULL OR recipient = ?3)
+        "SELECT * FROM (
+             SELECT * FROM (
+                 SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
+                        (SELECT count(*) FROM arrivals WHERE arrivals.network_id = phone.network_id), 'OUTBOUND', n
+                 FROM phone
+                 WHERE institution_id = ?1 AND n < ?2 AND (?3 IS NULL OR recipient = ?3) AND ?5 IS NOT 'INBOUND'
+                 ORDER BY n DESC LIMIT ?4)
+             UNION ALL
+             SELECT * FROM (
+                 SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n
+                 FROM incoming
+                 WHERE institution_id = ?1 AND n < ?2 AND ?3 IS NULL AND ?5 IS NOT 'OUTBOUND'
+                 ORDER BY n DESC LIMIT ?4))
          ORDER BY n DESC LIMIT ?4",
     )?;
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-    let rows = statement.query_map(params![institution, before, query.recipient, limit], read_shown)?;
+    let direction = query.direction.map(Direction::name);
+    let rows = statement.query_map(params![institution, before, query.recipient, limit, direction], read_shown)?;
     rows.collect::<rusqlite::Result<_>>().map(Some)
 }
 
 /// The condition for a person's rows in a range of the inbox.
 const OF_PERSON: &str = "n > ?3 AND n <= ?4 AND recipient IN (SELECT value FROM json_each(?1))
+     AND (?2 IS NULL OR institution_id = ?2)";
+/// The same for what the person did.
+const BY_PERSON: &str = "n > ?3 AND n <= ?4 AND person IN (SELECT value FROM json_each(?1))
      AND (?2 IS NULL OR institution_id = ?2)";
 
 /// A person's numbers and institution as statement parameters, and the last row of the range.
@@ -212,7 +264,10 @@ type PersonParameters = (String, Option<[u8; 16]>, Option<i64>);
 fn theirs(connection: &Connection, person: &Person, after: i64) -> rusqlite::Result<PersonParameters> {
     let numbers = serde_json::to_string(&person.numbers);
     let numbers = numbers.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-    let sql = "SELECT max(n) FROM (SELECT n FROM phone WHERE n > ?1 ORDER BY n LIMIT ?2)";
+    let sql = "SELECT max(n) FROM (
+                   SELECT n FROM (SELECT n FROM phone WHERE n > ?1 ORDER BY n LIMIT ?2)
+                   UNION ALL SELECT n FROM (SELECT n FROM incoming WHERE n > ?1 ORDER BY n LIMIT ?2)
+                   ORDER BY n LIMIT ?2)";
     let end = connection
         .prepare_cached(sql)?
         .query_row([after, recado_domain::message::SCANNED_AT_MOST], |row| row.get(0))?;
@@ -224,12 +279,17 @@ fn of_person(connection: &Connection, person: &Person, after: i64) -> rusqlite::
     let Some(end) = end else { return Ok(ShownOfPerson { shown: Vec::new(), next: None }) };
     let mut statement = connection.prepare_cached(&format!(
         "SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
-                (SELECT count(*) FROM arrivals WHERE arrivals.network_id = phone.network_id), institution_id, n
-         FROM phone WHERE {OF_PERSON} ORDER BY n LIMIT ?5"
+                (SELECT count(*) FROM arrivals WHERE arrivals.network_id = phone.network_id), 'OUTBOUND', n, institution_id
+         FROM phone WHERE {OF_PERSON}
+         UNION ALL
+         SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n,
+                institution_id
+         FROM incoming WHERE {BY_PERSON}
+         ORDER BY n LIMIT ?5"
     ))?;
     let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![numbers, institution, after, end, most], |row| {
-        Ok((row.get::<_, i64>(11)?, (InstitutionId::from_bytes(row.get(10)?), read_shown(row)?)))
+        Ok((row.get::<_, i64>(11)?, (InstitutionId::from_bytes(row.get(12)?), read_shown(row)?)))
     })?;
     let (places, shown): (Vec<i64>, Vec<_>) = rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().unzip();
     let next = if shown.len() == MESSAGES { places.last().copied() } else { Some(end) };
@@ -250,7 +310,13 @@ fn erase(connection: &Connection, person: &Person, after: i64) -> rusqlite::Resu
         after,
         end
     ])?;
-    Ok((erased as u64, Some(end)))
+    let incoming = connection.prepare_cached(&format!("DELETE FROM incoming WHERE {BY_PERSON}"))?.execute(params![
+        numbers,
+        institution,
+        after,
+        end
+    ])?;
+    Ok((erased as u64 + incoming as u64, Some(end)))
 }
 
 fn read_shown(row: &Row<'_>) -> rusqlite::Result<Shown> {
@@ -265,5 +331,6 @@ fn read_shown(row: &Row<'_>) -> rusqlite::Result<Shown> {
         rendition,
         received_at: row.get(8)?,
         arrivals: row.get(9)?,
+        direction: if row.get_ref(10)?.as_str()? == "INBOUND" { Direction::Inbound } else { Direction::Outbound },
     })
 }

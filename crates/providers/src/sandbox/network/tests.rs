@@ -76,7 +76,7 @@ fn arrival(owner: u8, number: u8) -> Arrival {
 }
 
 fn query(owner: u8) -> PhoneQuery {
-    PhoneQuery { institution: institution(owner), recipient: None, before: None, limit: 10 }
+    PhoneQuery { institution: institution(owner), direction: None, recipient: None, before: None, limit: 10 }
 }
 
 /// The network ids in an inbox, newest first, with the number of arrivals.
@@ -265,7 +265,7 @@ macro_rules! on_both {
 
 on_both! {
     a_card_is_shown_once, receipts_are_sent_until_they_are_accepted, a_phone_is_emptied_for_itself,
-    a_person_is_shown_and_erased
+    a_person_is_shown_and_erased, the_inbox_shows_both_directions_in_one_order
 }
 
 #[tokio::test]
@@ -321,4 +321,96 @@ async fn a_node_sends_the_receipts_that_another_left() {
         stop.cancel();
     };
     tokio::join!(passing, check);
+}
+
+/// What a person did.
+fn act(owner: u8, number: u8) -> KeptAct {
+    KeptAct {
+        n: 0,
+        via: arrival(owner, number).via,
+        network_id: format!("IN{number}"),
+        id: format!("msg_sandbox_{number}"),
+        person: format!("5511{}", number % 2),
+        kind: "text".to_owned(),
+        payload: "{}".to_owned(),
+        repeat: 2,
+        at: NOW,
+        is_held: false,
+    }
+}
+
+async fn open_acts(network: &dyn Network, channel: Option<i64>) -> Vec<String> {
+    let acts = network.undelivered(channel, NOW).await.expect("read");
+    acts.into_iter().map(|kept| kept.network_id).collect()
+}
+
+async fn acts_are_kept_until_the_gateway_has_them(storage: &impl TestStorage) {
+    let network = storage.open();
+    let mut numbers = Vec::new();
+    for (number, held) in [(1, false), (2, true), (3, false)] {
+        numbers.push(network.keep(KeptAct { is_held: held, ..act(1, number) }).await.expect("kept"));
+    }
+    network.keep(KeptAct { at: NOW + 1, ..act(2, 4) }).await.expect("kept");
+    assert!(network.keep(act(1, 1)).await.is_err(), "an id is there once");
+    // After a crash everything is there, but what is held waits.
+    drop(network);
+    let network = storage.open();
+    assert_eq!(open_acts(&*network, None).await, ["IN1", "IN3"], "the other one was done later");
+    assert_eq!(open_acts(&*network, Some(2)).await, [""; 0]);
+    let kept = network.undelivered(Some(1), NOW).await.expect("read").remove(0);
+    assert_eq!((kept.n, kept.via.id.as_str(), kept.repeat, &*kept.payload), (numbers[0], "loja", 2, "{}"));
+    network.delivered(numbers[0]).await.expect("delivered");
+    assert_eq!(open_acts(&*network, None).await, ["IN3"]);
+    network.release(1).await.expect("released");
+    assert_eq!(open_acts(&*network, None).await, ["IN2", "IN3"]);
+    assert!(!network.is_windowed(1).await.expect("read"));
+    for windowed in [true, true, false] {
+        network.set_windowed(1, windowed).await.expect("set");
+        let read = (network.is_windowed(1).await.expect("read"), network.is_windowed(2).await.expect("read"));
+        assert_eq!(read, (windowed, false));
+    }
+}
+
+async fn the_inbox_shows_both_directions_in_one_order(network: Box<dyn Network>) {
+    network.arrive(arrival(1, 1)).await.expect("arrived");
+    network.keep(act(1, 2)).await.expect("kept");
+    network.arrive(arrival(1, 3)).await.expect("arrived");
+    network.keep(act(1, 4)).await.expect("kept");
+    network.keep(act(2, 5)).await.expect("kept");
+    let of = |ids: &[(&str, u32)]| ids.iter().map(|(id, count)| ((*id).to_owned(), *count)).collect::<Vec<_>>();
+    let all = of(&[("IN4", 2), ("3EB03", 1), ("IN2", 2), ("3EB01", 1)]);
+    assert_eq!(shown(&*network, query(1)).await, all);
+    for (direction, expected) in
+        [(Direction::Inbound, of(&[("IN4", 2), ("IN2", 2)])), (Direction::Outbound, of(&[("3EB03", 1), ("3EB01", 1)]))]
+    {
+        assert_eq!(shown(&*network, PhoneQuery { direction: Some(direction), ..query(1) }).await, expected);
+    }
+    for (at, page) in all.windows(2).enumerate() {
+        let before = (at > 0).then(|| all[at - 1].0.parse().expect("an id"));
+        assert_eq!(shown(&*network, PhoneQuery { before, limit: 2, ..query(1) }).await, page);
+    }
+    let to = PhoneQuery { recipient: Some("55110".to_owned()), ..query(1) };
+    assert_eq!(shown(&*network, to).await, [], "people write to the channel");
+    // What a person did is a part of their data.
+    let person = |institution| Person { numbers: vec!["55110".to_owned()], institution };
+    let page = network.person(person(None), 0).await.expect("read");
+    let found: Vec<_> = page.shown.iter().map(|(_, shown)| (&*shown.network_id, shown.direction)).collect();
+    assert_eq!(found, [("IN2", Direction::Inbound), ("IN4", Direction::Inbound)]);
+    assert_eq!(network.erase(person(Some(institution(1))), 0).await.expect("erased").0, 2);
+    assert_eq!(shown(&*network, query(1)).await, of(&[("3EB03", 1), ("3EB01", 1)]));
+    network.keep(act(1, 6)).await.expect("kept");
+    let last = network.last(institution(1)).await.expect("read").expect("one");
+    while network.clear(institution(1), last).await.expect("cleared") {}
+    assert_eq!(shown(&*network, query(1)).await, []);
+    assert_eq!(shown(&*network, query(2)).await, of(&[("IN5", 2)]), "of another institution");
+}
+
+#[tokio::test]
+async fn acts_are_kept_in_a_file() {
+    acts_are_kept_until_the_gateway_has_them(&SqliteFile::new()).await;
+}
+
+#[tokio::test]
+async fn acts_are_kept_in_a_database() {
+    acts_are_kept_until_the_gateway_has_them(&PgDatabase::new()).await;
 }
