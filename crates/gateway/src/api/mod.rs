@@ -75,13 +75,14 @@ pub fn routes() -> Vec<Route> {
             .put(events::settings::put, events::settings::describe_put),
         keyed("/v1/events/{eventId}").get(events::get::get, events::get::describe),
         keyed("/v1/sandbox/messages").get(sandbox::messages::messages, sandbox::messages::describe),
+        keyed("/v1/sandbox/simulate/incoming").post(sandbox::simulate::simulate, sandbox::simulate::describe),
         keyed("/v1/sandbox/data").delete(sandbox::clear::clear, sandbox::clear::describe),
         open("/v1/callbacks/meta")
             .get(callbacks::verify::of_app, callbacks::verify::describe_of_app)
-            .post(callbacks::statuses::of_app, callbacks::statuses::describe_of_app),
+            .post(callbacks::accept::of_app, callbacks::accept::describe_of_app),
         open("/v1/callbacks/meta/{channelId}")
             .get(callbacks::verify::of_channel, callbacks::verify::describe_of_channel)
-            .post(callbacks::statuses::of_channel, callbacks::statuses::describe_of_channel),
+            .post(callbacks::accept::of_channel, callbacks::accept::describe_of_channel),
         open("/health/live").get(health::live, health::describe_live),
         open("/health/ready").get(health::ready, health::describe_ready),
         page("/openapi.json", docs::openapi),

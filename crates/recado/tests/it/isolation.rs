@@ -27,13 +27,14 @@ const ANY: &str = r#"{"type":"text","to":"5511999998888","content":"Ola"}"#;
 const EVENT_LOG: &str = r#"{"eventLog":["message.failed"]}"#;
 /// Nobody has the name, and the server asks for it only in a test.
 const NEW_WEBHOOK: &str = r#"{"url":"https://hooks.invalid/","events":["*"]}"#;
+const SIMULATION: &str = r#"{"from":"5511977776666","type":"text","content":{"text":"Oi"}}"#;
 const NEW_KEY: &str = r#"{"name":"one more","permissions":["messages.read"]}"#;
 
 /// Method, path, the scope it needs, body. `{read}` and `{queued}` are messages, `{key}` is a key, `{event}` an event,
 /// `{webhook}` a webhook and `{delivery}` a delivery of it, see [`Stage`].
 ///
 /// The order matters only for the last loop: there every line succeeds, and none affects a later one.
-pub const ROUTES: [Route; 39] = [
+pub const ROUTES: [Route; 40] = [
     route("POST", "/v1/channels/guarded-open/messages/contact", "messages.send", CARD),
     route("POST", "/v1/channels/guarded-open/messages/text", "messages.send", TEXT),
     route("POST", "/v1/channels/guarded-open/messages/location", "messages.send", LOCATION),
@@ -69,6 +70,7 @@ pub const ROUTES: [Route; 39] = [
     route("POST", "/v1/webhooks/{webhook}/replay", "webhooks.write", ""),
     route("DELETE", "/v1/webhooks/{webhook}", "webhooks.write", ""),
     route("GET", "/v1/sandbox/messages", "sandbox.read", ""),
+    route("POST", "/v1/sandbox/simulate/incoming", "sandbox.write", SIMULATION),
     route("DELETE", "/v1/sandbox/data", "sandbox.write", ""),
     route("GET", "/v1/api-keys", "keys.read", ""),
     route("POST", "/v1/api-keys", "keys.write", NEW_KEY),
@@ -339,7 +341,7 @@ fn the_other_environment_finds_nothing() {
     let (stage, server) = Stage::set();
     let live = create_key(&stage.home, &stage.home.institution, "live", scopes());
     finds_nothing(&stage, &server, &live, |route| match route.path {
-        "/v1/sandbox/messages" | "/v1/sandbox/data" => Some(403..=403),
+        "/v1/sandbox/messages" | "/v1/sandbox/data" | "/v1/sandbox/simulate/incoming" => Some(403..=403),
         // A sandbox channel is refused for live keys. The tests of that route check the status.
         "/v1/channels" if route.method == "POST" => Some(400..=499),
         _ => None,

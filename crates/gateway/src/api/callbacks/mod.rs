@@ -4,7 +4,9 @@
 //! which Meta sends once when the address is entered in its dashboard. A caller without either gets the same 403 whether the
 //! channel exists or not.
 
-pub mod statuses;
+pub mod accept;
+mod arrivals;
+mod receipts;
 pub mod verify;
 
 use std::sync::Arc;

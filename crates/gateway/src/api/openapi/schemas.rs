@@ -141,6 +141,10 @@ texts! {
     Kinds: one_of(recado_domain::kinds::KINDS.iter().map(|kind| kind.name));
     /// The form in which a message is sent, which is its kind.
     Rendering: one_of(["NATIVE"]);
-    /// The direction. Inbound messages do not exist yet.
+    /// The direction of a sent message.
     Outbound: json!({"type": "string", "const": "OUTBOUND"});
+    /// The direction of a received message.
+    Inbound: json!({"type": "string", "const": "INBOUND"});
+    /// What can be simulated in the sandbox.
+    SimulatedTypes: one_of(recado_domain::simulation::names());
 }

@@ -1,4 +1,4 @@
-//! `DELETE /v1/sandbox/data`: empties the sandbox inbox.
+//! `DELETE /v1/sandbox/data`: empties the sandbox inbox, and forgets what was received from it.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
+use recado_domain::event::Owner;
 use serde_json::json;
 
 use crate::api::auth::{Caller, scope};
@@ -14,23 +15,33 @@ use crate::api::json::{self, Done};
 use crate::api::openapi::Operation;
 use crate::gateway::Gateway;
 
-/// Removes the messages of the caller's institution from the inbox.
+/// Removes the messages of the caller's institution from the inbox, and its conversations and contacts of the sandbox.
 pub async fn clear(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::SandboxWrite>,
 ) -> Result<Response, ApiError> {
     caller.sandbox_only()?;
     // A stopping server does not wait for a million messages. Another call clears the rest.
-    let cleared = gateway.stop.run_until_cancelled(gateway.drivers.sandbox().clear(caller.institution)).await;
+    let cleared = gateway.stop.run_until_cancelled(clear_all(&gateway, (caller.institution, caller.environment))).await;
     cleared.ok_or(ApiError::Unavailable)??;
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Dados do sandbox removidos." }))
+}
+
+async fn clear_all(gateway: &Gateway, owner: Owner) -> Result<(), ApiError> {
+    // The network first, so that it delivers nothing more of what it has.
+    gateway.drivers.sandbox().clear(owner.0).await?;
+    while gateway.store.clear_inbox(owner).await? {}
+    Ok(())
 }
 
 /// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Sandbox", "clearSandbox", "Empty the sandbox phone")
-        .about("Also drops the receipts that were still due: what was `SENT` or `DELIVERED` stays so.")
+        .about(
+            "Also drops the receipts that were still due: what was `SENT` or `DELIVERED` stays so. Received messages, \
+             conversations and contacts of the sandbox are removed.",
+        )
         .needs(Scope::SandboxWrite)
         .answers::<Done>(200, "It is empty.", json!({"success": true, "message": "Dados do sandbox removidos."}))
         .refuses([ApiError::Unavailable])

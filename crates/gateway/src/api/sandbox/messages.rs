@@ -1,4 +1,4 @@
-//! `GET /v1/sandbox/messages`: the messages in the sandbox inbox, newest first.
+//! `GET /v1/sandbox/messages`: the messages in the sandbox inbox, and what people did there, newest first.
 
 use std::sync::Arc;
 
@@ -7,7 +7,9 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
 use recado_domain::ids::NetworkId;
+use recado_domain::incoming::Direction;
 use recado_domain::message::{ContactRendition, Stored};
+use recado_domain::simulation::{Act, Simulated};
 use recado_providers::sandbox::network::{PhoneQuery, Shown};
 use recado_store::clock::rfc3339;
 use schemars::JsonSchema;
@@ -32,20 +34,11 @@ pub async fn messages(
     let mut query = Query::parse(query.as_deref(), &["limit", "cursor", "direction", "to"]);
     let limit = query.limit();
     let before = query.get("cursor", query::CURSOR, |text| text.parse::<NetworkId>().ok());
-    let direction = query.get("direction", "A direcao deve ser INBOUND ou OUTBOUND.", |text| match text {
-        "OUTBOUND" => Some(true),
-        "INBOUND" => Some(false),
-        _ => None,
-    });
+    let direction = query.get("direction", "A direcao deve ser INBOUND ou OUTBOUND.", Direction::from_name);
     let recipient = query.recipient(gateway.country(caller.institution));
     query.finish()?;
-    let mut shown = if direction == Some(false) {
-        // The sandbox has no inbound messages yet.
-        Vec::new()
-    } else {
-        let asked = PhoneQuery { institution: caller.institution, recipient, before, limit: limit + 1 };
-        gateway.drivers.sandbox().shown(asked).await?.ok_or_else(query::bad_cursor)?
-    };
+    let asked = PhoneQuery { institution: caller.institution, direction, recipient, before, limit: limit + 1 };
+    let mut shown = gateway.drivers.sandbox().shown(asked).await?.ok_or_else(query::bad_cursor)?;
     let more = shown.len() > limit;
     shown.truncate(limit);
     let next_cursor = shown.last().filter(|_| more).map(|shown| shown.network_id.clone());
@@ -53,11 +46,20 @@ pub async fn messages(
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
 }
 
-/// A message in the sandbox inbox.
+/// A message in the sandbox inbox, or what a person did.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "SandboxMessage")]
+enum ShownView {
+    Outbound(Box<OutboundView>),
+    Inbound(InboundView),
+}
+
+/// A message that the gateway sent.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(rename = "SandboxMessage")]
-struct ShownView {
+#[schemars(rename = "SandboxOutbound")]
+struct OutboundView {
     id: String,
     #[schemars(with = "schemas::ChannelId")]
     channel_id: String,
@@ -85,19 +87,81 @@ struct ShownView {
     arrivals: u32,
 }
 
+/// What a person did.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "SandboxInbound")]
+struct InboundView {
+    id: String,
+    #[schemars(with = "schemas::ChannelId")]
+    channel_id: String,
+    #[schemars(with = "schemas::NetworkId")]
+    network_id: String,
+    #[schemars(with = "schemas::Inbound")]
+    direction: &'static str,
+    /// The address of the person.
+    from: String,
+    #[serde(rename = "type")]
+    #[schemars(with = "schemas::SimulatedTypes")]
+    kind: String,
+    /// The text that a person reads.
+    content: String,
+    /// The network id of the message that it answers or changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    #[schemars(with = "schemas::Time")]
+    sent_at: String,
+    #[schemars(with = "schemas::Time")]
+    received_at: String,
+    /// How often the network delivered it.
+    #[schemars(range(min = 1))]
+    arrivals: u32,
+}
+
 fn view(shown: Shown) -> Result<ShownView, ApiError> {
+    match shown.direction {
+        Direction::Outbound => outbound(shown).map(|view| ShownView::Outbound(Box::new(view))),
+        Direction::Inbound => inbound(shown).map(ShownView::Inbound),
+    }
+}
+
+fn outbound(shown: Shown) -> Result<OutboundView, ApiError> {
     let stored: Stored = serde_json::from_str(&shown.payload).map_err(|_| ApiError::Internal)?;
     let rendition = shown.rendition.as_deref().and_then(ContactRendition::from_json);
-    Ok(ShownView {
+    Ok(OutboundView {
         id: shown.id,
         channel_id: shown.channel_id,
         network_id: shown.network_id,
-        direction: "OUTBOUND",
+        direction: shown.direction.name(),
         to: shown.recipient,
         kind: stored.content.kind().name,
         shown: messages::Shown::of(&stored, None),
         vcard: rendition.map(|rendition| rendition.text()),
         reply_to: stored.reply_to.map(|target| target.network_id),
+        received_at: rfc3339(shown.received_at),
+        arrivals: shown.arrivals,
+    })
+}
+
+fn inbound(shown: Shown) -> Result<InboundView, ApiError> {
+    let simulated: Simulated = serde_json::from_str(&shown.payload).map_err(|_| ApiError::Internal)?;
+    let content = match &simulated.act {
+        Act::Say { text, .. } | Act::Edit { text } => text.clone(),
+        Act::React { emoji } => emoji.clone().unwrap_or_default(),
+        Act::Vote { options } => options.join(", "),
+        Act::Change { new } => new.address(),
+        Act::Revoke => String::new(),
+    };
+    Ok(InboundView {
+        id: shown.id,
+        channel_id: shown.channel_id,
+        network_id: shown.network_id,
+        direction: shown.direction.name(),
+        from: shown.recipient,
+        kind: shown.kind,
+        content,
+        target: simulated.target,
+        sent_at: rfc3339(simulated.sent_at),
         received_at: rfc3339(shown.received_at),
         arrivals: shown.arrivals,
     })
@@ -110,8 +174,8 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .about("Newest first.")
         .needs(Scope::SandboxRead)
         .pages(schemas::network_id())
-        .query("direction", "Nothing comes in yet.", schemas::one_of(["OUTBOUND", "INBOUND"]))
-        .query("to", "Only those to this number.", schemas::phone("DDI+DDD+NUM."))
+        .query("direction", "Only one direction.", schemas::one_of(["OUTBOUND", "INBOUND"]))
+        .query("to", "Only those that were sent to this number.", schemas::phone("DDI+DDD+NUM."))
         .answers::<List<ShownView>>(
             200,
             "A page of what arrived.",

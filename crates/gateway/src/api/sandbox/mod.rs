@@ -1,4 +1,5 @@
-//! The sandbox inbox.
+//! The simulated network: its inbox, and what people do on it.
 
 pub mod clear;
 pub mod messages;
+pub mod simulate;

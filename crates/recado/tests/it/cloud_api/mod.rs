@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod connect;
+mod incoming;
 mod kinds;
 mod outcomes;
 mod secrets;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Arg, Args, Command};
 use recado_domain::api_key::{DEFAULT_RATE_LIMIT, MAX_RATE_LIMIT};
 use recado_domain::kinds::contact::NAME_LIMIT;
-use recado_gateway::api::callbacks::statuses::BODY_LIMIT as CALLBACK_LIMIT;
+use recado_gateway::api::callbacks::accept::BODY_LIMIT as CALLBACK_LIMIT;
 use recado_gateway::api::json::{BODY_LIMIT, BODY_TIMEOUT};
 use recado_gateway::api::query::{DEFAULT_LIMIT, MAX_LIMIT};
 use recado_gateway::config::Config;

@@ -3,6 +3,7 @@
 mod api_keys;
 mod channels;
 mod events;
+mod incoming;
 mod sandbox;
 mod webhooks;
 

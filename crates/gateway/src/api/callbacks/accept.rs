@@ -1,4 +1,5 @@
-//! `POST /v1/callbacks/meta` and `/v1/callbacks/meta/{channelId}`: statuses of messages. A 200 means that they are on disk.
+//! `POST /v1/callbacks/meta` and `/v1/callbacks/meta/{channelId}`: statuses of messages, and what people write. A 200 means
+//! that they are on disk.
 
 use std::sync::Arc;
 
@@ -6,17 +7,15 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use hyper::body::Body as _;
-use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::field_errors::INVALID_JSON;
-use recado_domain::queue::{MessageRef, Receipt};
-use recado_domain::status::MessageStatus;
+use recado_domain::queue::Receipt;
 use recado_providers::cloud_api::Link;
-use recado_providers::cloud_api::callback::{self, NotJson, SIGNATURE_HEADER, Stage, Status};
-use recado_providers::cloud_api::errors::ErrorClass;
+use recado_providers::cloud_api::callback::{self, NotJson, SIGNATURE_HEADER};
 use serde_json::json;
 
-use super::{Address, Caller, SMALL, refuse};
+use super::arrivals::Delivered;
+use super::{Address, Caller, SMALL, arrivals, receipts, refuse};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Done};
 use crate::api::openapi::Operation;
@@ -28,10 +27,11 @@ use crate::intake::CALLBACK_TIMEOUT;
 pub const BODY_LIMIT: usize = 3 << 20;
 /// `sha256=` and 64 hexadecimal digits.
 const SIGNATURE_LENGTH: usize = 71;
-/// The most receipts of one callback.
-const MOST_RECEIPTS: usize = 10_000;
+/// The most statuses and messages of one callback, counted for each channel to which they go. Meta puts at most 1,000 into
+/// a callback. A number that ten channels share may have ten times as many.
+const MOST: usize = 10_000;
 
-/// The address of an app. Its statuses go to the channels of its numbers.
+/// The address of an app. Its statuses and messages go to the channels of its numbers.
 pub async fn of_app(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, ApiError> {
     accept(&gateway, Address::app, request).await
 }
@@ -68,21 +68,46 @@ where
     let on_all = caller.is_known || (is_small && caller.spent.is_none());
     let verified = budget.run(room, move || parse_signed(&work, &address(&work), (&signature, &body, on_all), now));
     let (verified, _room) = verified.await?;
-    let Some(receipts) = verified else { return Err(refuse(gateway, &caller)) };
+    let Some(content) = verified else { return Err(refuse(gateway, &caller)) };
     gateway.intake.note_verified(caller.peer, now);
-    gateway.store.record_receipts(&receipts?, now).await?;
+    let (receipts, delivered) = content?;
+    // Both can be repeated, so a crash in between loses nothing: Meta repeats a callback without an answer.
+    gateway.store.record_receipts(&receipts, now).await?;
+    arrivals::receive(gateway, &delivered, now).await?;
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Recebido." }))
 }
 
-/// The statuses of a body; `None` if no app has signed it.
+/// The content of a body.
+type Content = (Vec<Receipt>, Vec<Delivered>);
+
+/// The content of a body; `None` if no app has signed it.
 fn parse_signed(
     gateway: &Gateway,
     address: &Address,
     (signature, body, on_all): (&str, &[u8], bool),
     now: Millis,
-) -> Option<Result<Vec<Receipt>, ApiError>> {
+) -> Option<Result<Content, ApiError>> {
     let app = address.signed_by(gateway, body, on_all).into_iter().find(|app| app.signed(signature, body))?;
-    Some(receipts(address, &app, body, now))
+    Some(content(gateway, address, (&app, body), now))
+}
+
+fn content(
+    gateway: &Gateway,
+    address: &Address,
+    (app, body): (&Link, &[u8]),
+    now: Millis,
+) -> Result<Content, ApiError> {
+    let parsed = callback::parse(body, now).map_err(|NotJson| ApiError::field("body", INVALID_JSON))?;
+    if parsed.skipped > 0 {
+        tracing::warn!(skipped = parsed.skipped, "callback statuses skipped: unknown form");
+    }
+    if parsed.is_too_large {
+        return Err(ApiError::PayloadTooLarge);
+    }
+    let receipts = receipts::of(address, app, &parsed.statuses, MOST)?;
+    let delivered = arrivals::of(gateway, address, app, parsed.received);
+    let arrivals: usize = delivered.iter().map(Delivered::count).sum();
+    if receipts.len() + arrivals > MOST { Err(ApiError::PayloadTooLarge) } else { Ok((receipts, delivered)) }
 }
 
 /// The signature, if there is exactly one.
@@ -92,65 +117,23 @@ fn signature(headers: &HeaderMap) -> Option<String> {
     value.to_str().ok().filter(|value| value.len() == SIGNATURE_LENGTH).map(str::to_owned)
 }
 
-/// The receipts in a body, for the channels whose app signed it.
-fn receipts(address: &Address, app: &Link, body: &[u8], now: Millis) -> Result<Vec<Receipt>, ApiError> {
-    let parsed = callback::parse(body, now).map_err(|NotJson| ApiError::field("body", INVALID_JSON))?;
-    if parsed.skipped > 0 {
-        tracing::warn!(skipped = parsed.skipped, "callback statuses skipped: unknown form");
-    }
-    let mut receipts = Vec::new();
-    for status in &parsed.statuses {
-        // Other data is what another program sent with its message.
-        let Ok(ours) = status.opaque.as_deref().map(str::parse).transpose() else { continue };
-        let of = MessageRef::RemoteId { remote_id: status.remote_id.clone(), ours };
-        let channels = address.of_number(&status.phone_number_id).into_iter();
-        let own = channels.filter(|(_, link)| link.is_of_the_app_of(app));
-        receipts.extend(own.map(|(channel, _)| receipt(channel, of.clone(), status)));
-        // Meta puts at most 1,000 into a callback. A number that ten channels share may have ten times as many receipts.
-        if receipts.len() > MOST_RECEIPTS {
-            return Err(ApiError::PayloadTooLarge);
-        }
-    }
-    Ok(receipts)
-}
-
-fn receipt(channel: ChannelKey, of: MessageRef, status: &Status) -> Receipt {
-    let refusal = status.refusal.as_ref();
-    let pauses = refusal.filter(|refusal| refusal.class == ErrorClass::PauseChannel);
-    Receipt {
-        channel,
-        of,
-        status: match status.stage {
-            Stage::Sent => MessageStatus::Sent,
-            Stage::Delivered => MessageStatus::Delivered,
-            Stage::Read => MessageStatus::Read,
-            Stage::Failed => MessageStatus::Failed,
-        },
-        at: status.at,
-        // Meta signs its callbacks, so the network reports them.
-        from: None,
-        account: status.recipient_id.clone(),
-        error: refusal.map(|refusal| (refusal.name.to_owned(), refusal.text.clone())),
-        pauses: pauses.map(|refusal| refusal.text.clone()),
-    }
-}
-
 /// The operation in the OpenAPI document.
 pub fn describe_of_app(operation: Operation<'_>) -> Operation<'_> {
-    describe(operation.named("Callbacks", "takeAppCallback", "Take the statuses of an app's messages"))
+    describe(operation.named("Callbacks", "takeAppCallback", "Take the statuses and messages of an app"))
 }
 
 /// The operation in the OpenAPI document.
 pub fn describe_of_channel(operation: Operation<'_>) -> Operation<'_> {
-    describe(operation.named("Callbacks", "takeChannelCallback", "Take the statuses of a channel's messages"))
+    describe(operation.named("Callbacks", "takeChannelCallback", "Take the statuses and messages of a channel"))
 }
 
 fn describe(operation: Operation<'_>) -> Operation<'_> {
     let example = json!({"success": true, "message": "Recebido."});
     operation
         .about(
-            "For Meta, whose payload of the webhook field `messages` it takes: 3 MiB at most. The 200 is sent after the \
-             statuses are on disk. Statuses of others, repeated and late ones change nothing.",
+            "For Meta, whose payload of the webhook fields `messages`, `smb_message_echoes` and `user_preferences` it takes: \
+             3 MiB at most. The 200 is sent after everything is on disk. Statuses of others, repeated and late ones \
+             change nothing. A message of unknown form is stored as type `other`.",
         )
         .header(
             "X-Hub-Signature-256",

@@ -1,0 +1,83 @@
+//! What people write, for the channels of the number to which they wrote.
+
+use recado_domain::channel::types::cloud_api::Settings;
+use recado_domain::channel::{ChannelKey, ChannelSettings};
+use recado_domain::clock::Millis;
+use recado_domain::incoming::{ARRIVALS_AT_ONCE, Arrival, Arrivals, Rules};
+use recado_providers::cloud_api::Link;
+use recado_providers::cloud_api::incoming::OfNumber;
+
+use super::Address;
+use crate::api::error::ApiError;
+use crate::gateway::Gateway;
+
+/// What arrived at one number, and the channels that get it.
+pub(super) struct Delivered {
+    of: OfNumber,
+    channels: Vec<Channel>,
+}
+
+struct Channel {
+    key: ChannelKey,
+    business: String,
+    settings: Settings,
+}
+
+impl Delivered {
+    /// How many arrivals will be stored.
+    pub(super) fn count(&self) -> usize {
+        self.of.arrivals.len() * self.channels.len()
+    }
+}
+
+/// The channels whose app signed the callback, for each number in it.
+pub(super) fn of(gateway: &Gateway, address: &Address, app: &Link, received: Vec<OfNumber>) -> Vec<Delivered> {
+    let channel = |key: ChannelKey, link: &Link| {
+        let entry = gateway.directory.channel(key).filter(|entry| !entry.is_deleted())?;
+        let settings: ChannelSettings = entry.settings();
+        Some(Channel { key, business: link.business_account_id().to_owned(), settings: settings.into() })
+    };
+    let mut delivered = Vec::new();
+    for of in received {
+        if of.unreadable > 0 {
+            tracing::warn!(unreadable = of.unreadable, "messages of unknown form stored as they are");
+        }
+        let linked = address.of_number(&of.phone_number_id).into_iter().filter(|(_, link)| link.is_of_the_app_of(app));
+        let channels = linked.filter_map(|(key, link)| channel(key, &link)).collect();
+        delivered.push(Delivered { of, channels });
+    }
+    delivered
+}
+
+/// Stores everything, one part after the other, so that the copies for several channels are never in memory together. After
+/// an error Meta repeats the callback, and the store recognises what it has.
+pub(super) async fn receive(gateway: &Gateway, delivered: &[Delivered], now: Millis) -> Result<(), ApiError> {
+    for Delivered { of, channels } in delivered {
+        for channel in channels {
+            for part in of.arrivals.chunks(ARRIVALS_AT_ONCE) {
+                let arrivals: Vec<_> = part.iter().filter(|arrival| channel.takes(arrival)).cloned().collect();
+                if arrivals.is_empty() {
+                    continue;
+                }
+                let arrivals = Arrivals {
+                    channel: channel.key,
+                    number: of.number.clone(),
+                    business: Some(channel.business.clone()),
+                    windowed: true,
+                    rules: Rules::default(),
+                    arrivals,
+                };
+                gateway.store.receive(arrivals, now).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Channel {
+    /// Whether the settings of the channel admit it.
+    fn takes(&self, arrival: &Arrival) -> bool {
+        (arrival.group.is_none() || self.settings.groups.is_on())
+            && (!arrival.from_me || self.settings.own_device.is_on())
+    }
+}

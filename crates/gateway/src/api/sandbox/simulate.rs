@@ -1,0 +1,136 @@
+//! `POST /v1/sandbox/simulate/incoming`: a person does something on the simulated network.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use recado_domain::api_key::Scope;
+use recado_domain::channel::ChannelKey;
+use recado_domain::ids::{ConversationId, MessageId, SANDBOX};
+use recado_domain::incoming::Received;
+use recado_domain::kinds::Context;
+use recado_domain::simulation::{EXAMPLE, Simulated, SimulatedGroup, Simulation, body_schema};
+use recado_providers::sandbox::Told;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::api::auth::{Caller, scope};
+use crate::api::error::ApiError;
+use crate::api::json::{self, JsonBody};
+use crate::api::openapi::{Operation, schemas};
+use crate::config::UnknownFields;
+use crate::gateway::Gateway;
+
+/// Simulates what a person does. It runs through the same code as what a real network delivers.
+pub async fn simulate(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller<scope::SandboxWrite>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    caller.sandbox_only()?;
+    let context = Context {
+        country: gateway.country(caller.institution),
+        now: gateway.clock.now(),
+        ignores_unknown: gateway.behaviour.unknown_fields == UnknownFields::Ignore,
+        may_repeat: false,
+    };
+    let call = Simulation::parse(&body.object()?, &context)?;
+    let channel = call.channel.as_ref().map_or(SANDBOX, |id| id.as_str());
+    // A test key has no channels but those of the sandbox.
+    let entry = caller.channel(&gateway, channel)?;
+    let target = target(&gateway, entry.via.key, &call).await?;
+    let ids = gateway.new_ids();
+    let simulated = Simulated {
+        network_id: ids.network(),
+        group: call.group.as_deref().map(SimulatedGroup::named),
+        person: call.person,
+        sent_at: call.sent_at.unwrap_or(context.now),
+        target,
+        act: call.act,
+    };
+    let network_id = simulated.network_id.clone();
+    let told = Told {
+        via: &entry.via,
+        id: format!("msg_sandbox_{}", ids.message()),
+        simulated,
+        repeat: call.repeat,
+        is_held: call.out_of_order,
+        windowed: call.windowed,
+    };
+    let received = gateway.drivers.sandbox().tell(told, &*gateway.store).await?;
+    Ok(json::answer(StatusCode::ACCEPTED, &Answer::new(network_id, received)))
+}
+
+/// The network id of the message that the act is about.
+async fn target(gateway: &Gateway, channel: ChannelKey, call: &Simulation) -> Result<Option<String>, ApiError> {
+    let Some(target) = &call.target else { return Ok(None) };
+    let Ok(id) = target.name.parse::<MessageId>() else { return Ok(Some(target.name.clone())) };
+    if let Some(sent) = gateway.store.message(channel, id).await? {
+        return Ok(Some(sent.remote_id.unwrap_or(sent.network_id)));
+    }
+    let received = gateway.store.incoming(channel, id).await?;
+    received.map(|received| Some(received.network_id)).ok_or(ApiError::MessageNotFound)
+}
+
+/// The answer.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct Answer {
+    #[schemars(extend("const" = true))]
+    success: bool,
+    /// A text for people, in Portuguese.
+    message: &'static str,
+    data: Ids,
+}
+
+/// The ids of what was simulated.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "SimulatedIds")]
+struct Ids {
+    /// The message that was stored or changed; `null` if there is none yet.
+    #[schemars(with = "Option<schemas::Uuid>")]
+    message_id: Option<MessageId>,
+    #[schemars(with = "schemas::NetworkId")]
+    network_id: String,
+    /// `null` if there is none yet.
+    #[schemars(with = "Option<schemas::Uuid>")]
+    conversation_id: Option<ConversationId>,
+}
+
+impl Answer {
+    fn new(network_id: String, received: Option<Received>) -> Self {
+        let (message_id, conversation_id) = received.map_or((None, None), |one| (one.message, one.conversation));
+        Self { success: true, message: SIMULATED, data: Ids { message_id, network_id, conversation_id } }
+    }
+}
+
+const SIMULATED: &str = "Mensagem simulada.";
+
+/// The operation in the OpenAPI document.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    let example: Value = serde_json::from_str(EXAMPLE).unwrap_or_default();
+    let ids = json!({
+        "messageId": "01a2085f-07eb-7913-a5da-c9ff5fe6d655", "networkId": "3EB0459984FC15DDAB10A5",
+        "conversationId": "01a2085f-0b11-7a02-8e00-6a1c0d7a2f10",
+    });
+    operation
+        .named("Sandbox", "simulateIncoming", "Simulate what a person does")
+        .about(
+            "A message, or a change of one, arrives as from a real network. `repeat` delivers it several times, \
+             `outOfOrder` holds it until the next one was delivered, `windowed` gives the channel a service window from \
+             now on, and an earlier `sentAt` makes it late. `replyTo` and `content.messageId` are the id of a message or \
+             its network id.",
+        )
+        .needs(Scope::SandboxWrite)
+        .body("Simulation", body_schema(), example)
+        .answers::<Answer>(202, "It has arrived, or is held.", json!({"success": true, "message": SIMULATED, "data": ids}))
+        .refuses([
+            ApiError::field("type", "O campo type e obrigatorio."),
+            ApiError::ChannelNotFound,
+            ApiError::MessageNotFound,
+            ApiError::Unavailable,
+        ])
+}
