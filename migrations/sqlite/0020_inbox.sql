@@ -101,6 +101,7 @@ CREATE INDEX conversations_by_attendant ON conversations (institution_id, enviro
     WHERE assigned_to IS NOT NULL;
 CREATE INDEX conversations_unread ON conversations (institution_id, environment, active_at, id) WHERE unread > 0;
 CREATE INDEX conversations_by_address ON conversations (address);
+CREATE INDEX conversations_by_age ON conversations (active_at);
 CREATE INDEX conversations_going_on ON conversations (channel_key, active_at) WHERE closed_at IS NULL;
 
 -- Messages that a network delivered, in the order of their arrival.

@@ -24,11 +24,11 @@ pub(crate) async fn purge<E: Executor>(db: &E, (before, now): (Millis, Millis)) 
     if !old.is_empty() {
         delete(db, old).await?;
     }
-    // A conversation is as old as its newest message. Without messages nobody needs it.
+    // A conversation is as old as its newest message, and shows its text. Without messages nobody needs it: the next message
+    // begins another one.
     let conversations = "DELETE FROM conversations WHERE id IN
-             (SELECT id FROM conversations WHERE active_at < ?2 AND closed_at IS NOT NULL ORDER BY active_at LIMIT ?1)
-             AND active_at < ?2 AND closed_at IS NOT NULL
-             AND NOT EXISTS (SELECT 1 FROM incoming m WHERE m.conversation_id = conversations.id)";
+             (SELECT id FROM conversations WHERE active_at < ?2 ORDER BY active_at LIMIT ?1)
+             AND active_at < ?2 AND NOT EXISTS (SELECT 1 FROM incoming m WHERE m.conversation_id = conversations.id)";
     let changes = "DELETE FROM incoming_changes
          WHERE n IN (SELECT n FROM incoming_changes ORDER BY n LIMIT ?1) AND at < ?2";
     let votes = "DELETE FROM poll_votes WHERE (channel_key, poll, voter) IN

@@ -34,7 +34,8 @@ pub fn connect(path: &Path, synchronous: &str) -> rusqlite::Result<Connection> {
     make_private(path)?;
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    // More than the statements of all operations, so that none displaces those that accept messages.
+    connection.set_prepared_statement_cache_capacity(256);
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "foreign_keys", true)?;
