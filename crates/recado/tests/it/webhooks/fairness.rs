@@ -22,6 +22,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The pause between two messages of another institution.
 const OTHERS: Duration = Duration::from_secs(5);
 
+/// The delay that all but one of a hundred events keep. A build for debugging is several times slower than a release.
+const MOST: Duration = Duration::from_secs(if cfg!(debug_assertions) { 3 } else { 1 });
+
 /// A key of a new institution.
 fn new_institution(home: &Home) -> String {
     let made = home.cli(&["institutions", "create", "--name", "another"]);
@@ -107,5 +110,5 @@ fn a_thousand_dead_webhooks_do_not_delay_a_healthy_one() {
         at(99),
         at(100)
     );
-    assert!(at(99) <= Duration::from_secs(1), "{delays:?}");
+    assert!(at(99) <= MOST, "{delays:?}");
 }
