@@ -90,12 +90,17 @@ impl FromStr for ContactPlace {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let (id, name) = text.split_once('.').ok_or(InvalidId)?;
-        if !name.is_ascii() || name.len() % 2 != 0 {
+        if !name.bytes().all(|sign| matches!(sign, b'0'..=b'9' | b'a'..=b'f')) || name.len() % 2 != 0 {
             return Err(InvalidId);
         }
         let byte = |at: usize| u8::from_str_radix(&name[at..at + 2], 16).map_err(|_| InvalidId);
         let name = (0..name.len()).step_by(2).map(byte).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { name: String::from_utf8(name).map_err(|_| InvalidId)?, id: id.parse()? })
+        let name = String::from_utf8(name).map_err(|_| InvalidId)?;
+        // No name has it, and a database cannot be asked for it.
+        if name.contains('\0') {
+            return Err(InvalidId);
+        }
+        Ok(Self { name, id: id.parse()? })
     }
 }
 
@@ -130,7 +135,9 @@ mod tests {
             assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.'), "{text}");
             assert_eq!(text.parse(), Ok(place));
         }
-        for bad in ["", "x", "01a2085f-07eb-7913-a5da-c9ff5fe6d655", "01a2085f-07eb-7913-a5da-c9ff5fe6d655.é0"] {
+        let id = "01a2085f-07eb-7913-a5da-c9ff5fe6d655";
+        let bad = ["é0", "00", "+1", "6", "AA"].map(|name| format!("{id}.{name}"));
+        for bad in bad.iter().map(String::as_str).chain(["", "x", id]) {
             assert_eq!(bad.parse::<ContactPlace>(), Err(InvalidId), "{bad}");
         }
     }
