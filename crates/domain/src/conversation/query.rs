@@ -10,6 +10,7 @@ use crate::event::Owner;
 use crate::ids::{ContactId, ConversationId, InvalidId, MessageId};
 use crate::incoming::Incoming;
 use crate::message::{Message, Seq};
+use crate::status::MessageStatus;
 
 /// A query for conversations, the most recently active first.
 #[derive(Debug, Clone)]
@@ -118,6 +119,54 @@ pub struct InboxPage {
     pub next: Option<InboxPlace>,
 }
 
+impl InboxPage {
+    /// The page of delivered and of sent messages, each in the order of the query and one more than the page has, if there are
+    /// more. They are merged by the times at which they were received and first sent.
+    pub fn merged(delivered: Vec<Incoming>, sent: Vec<Message>, query: &ConversationMessages) -> Self {
+        let (mut delivered, mut sent) = (delivered.into_iter().peekable(), sent.into_iter().peekable());
+        let start = match query.order {
+            Order::NewestFirst => Seq::MAX,
+            Order::OldestFirst => Seq::MIN,
+        };
+        let mut place = query.after.unwrap_or(InboxPlace { incoming: start, sent: start });
+        let mut items = Vec::new();
+        while items.len() < query.limit {
+            let first = match (delivered.peek().map(|message| message.received_at), sent.peek().map(sent_at)) {
+                (None, None) => break,
+                (received, sent) => is_first(received, sent, query.order),
+            };
+            if first {
+                items.extend(delivered.next().map(|message| {
+                    place.incoming = message.seq;
+                    InboxItem::Incoming(Box::new(message))
+                }));
+            } else {
+                items.extend(sent.next().map(|message| {
+                    place.sent = message.seq;
+                    InboxItem::Sent(Box::new(message))
+                }));
+            }
+        }
+        let more = delivered.peek().is_some() || sent.peek().is_some();
+        Self { items, next: Some(place).filter(|_| more) }
+    }
+}
+
+/// When a message was first sent.
+fn sent_at(message: &Message) -> Millis {
+    let sending = message.reached[usize::from(MessageStatus::Sending.number())];
+    sending.unwrap_or_default()
+}
+
+/// Whether the received message is before the sent one. Of the same time the answer is the later one.
+fn is_first(received: Option<Millis>, sent: Option<Millis>, order: Order) -> bool {
+    match (received, sent, order) {
+        (Some(received), Some(sent), Order::NewestFirst) => received > sent,
+        (Some(received), Some(sent), Order::OldestFirst) => received <= sent,
+        (received, ..) => received.is_some(),
+    }
+}
+
 /// A place among the messages of a conversation: delivered and sent messages are numbered separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InboxPlace {
@@ -166,5 +215,35 @@ pub struct ReadMark {
 impl fmt::Debug for ReadMark {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "ReadMark({})", self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_message_is_the_one_of_its_time() {
+        let table = [
+            // Received, sent: whether the received one is first, newest and oldest first.
+            (Some(5), Some(3), true, false),
+            (Some(3), Some(5), false, true),
+            (Some(4), Some(4), false, true),
+            (Some(4), None, true, true),
+            (None, Some(4), false, false),
+        ];
+        for (received, sent, newest, oldest) in table {
+            assert_eq!(is_first(received, sent, Order::NewestFirst), newest, "{received:?} {sent:?}");
+            assert_eq!(is_first(received, sent, Order::OldestFirst), oldest, "{received:?} {sent:?}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_read_as_it_is_written() {
+        let place = InboxPlace { incoming: 7, sent: Seq::MAX };
+        assert_eq!(place.to_string().parse(), Ok(place));
+        for bad in ["", "7", "7.", ".7", "x.7"] {
+            assert_eq!(bad.parse::<InboxPlace>(), Err(InvalidId), "{bad}");
+        }
     }
 }

@@ -1,21 +1,27 @@
 //! Conversations as callers read and change them.
 
+use std::collections::BTreeSet;
+
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::conversation::{
     Change, Changed, ClosedBy, Conversation, ConversationMessages, ConversationPage, ConversationPlace,
-    ConversationQuery, InboxItem, InboxPage, InboxPlace, MARKED_AT_ONCE, MarkedRead, Order, ReadMark, Status,
-    Transition, WINDOW,
+    ConversationQuery, InboxPage, MARKED_AT_ONCE, MarkedRead, Order, ReadMark, Status, Transition, WINDOW,
 };
 use recado_domain::event::Owner;
 use recado_domain::ids::ConversationId;
-use recado_domain::message::Seq;
+use recado_domain::incoming::Incoming;
+use recado_domain::message::{Message, Seq};
+use recado_domain::phone::forms;
+use recado_domain::status::MessageStatus;
 
 use super::announce::{self, Place};
 use super::rows::{INCOMING, incoming};
 use super::targets::chat_person;
 use super::threads::{self, ALL, conversation, select};
 use super::{lock, one_more, owner_of};
+use crate::common::messages::{columns, message};
+use crate::sql::{PAST, reached_column};
 use crate::sqlkit::both::{Executor, Row, values};
 
 /// The most conversations that a page with a filter reads. A filter with few matches gets short pages and a cursor.
@@ -121,23 +127,60 @@ const MESSAGES: usize = 500;
 
 pub(crate) async fn messages<E: Executor>(db: &E, query: ConversationMessages) -> Result<Option<InboxPage>, E::Error> {
     let found = one(db, query.owner, query.conversation).await?;
-    if found.is_none_or(|found| found.channel != query.channel) {
-        return Ok(None);
+    let Some(conversation) = found.filter(|found| found.channel == query.channel) else { return Ok(None) };
+    let query = ConversationMessages { limit: query.limit.min(MESSAGES), ..query };
+    let delivered = delivered(db, &query).await?;
+    let sent = sent(db, &conversation, &query).await?;
+    Ok(Some(InboxPage::merged(delivered, sent, &query)))
+}
+
+/// Which rows follow a place, and their order.
+fn behind(query: &ConversationMessages) -> (&'static str, &'static str, Seq) {
+    match query.order {
+        Order::NewestFirst => ("<", "DESC", Seq::MAX),
+        Order::OldestFirst => (">", "ASC", Seq::MIN),
     }
-    let limit = query.limit.min(MESSAGES);
-    let (condition, order, start) = match query.order {
-        Order::NewestFirst => ("m.seq < ?2", "DESC", Seq::MAX),
-        Order::OldestFirst => ("m.seq > ?2", "ASC", Seq::MIN),
-    };
+}
+
+/// The delivered messages of a conversation behind a place, one more than the page has.
+async fn delivered<E: Executor>(db: &E, query: &ConversationMessages) -> Result<Vec<Incoming>, E::Error> {
+    let (is_behind, order, start) = behind(query);
     let place = query.after.map_or(start, |place| place.incoming);
-    let sql = format!("{INCOMING} WHERE m.conversation_id = ?1 AND {condition} ORDER BY m.seq {order} LIMIT ?3");
-    let mut messages =
-        db.rows(&sql, values![&query.conversation.as_bytes()[..], place, one_more(limit)], incoming).await?;
-    let more = messages.len() > limit;
-    messages.truncate(limit);
-    let next = messages.last().map(|last| InboxPlace { incoming: last.seq, sent: 0 }).filter(|_| more);
-    let items = messages.into_iter().map(|message| InboxItem::Incoming(Box::new(message))).collect();
-    Ok(Some(InboxPage { items, next }))
+    let sql =
+        format!("{INCOMING} WHERE m.conversation_id = ?1 AND m.seq {is_behind} ?2 ORDER BY m.seq {order} LIMIT ?3");
+    db.rows(&sql, values![&query.conversation.as_bytes()[..], place, one_more(query.limit)], incoming).await
+}
+
+/// The messages that calls sent to the chat while the conversation went on, behind a place, one more than the page has.
+async fn sent<E: Executor>(
+    db: &E,
+    conversation: &Conversation,
+    query: &ConversationMessages,
+) -> Result<Vec<Message>, E::Error> {
+    let (is_behind, order, start) = behind(query);
+    let place = query.after.map_or(start, |place| place.sent);
+    let (begin, end) = (conversation.created_at, conversation.closed_at.unwrap_or(Millis::MAX));
+    let sending = reached_column(MessageStatus::Sending);
+    let sql = format!(
+        "SELECT {} FROM messages{} WHERE channel_key = ?1 AND recipient = ?2 AND {PAST} AND seq {is_behind} ?3
+           AND {sending} >= ?4 AND {sending} < ?5 ORDER BY seq {order} LIMIT ?6",
+        columns(),
+        E::index("messages_past_by_recipient")
+    );
+    let phone = conversation.contact.as_ref().and_then(|who| who.phone.as_deref());
+    let names: BTreeSet<_> =
+        [Some(conversation.address.as_str()), phone].into_iter().flatten().flat_map(forms).collect();
+    let limit = one_more(query.limit);
+    let mut sent = Vec::new();
+    for name in names {
+        let asked = values![conversation.channel, name, place, begin, end, limit];
+        sent.extend(db.rows(&sql, asked, message).await?);
+    }
+    sent.sort_by_key(|message| message.seq);
+    if query.order == Order::NewestFirst {
+        sent.reverse();
+    }
+    Ok(sent)
 }
 
 /// Changes a conversation as a caller asks.
