@@ -9,6 +9,7 @@ pub(crate) mod enqueue;
 mod event_stream;
 mod events;
 pub(crate) mod inbox;
+mod inbox_person;
 mod links;
 pub(crate) mod message_events;
 mod new_recipients;
@@ -245,6 +246,9 @@ suite! { [
         used_keys_are_forgotten,
         accounts_of_numbers_are_forgotten_in_time,
         a_restart_keeps_everything;
+    inbox_person:
+        who_wrote_is_found_by_every_name,
+        who_wrote_is_erased_and_taken_out_of_what_others_wrote;
     person:
         a_person_is_found_by_number_and_account,
         all_data_of_a_person_is_returned,

@@ -5,13 +5,16 @@ use std::collections::BTreeSet;
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::error::AppError;
+use recado_domain::event::Owner;
 use recado_domain::ids::InstitutionId;
+use recado_domain::incoming::{Content, Incoming};
 use recado_domain::message::{ContactRendition, Message};
 use recado_domain::phone::{InvalidPhone, PhoneNumber};
 use recado_domain::status::MessageStatus;
 use recado_store::clock::rfc3339;
 use recado_store::person::{Erasure, Person, PersonQuery, PersonRow, UnmatchedReceipt};
 use recado_store::views;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::gateway::Gateway;
@@ -65,9 +68,7 @@ pub async fn on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result
 pub async fn erase(gateway: &Gateway, erasure: Erasure) -> Result<Value, AppError> {
     let channels: Vec<ChannelKey> = match &erasure {
         Erasure::Messages(places) => places.iter().map(|place| place.channel).collect(),
-        Erasure::Contacts { .. } | Erasure::Inbox { .. } | Erasure::Traces { .. } | Erasure::EventTraces { .. } => {
-            Vec::new()
-        }
+        _ => Vec::new(),
     };
     let erased = gateway.store.erase_person(erasure, gateway.clock.now()).await?;
     if erased.cancelled > 0 {
@@ -93,6 +94,12 @@ pub async fn forget_erased(gateway: &Gateway) -> Result<Value, AppError> {
 fn view(gateway: &Gateway, row: PersonRow) -> Value {
     match row {
         PersonRow::Name(number) => number.into(),
+        PersonRow::Received(message) => received(gateway, &message),
+        PersonRow::Contact(contact) => of_owner("CONTACT", contact.owner, &views::contact(&contact)),
+        PersonRow::Conversation(conversation) => {
+            let shown = views::conversation(&conversation, gateway.clock.now());
+            of_owner("CONVERSATION", conversation.owner, &shown)
+        }
         PersonRow::Place(place) => json!(place),
         PersonRow::Message { message, scenario, early } => show(gateway, &message, scenario.as_deref(), &early),
         PersonRow::Key { n, message, route, key, used_at } => {
@@ -109,12 +116,34 @@ fn view(gateway: &Gateway, row: PersonRow) -> Value {
             let pace = json!({ "recipient": recipient, "usedUntil": rfc3339(used_until) });
             with_channel(gateway, channel, "RECIPIENT_PACE", pace)
         }
-        PersonRow::Received(message) => json!(views::message(&message)),
-        PersonRow::Contact(contact) => json!({ "type": "CONTACT", "contact": views::contact(&contact) }),
-        PersonRow::Conversation(conversation) => {
-            let shown = views::conversation(&conversation, gateway.clock.now());
-            json!({ "type": "CONVERSATION", "conversation": shown })
-        }
+    }
+}
+
+/// A received message, with its cards.
+fn received(gateway: &Gateway, message: &Incoming) -> Value {
+    let entry = gateway.directory.channel(message.channel);
+    let mut shown = json!({
+        "institutionId": entry.as_ref().map(|entry| entry.via.institution),
+        "environment": entry.as_ref().map(|entry| entry.environment.name()),
+    });
+    add(&mut shown, serde_json::to_value(views::message(message)).unwrap_or_default());
+    if let Content::Contact { vcards, .. } = &message.body.content {
+        shown["vcards"] = json!(vcards);
+    }
+    shown
+}
+
+/// A row with its kind and its owner.
+fn of_owner(kind: &str, (institution, environment): Owner, row: &impl Serialize) -> Value {
+    let mut shown = json!({ "type": kind, "institutionId": institution, "environment": environment.name() });
+    add(&mut shown, serde_json::to_value(row).unwrap_or_default());
+    shown
+}
+
+/// Adds the fields of an object to another one.
+fn add(shown: &mut Value, row: Value) {
+    if let (Value::Object(shown), Value::Object(row)) = (shown, row) {
+        shown.extend(row);
     }
 }
 
@@ -127,9 +156,7 @@ fn with_channel(gateway: &Gateway, channel: ChannelKey, kind: &str, row: Value) 
         "environment": entry.as_ref().map(|entry| entry.environment.name()),
         "channelId": entry.as_ref().map(|entry| &entry.via.id),
     });
-    if let (Value::Object(shown), Value::Object(row)) = (&mut shown, row) {
-        shown.extend(row);
-    }
+    add(&mut shown, row);
     shown
 }
 

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use recado_domain::phone::PhoneNumber;
 use recado_gateway::config::Behaviour;
 use recado_gateway::control::Command as Control;
 use recado_gateway::gateway::{SANDBOX_FILE, STORE_FILE};
@@ -17,7 +16,7 @@ use recado_store::person::{Erasure, Person, PersonPart, PersonQuery, Place};
 use recado_store::sqlite::copy::compact as compact_file;
 use serde_json::{Map, Value, json};
 
-use crate::data::{Recipient, forms, pages, rows};
+use crate::data::{Recipient, pages, rows};
 use crate::exit::Failure;
 use crate::local::Local;
 use crate::output::{self, note};
@@ -29,11 +28,11 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub async fn run(recipient: &Recipient, (yes, compact): (bool, bool), common: &Common) -> Result<Exit> {
     let data_dir = &common.data_dir.data_dir;
     let local = Local::open(data_dir).await?;
-    let number = recipient.number(&local).await;
+    let names = recipient.names(&local).await;
     local.close().await;
-    let number = number?;
+    let names = names?;
     // Ask while the store is closed, so that the question does not block the start of a server.
-    if !yes && !confirmed(recipient, &number)? {
+    if !yes && !confirmed(recipient, &names)? {
         note("nothing was erased");
         return Ok(Exit::Failed);
     }
@@ -46,7 +45,7 @@ pub async fn run(recipient: &Recipient, (yes, compact): (bool, bool), common: &C
         bail!("a server works on {}: the files are rewritten only when it is stopped", data_dir.display());
     }
     let done = tokio::select! {
-        done = erase(&local, recipient, &number) => done.map(Some),
+        done = erase(&local, recipient, names) => done.map(Some),
         () = signals.next() => Ok(None),
     };
     local.close().await;
@@ -77,7 +76,7 @@ async fn rewrite(data_dir: &Path) -> Result<()> {
 }
 
 /// Asks for a confirmation on a terminal.
-fn confirmed(recipient: &Recipient, number: &PhoneNumber) -> Result<bool> {
+fn confirmed(recipient: &Recipient, names: &[String]) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         let text = "this cannot be undone: confirm with --yes, as there is no terminal".to_owned();
         return Err(Failure { exit: Exit::Usage, text }.into());
@@ -87,26 +86,20 @@ fn confirmed(recipient: &Recipient, number: &PhoneNumber) -> Result<bool> {
     note(&format!(
         "All that {owner} of {} is erased, and waiting messages are cancelled. This cannot be undone.\n\
          Type yes to go on:",
-        forms(number).join(" and ")
+        names.join(" and ")
     ));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     Ok(answer.trim() == "yes")
 }
 
-async fn erase(local: &Local, recipient: &Recipient, number: &PhoneNumber) -> Result<Value> {
-    let person = recipient.find(local, number).await?;
+async fn erase(local: &Local, recipient: &Recipient, names: Vec<String>) -> Result<Value> {
+    let person = recipient.find(local, names).await?;
     let mut total = Total::default();
     erase_messages(local, &person, &mut total).await?;
     let contacts = |after| Control::ErasePerson { erasure: Erasure::Contacts { person: person.clone(), after } };
     all(local, contacts, &mut total).await?;
-    // Traces first: a person whose contact is gone is not found in other people's messages by every name.
-    let traces = |after| Control::ErasePerson { erasure: Erasure::Traces { person: person.clone(), after } };
-    all(local, traces, &mut total).await?;
-    let inbox = |_| Control::ErasePerson { erasure: Erasure::Inbox { person: person.clone() } };
-    all(local, inbox, &mut total).await?;
-    let events = |after| Control::ErasePerson { erasure: Erasure::EventTraces { person: person.clone(), after } };
-    all(local, events, &mut total).await?;
+    erase_inbox(local, &person, &mut total).await?;
     let sandbox = |after| Control::ErasePersonOnSandbox { person: person.clone(), after };
     all(local, sandbox, &mut total).await?;
     local.execute(Control::ForgetErased).await?;
@@ -139,6 +132,16 @@ async fn erase_messages(local: &Local, person: &Person, total: &mut Total) -> Re
         after = page["next"].as_i64();
     }
     Ok(())
+}
+
+/// Erases what the person wrote, the contacts and conversations, and what messages of others and events say of the person.
+async fn erase_inbox(local: &Local, person: &Person, total: &mut Total) -> Result<()> {
+    let erase = |erasure| Control::ErasePerson { erasure };
+    // Traces first: they are found by the contacts, too.
+    all(local, |after| erase(Erasure::Traces { person: person.clone(), after }), total).await?;
+    // Each batch is the first of what is left.
+    all(local, |_| erase(Erasure::Inbox { person: person.clone() }), total).await?;
+    all(local, |after| erase(Erasure::EventTraces { person: person.clone(), after }), total).await
 }
 
 /// Erases all pages.

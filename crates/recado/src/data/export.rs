@@ -29,7 +29,7 @@ pub async fn run(recipient: &Recipient, output: Option<PathBuf>, data_dir: &Path
 }
 
 async fn write_to(local: &Local, recipient: &Recipient, output: Option<PathBuf>) -> Result<()> {
-    let person = recipient.find(local, &recipient.number(local).await?).await?;
+    let person = recipient.find(local, recipient.names(local).await?).await?;
     let Some(path) = output else {
         return write(local, &person, &mut BufWriter::new(std::io::stdout())).await;
     };
@@ -58,6 +58,16 @@ impl Drop for Half {
     }
 }
 
+/// The lists of the document. What channels know of a recipient is called `contacts`; `people` are the contacts that the API
+/// shows, and the conversations with them.
+const LISTS: [(&str, PersonPart); 5] = [
+    ("messages", PersonPart::Messages),
+    ("idempotencyKeys", PersonPart::Keys),
+    ("contacts", PersonPart::Contacts),
+    ("received", PersonPart::Received),
+    ("people", PersonPart::Book),
+];
+
 async fn write(local: &Local, person: &Person, out: &mut impl Write) -> Result<()> {
     let head = json!({
         "exportedAt": rfc3339(SystemClock.now()), "numbers": person.numbers, "institutionId": person.institution,
@@ -65,13 +75,7 @@ async fn write(local: &Local, person: &Person, out: &mut impl Write) -> Result<(
     // The fields of the head, followed by the lists.
     let head = head.to_string();
     write!(out, "{}", head.strip_suffix('}').unwrap_or(&head))?;
-    for (name, part) in [
-        ("messages", PersonPart::Messages),
-        ("idempotencyKeys", PersonPart::Keys),
-        ("contacts", PersonPart::Contacts),
-        ("received", PersonPart::Received),
-        ("book", PersonPart::Book),
-    ] {
+    for (name, part) in LISTS {
         let mut list = List::begin(out, name)?;
         pages(local, person, part, |row| list.row(row)).await?;
         list.end()?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
-use recado_domain::ids::InstitutionId;
+use recado_domain::ids::{InstitutionId, is_account};
 use recado_domain::phone::PhoneNumber;
 use recado_gateway::control::Command as Control;
 use recado_store::person::{Person, PersonPart, PersonQuery};
@@ -47,7 +47,8 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Recipient {
-    /// The recipient's number, DDI+DDD+NUM; without DDI if there is a default country
+    /// The person's number, DDI+DDD+NUM; without DDI if there is a default country. Or a hidden id, DIGITS@lid, or a user
+    /// id of a business, such as BR.1502576394655843
     #[arg(long, value_name = "NUMBER")]
     recipient: String,
     /// Only the data of this institution; of all institutions if omitted
@@ -65,16 +66,20 @@ impl Command {
 }
 
 impl Recipient {
-    /// The number, as the store reads it.
-    async fn number(&self, local: &Local) -> Result<PhoneNumber> {
+    /// The names under which the store may know the person: the number in both of its forms, as the store reads it, or an
+    /// id.
+    async fn names(&self, local: &Local) -> Result<Vec<String>> {
+        if is_id(&self.recipient) {
+            return Ok(vec![self.recipient.clone()]);
+        }
         let institution = self.institution(local).await?;
         let read = local.execute(Control::ReadNumber { institution, text: self.recipient.clone() }).await?;
-        Ok(PhoneNumber::of_stored(read.as_str().unwrap_or_default())?)
+        Ok(forms(&PhoneNumber::of_stored(read.as_str().unwrap_or_default())?))
     }
 
-    /// The person with this number, with its other form and with the accounts that the networks named.
-    async fn find(&self, local: &Local, number: &PhoneNumber) -> Result<Person> {
-        let mut person = Person { numbers: forms(number), institution: self.institution(local).await? };
+    /// The person with these names, with all others that the networks gave.
+    async fn find(&self, local: &Local, names: Vec<String>) -> Result<Person> {
+        let mut person = Person { numbers: names, institution: self.institution(local).await? };
         loop {
             let known = person.numbers.len();
             let (mut found, wanted) = (Vec::new(), person.clone());
@@ -101,6 +106,20 @@ impl Recipient {
             Some(_) => Ok(named.parse().ok()),
             None => bail!("there is no institution {named}"),
         }
+    }
+}
+
+/// Whether the text is an id that a network gave to a person without a known number: a hidden id, as `chat.address` shows
+/// it, or a user id, which begins with the letters of a country.
+fn is_id(text: &str) -> bool {
+    let user_id = |rest: &str| (1..=128).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    match (text.strip_suffix("@lid"), text.split_once('.')) {
+        (Some(digits), _) => is_account(digits),
+        (None, Some((country, rest))) => {
+            let two_letters = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
+            two_letters && user_id(rest.strip_prefix("ENT.").unwrap_or(rest))
+        }
+        _ => false,
     }
 }
 
@@ -139,6 +158,18 @@ fn rows(page: &mut Value) -> impl Iterator<Item = Value> + use<> {
 #[cfg(test)]
 mod tests {
     use crate::data::*;
+
+    #[test]
+    fn a_person_without_a_number_has_an_id() {
+        for id in ["103899771998284@lid", "BR.1502576394655843", "US.ENT.a1"] {
+            assert!(is_id(id), "{id}");
+        }
+        for other in
+            ["5511988887777", "55 11 98888.7777", "@lid", "x@lid", "BR.", "br.15", "BR.1 5", "BRA.15", "120363@g.us"]
+        {
+            assert!(!is_id(other), "{other}");
+        }
+    }
 
     #[test]
     fn a_person_is_found_under_all_digits_that_any_version_stored() {

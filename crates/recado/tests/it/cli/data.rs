@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{assert_fails, mode, run_in};
 use crate::harness::{Ended, Home, recado, wait_for};
-use crate::v1::{Stage, card, text};
+use crate::v1::{Stage, card, on_both_engines, simulate, text};
 
 const MARIA: &str = "5531988887777";
 const TWIN: &str = "553188887777";
@@ -141,6 +141,126 @@ fn a_person_is_erased_without_a_server_and_by_institution() {
         &["no institution"],
     );
     assert_fails(&run_in(home.dir(), &["data", "export", "--recipient", "x"]), 1, &["DDI+DDD+NUM"]);
+}
+
+const LID: &str = "103899771998284";
+
+/// Somebody writes to the sandbox.
+fn writes(stage: &Stage, from: &Value, what: &Value) -> String {
+    let mut body = what.clone();
+    body.as_object_mut().expect("an object").extend(from.as_object().expect("an object").clone());
+    text(&simulate(stage, &body), "messageId").to_owned()
+}
+
+/// The document about a person, from a store of either engine.
+fn document(stage: &Stage, name: &str) -> Value {
+    let mut command = recado();
+    command.envs(stage.home.database.as_ref().map(|url| ("RECADO_DATABASE_URL", url)));
+    command.args(["data", "export", "--recipient", name, "--data-dir", stage.home.dir()]);
+    let output = command.ended();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// How many rows of all tables of the database contain this text, also as bytes.
+fn rows_with(url: &str, text: &str) -> i64 {
+    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let sql = format!(
+        "SELECT coalesce(sum((xpath('/row/n/text()', query_to_xml(format(
+             'SELECT count(*) AS n FROM %I.%I AS t WHERE t::text LIKE %L OR t::text LIKE %L',
+             schemaname, relname, '%{text}%', '%{hex}%'), false, true, '')))[1]::text::bigint), 0)::bigint
+         FROM pg_stat_user_tables"
+    );
+    test_postgres::number(url, &sql)
+}
+
+/// People who wrote, one of them without a number: a dialogue, a reaction, a quote and events.
+fn fill_inbox(stage: &Stage) {
+    stage.get("/v1/events").expect(200);
+    let say = |words: &str| json!({"type": "text", "content": {"text": words}, "name": "Maria Segredo"});
+    for (from, twin) in [(json!({"from": MARIA}), json!({"from": TWIN})), (json!({"lid": LID}), json!({"lid": LID}))] {
+        for n in 0..5 {
+            writes(stage, &from, &say(&format!("segredo {n}")));
+        }
+        writes(stage, &twin, &say("segredo de novo"));
+    }
+    let other =
+        writes(stage, &json!({"from": OTHER}), &json!({"type": "text", "content": {"text": "Oi"}, "name": "Bruno"}));
+    let group =
+        json!({"type": "text", "content": {"text": "segredo no grupo"}, "group": "Amigos", "name": "Maria Segredo"});
+    let in_group = writes(stage, &json!({"from": MARIA}), &group);
+    let quote = json!({"type": "text", "content": {"text": "Bem dito"}, "group": "Amigos", "name": "Bruno", "replyTo": in_group});
+    let quoting = writes(stage, &json!({"from": OTHER}), &quote);
+    let reaction = json!({"type": "reaction", "content": {"messageId": quoting, "emoji": "👍"}, "group": "Amigos"});
+    stage
+        .server
+        .post("/v1/sandbox/simulate/incoming", &stage.key, &{
+            let mut body = reaction;
+            body["from"] = json!(MARIA);
+            body
+        })
+        .expect(202);
+    assert_eq!(stage.data(&format!("/v1/channels/sandbox/messages/{other}"))["content"], "Oi");
+}
+
+#[test]
+fn what_a_person_wrote_is_exported_and_erased_from_every_table() {
+    on_both_engines(|stage| {
+        fill_inbox(stage);
+        let about = document(stage, MARIA);
+        // One contact, and one conversation.
+        assert_eq!([rows(&about, "received").len(), rows(&about, "people").len()], [7, 2], "{about}");
+        assert_eq!(rows(&about, "people")[0]["name"], "Maria Segredo");
+        assert_eq!(rows(&about, "people")[1]["type"], "CONVERSATION");
+        assert_eq!(rows(&about, "received")[0]["content"], "segredo 0");
+        // A hidden id names the same person as the address of the chat.
+        let hidden = format!("{LID}@lid");
+        let about = document(stage, &hidden);
+        assert_eq!([rows(&about, "received").len(), rows(&about, "people").len()], [6, 2], "{about}");
+
+        for name in [MARIA, &hidden] {
+            let erased = stage.home.cli(&["data", "erase", "--recipient", name, "--yes"]);
+            assert!(erased["received"].as_u64().is_some_and(|count| count >= 6), "{erased}");
+            assert_eq!((&erased["people"], &erased["conversations"]), (&json!(1), &json!(1)), "{erased}");
+            let after = document(stage, name);
+            for list in ["received", "people"] {
+                assert!(rows(&after, list).is_empty(), "{after}");
+            }
+            let again = stage.home.cli(&["data", "erase", "--recipient", name, "--yes"]);
+            assert!(again.as_object().expect("counts").values().all(|count| count == 0), "{again}");
+        }
+        if let Some(url) = &stage.home.database {
+            for name in [MARIA, TWIN, LID, "segredo", "Segredo"] {
+                assert_eq!(rows_with(url, name), 0, "{name} is left in a table");
+            }
+            assert!(rows_with(url, OTHER) > 0, "this test shows nothing");
+        }
+        // The others are as they were.
+        let other = document(stage, OTHER);
+        assert_eq!([rows(&other, "received").len(), rows(&other, "people").len()], [2, 2], "{other}");
+        let quote =
+            rows(&other, "received").iter().find(|message| message["content"] == "Bem dito").expect("the quote");
+        assert_eq!((&quote["replyTo"]["content"], &quote["reactions"]), (&Value::Null, &json!([])), "{quote}");
+        assert!(!stage.server.log().contains(MARIA) && !stage.server.log().contains(LID), "{}", stage.server.log());
+    });
+}
+
+#[test]
+fn what_a_person_wrote_is_in_no_file_afterwards() {
+    let stage = Stage::set();
+    fill_inbox(&stage);
+    let Stage { server, home, .. } = stage;
+    for name in [MARIA, LID, "segredo"] {
+        assert!(!files_with(&home, name).is_empty(), "this test shows nothing");
+    }
+    drop(server);
+    for name in [MARIA, &format!("{LID}@lid")] {
+        home.cli(&["data", "erase", "--recipient", name, "--yes", "--compact"]);
+    }
+    for name in [MARIA, TWIN, LID, "segredo", "Segredo"] {
+        assert_eq!(files_with(&home, name), Vec::<String>::new(), "{name} is left");
+    }
+    assert!(!files_with(&home, OTHER).is_empty(), "the others are left");
 }
 
 /// Without a terminal the confirmation must be given as a flag.

@@ -1,0 +1,170 @@
+//! The data of a person in the inbox: found by every name, shown, and erased without harm to others.
+
+use recado_domain::api_key::Environment;
+use recado_domain::channel::ChannelKey;
+use recado_domain::conversation::ConversationQuery;
+use recado_domain::event::Patterns;
+use recado_domain::incoming::{
+    Arrival, Arrivals, Content, Group, NewIncoming, Outcome, Quoted, Received, Rules, SenderIds, What,
+};
+use serde_json::Value;
+
+use crate::fixtures::{Ground, NOW};
+use crate::person::{Erased, Erasure, Person, PersonPart, PersonQuery, PersonRow};
+use crate::views;
+
+const MARIA: &str = "5531988887777";
+const TWIN: &str = "553188887777";
+const LID: &str = "900";
+const OTHER: &str = "5511999998888";
+
+fn maria() -> SenderIds {
+    SenderIds { lid: Some(LID.to_owned()), name: Some("Maria".to_owned()), ..SenderIds::of_phone(MARIA) }
+}
+
+fn arrival(network_id: &str, person: SenderIds, what: What) -> Arrival {
+    let network_id = network_id.parse().expect("an id");
+    Arrival { network_id, group: None, person, from_me: false, sent_at: NOW, what }
+}
+
+fn says(network_id: &str, person: SenderIds, text: &str) -> Arrival {
+    arrival(network_id, person, What::Message(Box::new(NewIncoming::new(Content::text(), text))))
+}
+
+fn in_group(arrival: Arrival) -> Arrival {
+    Arrival { group: Some(Group { address: "120363@g.us".to_owned(), name: None }), ..arrival }
+}
+
+async fn receive(ground: &Ground, channel: ChannelKey, arrivals: Vec<Arrival>) -> Vec<Received> {
+    let (number, business) = (Some("551140000000".to_owned()), None);
+    let batch = Arrivals { channel, number, business, windowed: false, rules: Rules::default(), arrivals };
+    ground.store.receive(batch, NOW).await.expect("stored")
+}
+
+fn person(names: &[&str]) -> Person {
+    Person { numbers: names.iter().map(|name| (*name).to_owned()).collect(), institution: None }
+}
+
+async fn shown(ground: &Ground, names: &[&str], part: PersonPart) -> Vec<Value> {
+    let (mut rows, mut after) = (Vec::new(), 0);
+    loop {
+        let page = ground.store.person(PersonQuery { person: person(names), part, after }).await.expect("read");
+        rows.extend(page.rows.into_iter().map(|row| match row {
+            PersonRow::Received(message) => serde_json::to_value(views::message(&message)).expect("JSON"),
+            PersonRow::Contact(contact) => serde_json::to_value(views::contact(&contact)).expect("JSON"),
+            PersonRow::Conversation(found) => serde_json::to_value(views::conversation(&found, NOW)).expect("JSON"),
+            PersonRow::Name(name) => name.into(),
+            _ => panic!("another row"),
+        }));
+        let Some(next) = page.next else { return rows };
+        assert!(next > after || part == PersonPart::Names, "a page that does not go on");
+        after = next;
+    }
+}
+
+/// Erases as `recado data erase` does.
+async fn erase(ground: &Ground, names: &[&str]) -> Erased {
+    let mut total = Erased::default();
+    for step in 0..3 {
+        let mut after = 0;
+        loop {
+            let person = person(names);
+            let erasure = match step {
+                0 => Erasure::Inbox { person },
+                1 => Erasure::Traces { person, after },
+                _ => Erasure::EventTraces { person, after },
+            };
+            let done = ground.store.erase_person(erasure, NOW).await.expect("stored");
+            total.received += done.received;
+            total.conversations += done.conversations;
+            total.people += done.people;
+            total.traces += done.traces;
+            let Some(next) = done.next else { break };
+            after = next;
+        }
+    }
+    total
+}
+
+/// Texts that `Content` and quotes show.
+fn contents(rows: &[Value]) -> Vec<&str> {
+    rows.iter().map(|row| row["content"].as_str().expect("a text")).collect()
+}
+
+pub(super) async fn who_wrote_is_found_by_every_name(ground: Ground) {
+    let channel = ground.channel("loja").await;
+    let other = SenderIds::of_phone(OTHER);
+    receive(&ground, channel, vec![says("A1", maria(), "um"), says("A2", other, "dois")]).await;
+    let echo = Arrival { from_me: true, ..says("A3", maria(), "resposta") };
+    receive(&ground, channel, vec![echo, in_group(says("A4", maria(), "no grupo"))]).await;
+    for name in [MARIA, TWIN, "900@lid"] {
+        assert_eq!(contents(&shown(&ground, &[name], PersonPart::Received).await), ["um", "resposta", "no grupo"]);
+        // The contact, and the direct conversation.
+        let people = shown(&ground, &[name], PersonPart::Book).await;
+        assert_eq!((people.len(), &people[0]["name"]), (2, &Value::from("Maria")), "{name}");
+        let mut names = shown(&ground, &[name], PersonPart::Names).await;
+        names.sort_by_key(ToString::to_string);
+        names.dedup();
+        assert_eq!(names, [TWIN, MARIA, "900@lid"], "{name}");
+    }
+    for nobody in ["900", "5531988886666", "901@lid", "BR.900"] {
+        assert_eq!(shown(&ground, &[nobody], PersonPart::Received).await, [Value::Null; 0], "{nobody}");
+        assert_eq!(shown(&ground, &[nobody], PersonPart::Book).await, [Value::Null; 0], "{nobody}");
+    }
+    let elsewhere =
+        Person { institution: Some(recado_domain::ids::InstitutionId::new(1, [9; 10])), ..person(&[MARIA]) };
+    for part in [PersonPart::Received, PersonPart::Book] {
+        let page = ground.store.person(PersonQuery { person: elsewhere.clone(), part, after: 0 }).await.expect("read");
+        assert!(page.rows.is_empty(), "{part:?}");
+    }
+}
+
+pub(super) async fn who_wrote_is_erased_and_taken_out_of_what_others_wrote(ground: Ground) {
+    let channel = ground.channel("loja").await;
+    let owner = (ground.institution, Environment::Live);
+    ground.store.set_event_log(owner, Patterns::default_log()).await.expect("stored");
+    let other = || SenderIds::of_phone(OTHER);
+    receive(&ground, channel, vec![says("A1", maria(), "segredo"), in_group(says("A2", maria(), "segredo"))]).await;
+    let mut quote = NewIncoming::new(Content::text(), "dito por ela");
+    let from = Some(MARIA.to_owned());
+    quote.reply_to = Some(Quoted { from, content: Some("segredo".to_owned()), ..Quoted::of_id("A2") });
+    quote.mentions = vec![MARIA.to_owned(), "5511900000000".to_owned()];
+    let quote = in_group(arrival("A3", other(), What::Message(Box::new(quote))));
+    receive(&ground, channel, vec![quote, says("A4", other(), "de outro")]).await;
+    // Lists and events show the newest message of a group.
+    receive(&ground, channel, vec![in_group(says("A7", maria(), "segredo"))]).await;
+    let target = "A3".parse().expect("an id");
+    let reaction = What::Reaction { target, emoji: Some("x".to_owned()) };
+    let reacted = receive(&ground, channel, vec![in_group(arrival("A5", maria(), reaction))]).await;
+    assert_eq!(reacted[0].outcome, Outcome::Applied);
+
+    let names = [MARIA, TWIN, "900@lid"];
+    let erased = erase(&ground, &names).await;
+    assert_eq!((erased.received, erased.conversations, erased.people, erased.traces), (3, 1, 1, 1), "{erased:?}");
+    for part in [PersonPart::Received, PersonPart::Book] {
+        assert_eq!(shown(&ground, &names, part).await, [Value::Null; 0], "{part:?}");
+    }
+    assert_eq!(erase(&ground, &names).await, Erased::default());
+
+    let others = shown(&ground, &[OTHER], PersonPart::Received).await;
+    assert_eq!(contents(&others), ["dito por ela", "de outro"]);
+    assert_eq!((&others[0]["replyTo"]["from"], &others[0]["replyTo"]["content"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&others[0]["mentions"], &others[0]["reactions"]),
+        (&serde_json::json!(["5511900000000"]), &serde_json::json!([]))
+    );
+    let page = ground.store.conversations(ConversationQuery::of(owner, NOW, 10)).await.expect("read");
+    assert_eq!(page.conversations.len(), 2, "the group, and the other person's");
+    assert!(page.conversations.iter().flat_map(|one| &one.last).all(|last| last.content != "segredo"));
+    for event in ground.events(ground.event_query()).await {
+        assert!(
+            ![MARIA, TWIN, "\"900\"", "900@lid", "segredo"].iter().any(|name| event.data.contains(name)),
+            "{}",
+            event.kind
+        );
+    }
+    // The next message of the person is one of somebody unknown.
+    let again = receive(&ground, channel, vec![says("A6", maria(), "de novo")]).await;
+    assert_eq!(again[0].outcome, Outcome::Stored);
+    assert_eq!(shown(&ground, &names, PersonPart::Book).await.len(), 2);
+}
