@@ -67,9 +67,9 @@ impl<'o, 'a> Fields<'o, 'a> {
         Ok(self.collect(name, id).flatten())
     }
 
-    /// Whether no field is invalid so far.
-    pub fn are_valid(&self) -> bool {
-        self.errors.is_empty()
+    /// How many errors there are so far.
+    pub fn count(&self) -> usize {
+        self.errors.as_slice().len()
     }
 
     /// Refuses the call if a field is invalid, or is not one of these.

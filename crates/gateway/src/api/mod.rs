@@ -4,6 +4,8 @@ pub mod api_keys;
 pub mod auth;
 pub mod callbacks;
 pub mod channels;
+mod contacts;
+mod conversations;
 pub mod cors;
 pub mod docs;
 pub mod error;
@@ -92,6 +94,7 @@ pub fn routes() -> Vec<Route> {
         page("/docs/swagger-ui-bundle.js", docs::script),
     ]);
     routes.extend(webhook_routes());
+    routes.extend(of_people());
     routes
 }
 
@@ -113,6 +116,29 @@ fn webhook_routes() -> impl Iterator<Item = Route> {
         keyed("/v1/webhooks/{webhookId}/logs/{deliveryId}/replay").post(hooks::replay::replay, hooks::replay::describe),
     ];
     routes.into_iter()
+}
+
+/// The routes of conversations and contacts.
+fn of_people() -> [Route; 11] {
+    use conversations::{assign, close, reopen, transfer, unassign};
+    [
+        keyed("/v1/channels/{channelId}/conversations/{conversationId}")
+            .get(conversations::messages::messages, conversations::messages::describe),
+        keyed("/v1/conversations").get(conversations::list::list, conversations::list::describe),
+        keyed("/v1/conversations/{conversationId}").get(conversations::get::get, conversations::get::describe),
+        keyed("/v1/conversations/{conversationId}/assign").patch(assign::assign, assign::describe),
+        keyed("/v1/conversations/{conversationId}/unassign").patch(unassign::unassign, unassign::describe),
+        keyed("/v1/conversations/{conversationId}/transfer").patch(transfer::transfer, transfer::describe),
+        keyed("/v1/conversations/{conversationId}/close").patch(close::close, close::describe),
+        keyed("/v1/conversations/{conversationId}/reopen").patch(reopen::reopen, reopen::describe),
+        keyed("/v1/conversations/{conversationId}/read").post(conversations::read::read, conversations::read::describe),
+        keyed("/v1/contacts")
+            .get(contacts::list::list, contacts::list::describe)
+            .post(contacts::create::create, contacts::create::describe),
+        keyed("/v1/contacts/{contactId}")
+            .get(contacts::get::get, contacts::get::describe)
+            .put(contacts::update::update, contacts::update::describe),
+    ]
 }
 
 /// The HTTP API.

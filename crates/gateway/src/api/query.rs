@@ -109,6 +109,15 @@ impl Query {
         self.get(name, text, |given| (given == "true").then_some(true)).unwrap_or(false)
     }
 
+    /// Refuses these parameters, which this form of the list does not have.
+    pub fn refuse(&mut self, names: &[&'static str], text: &'static str) {
+        for name in names {
+            if self.parameters.iter().any(|(given, _)| given == name) {
+                self.errors.push(*name, text);
+            }
+        }
+    }
+
     /// Where a page begins, in a list that has both numbered pages and cursors.
     pub fn start<C>(&mut self, limit: usize, read: impl Fn(&str) -> Option<C>) -> Start<C> {
         let given = |name: &str| self.parameters.iter().any(|(known, _)| known == name);

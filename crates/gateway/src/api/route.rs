@@ -80,6 +80,15 @@ impl Route {
         self.on(MethodFilter::PUT, "put", handler, describe)
     }
 
+    /// `PATCH`.
+    pub fn patch<H: Handler<T, Arc<Gateway>>, T: 'static>(
+        self,
+        handler: H,
+        describe: impl for<'a> Fn(Operation<'a>) -> Operation<'a> + 'static,
+    ) -> Self {
+        self.on(MethodFilter::PATCH, "patch", handler, describe)
+    }
+
     /// `DELETE`.
     pub fn delete<H: Handler<T, Arc<Gateway>>, T: 'static>(
         self,

@@ -18,6 +18,9 @@ const FORBIDDEN: &str = r#"{"message":"Permissao insuficiente para esta operacao
 const NO_CHANNEL: &str = r#"{"message":"Canal nao encontrado.","code":"CHANNEL_NOT_FOUND"}"#;
 const NO_MESSAGE: &str = r#"{"message":"Mensagem nao encontrada.","code":"MESSAGE_NOT_FOUND"}"#;
 
+const NO_CONVERSATION: &str = r#"{"message":"Conversa nao encontrada.","code":"CONVERSATION_NOT_FOUND"}"#;
+const NO_CONTACT: &str = r#"{"message":"Contato nao encontrado.","code":"CONTACT_NOT_FOUND"}"#;
+
 const CARD: &str = r#"{"to":"5511999998888","name":"Guarded Card","phone":"5511988887777"}"#;
 const NEW_CHANNEL: &str = r#"{"name":"one more","type":"SANDBOX"}"#;
 const NEW_NAME: &str = r#"{"name":"guarded as before"}"#;
@@ -28,13 +31,18 @@ const EVENT_LOG: &str = r#"{"eventLog":["message.failed"]}"#;
 /// Nobody has the name, and the server asks for it only in a test.
 const NEW_WEBHOOK: &str = r#"{"url":"https://hooks.invalid/","events":["*"]}"#;
 const SIMULATION: &str = r#"{"from":"5511977776666","type":"text","content":{"text":"Oi"}}"#;
+const ASSIGNMENT: &str = r#"{"attendantId":"bia"}"#;
+const TRANSFER: &str = r#"{"departmentId":"suporte"}"#;
+const NEW_CONTACT: &str = r#"{"name":"one more","phone":"5511955554444"}"#;
+const CONTACT: &str = r#"{"name":"Guarded as before"}"#;
 const NEW_KEY: &str = r#"{"name":"one more","permissions":["messages.read"]}"#;
 
-/// Method, path, the scope it needs, body. `{read}` and `{queued}` are messages, `{key}` is a key, `{event}` an event,
-/// `{webhook}` a webhook and `{delivery}` a delivery of it, see [`Stage`].
+/// Method, path, the scope it needs, body. `{read}` and `{queued}` are messages, `{received}` is one that arrived in
+/// `{conversation}` from `{contact}`, `{key}` is a key, `{event}` an event, `{webhook}` a webhook and `{delivery}` a
+/// delivery of it, see [`Stage`].
 ///
 /// The order matters only for the last loop: there every line succeeds, and none affects a later one.
-pub const ROUTES: [Route; 40] = [
+pub const ROUTES: [Route; 54] = [
     route("POST", "/v1/channels/guarded-open/messages/contact", "messages.send", CARD),
     route("POST", "/v1/channels/guarded-open/messages/text", "messages.send", TEXT),
     route("POST", "/v1/channels/guarded-open/messages/location", "messages.send", LOCATION),
@@ -55,6 +63,20 @@ pub const ROUTES: [Route; 40] = [
     route("POST", "/v1/channels/guarded-open/pause", "channels.write", ""),
     route("POST", "/v1/channels/guarded-held/resume", "channels.write", ""),
     route("DELETE", "/v1/channels/guarded-idle", "channels.write", ""),
+    route("GET", "/v1/channels/guarded-open/messages/{received}", "messages.read", ""),
+    route("GET", "/v1/channels/guarded-open/conversations/{conversation}", "messages.read", ""),
+    route("GET", "/v1/conversations", "conversations.read", ""),
+    route("GET", "/v1/conversations/{conversation}", "conversations.read", ""),
+    route("PATCH", "/v1/conversations/{conversation}/assign", "conversations.write", ASSIGNMENT),
+    route("PATCH", "/v1/conversations/{conversation}/unassign", "conversations.write", ""),
+    route("PATCH", "/v1/conversations/{conversation}/transfer", "conversations.write", TRANSFER),
+    route("POST", "/v1/conversations/{conversation}/read", "conversations.write", ""),
+    route("PATCH", "/v1/conversations/{conversation}/close", "conversations.write", ""),
+    route("PATCH", "/v1/conversations/{conversation}/reopen", "conversations.write", ""),
+    route("GET", "/v1/contacts", "contacts.read", ""),
+    route("POST", "/v1/contacts", "contacts.write", NEW_CONTACT),
+    route("GET", "/v1/contacts/{contact}", "contacts.read", ""),
+    route("PUT", "/v1/contacts/{contact}", "contacts.write", CONTACT),
     route("GET", "/v1/events", "events.read", ""),
     route("GET", "/v1/events/{event}", "events.read", ""),
     route("GET", "/v1/events/settings", "webhooks.read", ""),
@@ -111,6 +133,10 @@ struct Stage {
     read: String,
     /// A message of `guarded-held`, which waits because its channel is paused: it could be cancelled.
     queued: String,
+    /// A message that arrived at `guarded-open`, its conversation, and who wrote it.
+    received: String,
+    conversation: String,
+    contact: String,
     /// The id of a key that could be revoked.
     key: String,
     /// The id of an event of `read`.
@@ -137,8 +163,12 @@ impl Stage {
         let queued = send(&server, &owner, "guarded-held");
         let key = json!({"name": "guarded key", "permissions": ["messages.read"]});
         let key = field(&server.post("/v1/api-keys", &owner, &key).expect(201), "id");
+        let [received, conversation, contact] = receive(&server, &owner);
         let (event, delivery) = (String::new(), String::new());
-        let mut stage = Self { home, owner, read, queued, key, event, webhook, delivery };
+        #[rustfmt::skip]
+        let mut stage = Self {
+            home, owner, read, queued, received, conversation, contact, key, event, webhook, delivery,
+        };
         let finished = stage.path("/v1/channels/guarded-open/messages/{read}");
         wait_for("the card to be read", || {
             server.get(&finished, Some(&stage.owner)).expect(200).json()["data"]["status"] == "READ"
@@ -157,6 +187,9 @@ impl Stage {
     fn path(&self, path: &str) -> String {
         path.replace("{read}", &self.read)
             .replace("{queued}", &self.queued)
+            .replace("{received}", &self.received)
+            .replace("{conversation}", &self.conversation)
+            .replace("{contact}", &self.contact)
             .replace("{key}", &self.key)
             .replace("{event}", &self.event)
             .replace("{webhook}", &self.webhook)
@@ -180,6 +213,8 @@ impl Stage {
             "open": list("/v1/channels/guarded-open/messages", ["id", "status"]),
             "held": list("/v1/channels/guarded-held/messages", ["id", "status"]),
             "phone": list("/v1/sandbox/messages", ["id", "arrivals"]),
+            "conversations": list("/v1/conversations", ["id", "status"]),
+            "contacts": list("/v1/contacts", ["id", "name"]),
             "keys": list("/v1/api-keys", ["id", "name"]),
             "webhooks": list("/v1/webhooks", ["id", "updatedAt"]),
             "deliveries": if server.get(&log, Some(&self.owner)).status == 200 { list(&log, ["id", "event"]) } else { Value::Null },
@@ -190,7 +225,8 @@ impl Stage {
 /// Every scope there is.
 fn scopes() -> impl Iterator<Item = &'static str> {
     "messages.send messages.read channels.read channels.write keys.read keys.write \
-     webhooks.read webhooks.write sandbox.read sandbox.write events.read"
+     webhooks.read webhooks.write sandbox.read sandbox.write events.read \
+     conversations.read conversations.write contacts.read contacts.write"
         .split(' ')
 }
 
@@ -219,6 +255,19 @@ fn send(server: &Server, key: &str, channel: &str) -> String {
     let card = serde_json::from_str(CARD).expect("JSON");
     let answer = server.post(&format!("/v1/channels/{channel}/messages/contact"), key, &card).expect(202);
     answer.header("X-Message-Id").expect("an id").to_owned()
+}
+
+/// A message arrives at `guarded-open`: its id, and those of the conversation and of its sender.
+fn receive(server: &Server, key: &str) -> [String; 3] {
+    let content = json!({"text": "guarded words"});
+    let body = json!({
+        "from": "5511966665555", "type": "text", "content": content, "channelId": "guarded-open", "name": "Guarded Person",
+    });
+    let answer = server.post("/v1/sandbox/simulate/incoming", key, &body).expect(202);
+    let conversation = field(&answer, "conversationId");
+    let shown = server.get(&format!("/v1/conversations/{conversation}"), Some(key)).expect(200).json();
+    let contact = shown["data"]["contact"]["id"].as_str().expect("a contact").to_owned();
+    [field(&answer, "messageId"), conversation, contact]
 }
 
 fn field(answer: &Answer, name: &str) -> String {
@@ -357,13 +406,19 @@ fn finds_nothing(stage: &Stage, server: &Server, key: &str, refusal: impl Fn(&Ro
     for route in &ROUTES {
         let what = format!("{} {} with a key from elsewhere", route.method, route.path);
         let answer = route.call_with(server, stage, key);
-        for mark in ["guarded", &stage.read, &stage.queued, &stage.key, &stage.event, &stage.webhook, &stage.delivery] {
+        let ids = [&stage.read, &stage.queued, &stage.received, &stage.conversation, &stage.contact, &stage.key];
+        let others = [&stage.event, &stage.webhook, &stage.delivery];
+        for mark in ["guarded"].into_iter().chain(ids.into_iter().chain(others).map(String::as_str)) {
             assert!(!answer.text().to_lowercase().contains(&mark.to_lowercase()), "{what} shows {mark}");
         }
         if route.path.starts_with("/v1/channels/") {
             assert_refused(&what, &answer, 404, NO_CHANNEL);
         } else if route.path.contains("{key}") {
             assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("API_KEY_NOT_FOUND")), "{what}");
+        } else if route.path.contains("{conversation}") {
+            assert_refused(&what, &answer, 404, NO_CONVERSATION);
+        } else if route.path.contains("{contact}") {
+            assert_refused(&what, &answer, 404, NO_CONTACT);
         } else if route.path.contains("{event}") {
             assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("EVENT_NOT_FOUND")), "{what}");
         } else if route.path.contains("{webhook}") {
@@ -389,8 +444,14 @@ fn a_channel_id_used_twice_joins_nothing() {
         let what = format!("{} {}", route.method, route.path);
         assert_refused(&what, &route.call_with(&server, &stage, &stranger), 404, NO_MESSAGE);
     }
-    let list = server.get("/v1/channels/guarded-open/messages", Some(&stranger)).expect(200);
-    assert_eq!(list.json()["data"], json!([]));
+    let its = stage.path("/v1/channels/guarded-open/conversations/{conversation}");
+    assert_refused("its conversation", &server.get(&its, Some(&stranger)), 404, NO_CONVERSATION);
+    let its = stage.path("/v1/channels/guarded-open/messages/{received}");
+    assert_refused("its received message", &server.get(&its, Some(&stranger)), 404, NO_MESSAGE);
+    for query in ["", "?direction=INBOUND"] {
+        let list = server.get(&format!("/v1/channels/guarded-open/messages{query}"), Some(&stranger)).expect(200);
+        assert_eq!(list.json()["data"], json!([]), "{query}");
+    }
     send(&server, &stranger, "guarded-open");
     for path in ["/v1/channels/guarded-open", "/v1/channels/guarded-held", "/v1/sandbox/data"] {
         server.delete(path, Some(&stranger)).expect(200);

@@ -24,14 +24,22 @@ def before_call(context, case, kwargs):
             case.query["page"] = 1
         # Nothing happens while the tool waits.
         case.query.pop("wait", None)
+        # `page` times `limit` is bounded, and a schema says nothing of products.
+        if "page" in case.query:
+            case.query["page"] = 1
+        # Received messages have no further filters.
+        if case.query.get("direction") == "INBOUND":
+            case.query = {name: value for name, value in case.query.items() if name in ("direction", "limit")}
     # A schema does not say which invisible characters a reference may not have.
     if isinstance(case.query, dict) and "reference" in case.query:
         case.query["reference"] = "pedido-4711"
     for part in parts(case.body):
         # A pattern tells characters of the basic plane alone: among the others are some that do not show.
         for name, value in part.items():
-            if isinstance(value, str) and any(ord(character) > 0xFFFF for character in value):
+            if is_odd(value):
                 part[name] = "Maria"
+            elif isinstance(value, list):
+                part[name] = ["Maria" if is_odd(item) else item for item in value]
     if isinstance(case.body, dict) and "/messages" in case.path:
         as_it_can_be(case.body)
     # It asks with a test key, and a schema knows no environment.
@@ -58,6 +66,10 @@ def before_call(context, case, kwargs):
     # A schema knows no "now".
     if isinstance(case.body, dict) and case.body.get("expiresAt"):
         case.body["expiresAt"] = "2999-12-31T23:59:59Z"
+
+
+def is_odd(value):
+    return isinstance(value, str) and any(ord(character) > 0xFFFF for character in value)
 
 
 def as_it_can_be(call):

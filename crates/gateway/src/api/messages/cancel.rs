@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
+use recado_domain::conversation::InboxItem;
 use recado_domain::message::Cancelled;
 use recado_domain::status::MessageStatus;
 use serde_json::json;
@@ -26,12 +27,14 @@ pub async fn cancel(
     Ids([channel, id]): Ids<2>,
 ) -> Result<Response, ApiError> {
     let (entry, message) = find(&gateway, &caller, &channel, &id).await?;
+    // What the network delivered is not queued.
+    let InboxItem::Sent(message) = message else { return Err(ApiError::MessageNotCancellable) };
     match gateway.store.cancel(entry.via.key, message.id, gateway.clock.now()).await? {
         Cancelled::NoMessage => return Err(ApiError::MessageNotFound),
         Cancelled::TooLate => return Err(ApiError::MessageNotCancellable),
         Cancelled::Done => {}
     }
-    let (_, message) = find(&gateway, &caller, &channel, &id).await?;
+    let message = gateway.store.message(entry.via.key, message.id).await?.ok_or(ApiError::MessageNotFound)?;
     Ok(json::answer(StatusCode::OK, &Data { data: MessageView::new(message, &channel)? }))
 }
 

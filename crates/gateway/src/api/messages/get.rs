@@ -6,11 +6,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
-use recado_domain::message::Message;
+use recado_domain::conversation::InboxItem;
 use recado_domain::status::MessageStatus;
 use serde_json::json;
 
-use super::view::{MessageView, example};
+use super::received::AnyMessage;
+use super::view::example;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Data};
@@ -26,28 +27,31 @@ pub async fn get(
     Ids([channel, id]): Ids<2>,
 ) -> Result<Response, ApiError> {
     let (_, message) = find(&gateway, &caller, &channel, &id).await?;
-    Ok(json::answer(StatusCode::OK, &Data { data: MessageView::new(message, &channel)? }))
+    Ok(json::answer(StatusCode::OK, &Data { data: AnyMessage::new(message, &channel)? }))
 }
 
 /// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Messages", "getMessage", "Show a message")
-        .about("Also on a channel that was deleted.")
+        .about("One that a call sent, or one that the network delivered. Also on a channel that was deleted.")
         .needs(Scope::MessagesRead)
-        .answers::<Data<MessageView>>(200, "The message.", json!({"data": example(MessageStatus::Sent)}))
+        .answers::<Data<AnyMessage>>(200, "The message.", json!({"data": example(MessageStatus::Sent)}))
         .refuses([ApiError::ChannelNotFound, ApiError::MessageNotFound, ApiError::Unavailable])
 }
 
-/// A message of the caller, and its channel, which may be deleted.
+/// A message of the caller in either direction, and its channel, which may be deleted.
 pub(super) async fn find<S>(
     gateway: &Gateway,
     caller: &Caller<S>,
     channel: &str,
     id: &str,
-) -> Result<(Arc<ChannelEntry>, Message), ApiError> {
+) -> Result<(Arc<ChannelEntry>, InboxItem), ApiError> {
     let entry = caller.channel_or_its_history(gateway, channel)?;
     let id = id.parse().map_err(|_| ApiError::MessageNotFound)?;
-    let message = gateway.store.message(entry.via.key, id).await?.ok_or(ApiError::MessageNotFound)?;
-    Ok((entry, message))
+    if let Some(message) = gateway.store.message(entry.via.key, id).await? {
+        return Ok((entry, InboxItem::Sent(Box::new(message))));
+    }
+    let message = gateway.store.incoming(entry.via.key, id).await?.ok_or(ApiError::MessageNotFound)?;
+    Ok((entry, InboxItem::Incoming(Box::new(message))))
 }

@@ -6,12 +6,14 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
+use recado_domain::incoming::{Direction, IncomingQuery};
 use recado_domain::kinds::{KINDS, Kind};
-use recado_domain::message::MessageQuery;
+use recado_domain::message::{MessageQuery, Seq};
 use recado_domain::status::MessageStatus;
 use recado_domain::text;
 use serde_json::json;
 
+use super::received::{AnyMessage, ReceivedView};
 use super::view::{MessageView, example};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
@@ -21,6 +23,7 @@ use crate::api::path::Ids;
 use crate::api::query::{self, Query};
 use crate::gateway::Gateway;
 
+const PARAMETERS: [&str; 8] = ["limit", "cursor", "direction", "status", "to", "type", "reference", "scheduled"];
 const REFERENCE: &str = "A referencia deve ter de 1 a 128 caracteres visiveis.";
 
 /// Lists messages; filters narrow the list.
@@ -30,9 +33,12 @@ pub async fn list(
     Ids([channel]): Ids<1>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let mut query =
-        Query::parse(query.as_deref(), &["limit", "cursor", "status", "to", "type", "reference", "scheduled"]);
+    let mut query = Query::parse(query.as_deref(), &PARAMETERS);
     let limit = query.limit();
+    let direction = query.get("direction", "A direcao deve ser INBOUND ou OUTBOUND.", Direction::from_name);
+    if direction == Some(Direction::Inbound) {
+        return list_received(&gateway, &caller, &channel, query, limit).await;
+    }
     let before = query.get("cursor", query::CURSOR, |text| text.parse().ok());
     let status = query.get("status", "Status desconhecido.", MessageStatus::from_name);
     let kind = query.get("type", "Tipo de mensagem desconhecido.", |name| Kind::named(name).map(|kind| kind.name));
@@ -63,6 +69,29 @@ pub async fn list(
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
 }
 
+/// The number of a received message, as `nextCursor` has it.
+fn place(text: &str) -> Option<Seq> {
+    text.parse().ok().filter(|seq: &Seq| *seq > 0 && seq.to_string() == text)
+}
+
+/// The received messages of a channel.
+async fn list_received(
+    gateway: &Gateway,
+    caller: &Caller<scope::MessagesRead>,
+    channel: &str,
+    mut query: Query,
+    limit: usize,
+) -> Result<Response, ApiError> {
+    let before = query.get("cursor", query::CURSOR, place);
+    query.refuse(&["status", "to", "type", "reference", "scheduled"], "O filtro nao se aplica a mensagens recebidas.");
+    query.finish()?;
+    let entry = caller.channel_or_its_history(gateway, channel)?;
+    let page = gateway.store.incoming_page(IncomingQuery { channel: entry.via.key, before, limit }).await?;
+    let data: Vec<_> = page.messages.iter().map(|message| AnyMessage::Received(ReceivedView::new(message))).collect();
+    let next_cursor = page.next.map(|place| place.to_string());
+    Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
+}
+
 /// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     let page = json!({"data": [example(MessageStatus::Sent)], "pagination": {"limit": 20, "nextCursor": null}});
@@ -70,15 +99,17 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .named("Messages", "listMessages", "List a channel's messages")
         .about(
             "Newest first; also those of a channel that was deleted. A page may be shorter than `limit` and still \
-             have a `nextCursor`.",
+             have a `nextCursor`. Those that calls sent; with `direction=INBOUND` those that the network delivered, \
+             echoes of the channel's own phone among them, without further filters.",
         )
         .needs(Scope::MessagesRead)
         .pages(schemas::message_place())
+        .query("direction", "Sent by calls, or delivered.", schemas::one_of(Direction::ALL.map(Direction::name)))
         .query("status", "Only those in this state.", schemas::one_of(MessageStatus::ALL.map(MessageStatus::name)))
         .query("to", "Only those to this number.", schemas::phone("DDI+DDD+NUM."))
         .query("type", "Only those of this type.", schemas::one_of(KINDS.iter().map(|kind| kind.name)))
         .query("reference", "Only those with this reference.", json!({"type": "string", "maxLength": 128}))
         .query("scheduled", "Only those that wait for their time.", json!({"const": true}))
-        .answers::<List<MessageView>>(200, "A page of messages.", page)
+        .answers::<List<AnyMessage>>(200, "A page of messages.", page)
         .refuses([ApiError::ChannelNotFound, ApiError::Unavailable])
 }

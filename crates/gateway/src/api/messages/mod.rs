@@ -3,8 +3,10 @@
 pub mod cancel;
 pub mod get;
 pub mod list;
+mod received;
 pub mod send;
 pub mod vcard;
 mod view;
 
+pub use received::{AnyMessage, example as example_received};
 pub use view::{EXAMPLE_ID, Shown, example_contact};

@@ -25,9 +25,11 @@ answers 404 `NOT_FOUND`, a method that is not listed 405 `METHOD_NOT_ALLOWED` wi
 without the body. A field that a call does not know, or that is given twice, is refused. Every answer carries \
 `X-Request-Id`: the caller's own when it is 1 to 128 characters of `A-Z a-z 0-9 . _ -`, else a new one.";
 
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 9] = [
     ("Messages", "Messages of every kind, and what became of them."),
     ("Channels", "What messages are sent through."),
+    ("Conversations", "What is said in the chats of channels, and who attends to it."),
+    ("Contacts", "The people who wrote, or whom a caller added."),
     ("API keys", "Keys of the caller's institution and environment."),
     ("Events", "What happened, in its order: as pages, or as a stream."),
     ("Webhooks", "URLs that events are sent to."),

@@ -7,7 +7,7 @@ use recado_domain::channel::{ChannelState, ChannelType};
 pub use recado_domain::schema::{class, lines, name, one_of, optional, phone};
 use recado_domain::status::MessageStatus;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// A channel's id.
 const CHANNEL_ID: &str = "^[A-Za-z0-9_-]{1,64}$";
@@ -38,6 +38,19 @@ pub fn path_id(name: &str) -> (&'static str, Value) {
     }
 }
 
+/// An object that has all of these fields.
+pub fn object(properties: Value) -> Value {
+    let required: Vec<_> = properties.as_object().into_iter().flat_map(Map::keys).cloned().collect();
+    json!({"type": "object", "required": required, "properties": properties})
+}
+
+/// A schema with a description, for a type whose form is written as JSON.
+pub fn described(schema: Value, description: &str) -> Schema {
+    let mut schema = Schema::try_from(schema).expect("an object");
+    schema.insert("description".to_owned(), description.into());
+    schema
+}
+
 /// The number of an event.
 pub fn event_number() -> Value {
     json!({"type": "string", "pattern": "^[1-9][0-9]{0,18}$", "examples": ["4711"]})
@@ -56,7 +69,7 @@ pub fn uuid() -> Value {
 /// A place in a list of messages.
 pub fn message_place() -> Value {
     let id = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
-    json!({"type": "string", "pattern": format!("^(scheduled-)?{id}$")})
+    json!({"type": "string", "pattern": format!("^((scheduled-)?{id}|[1-9][0-9]{{0,18}})$")})
 }
 
 /// A network's id of a message: 22 hexadecimal digits if the gateway assigned it, or the network's own form.

@@ -2,6 +2,8 @@
 
 mod api_keys;
 mod channels;
+mod contacts;
+mod conversations;
 mod events;
 mod incoming;
 mod sandbox;
@@ -141,7 +143,11 @@ impl Stage {
 
     /// A server with further flags of `recado serve`.
     pub fn with(flags: &[&str]) -> Self {
-        let home = Home::init();
+        Self::of(Home::init(), flags)
+    }
+
+    /// A server on this data directory.
+    pub fn of(home: Home, flags: &[&str]) -> Self {
         let key = create_key(&home, "test", ALL_SCOPES, "unlimited");
         let server = home.serve_with(flags);
         Self { server, key, home }
@@ -215,6 +221,20 @@ impl Stage {
         });
         message
     }
+}
+
+/// The same test on a store in a file, and on one in a database.
+pub fn on_both_engines(test: impl Fn(&Stage)) {
+    test(&Stage::set());
+    let database = test_postgres::Database::new();
+    test(&Stage::of(Home::on_postgres(database.url()), &[]));
+}
+
+/// Something arrives at a channel of the sandbox. Returns the ids of what was stored.
+#[track_caller]
+pub fn simulate(stage: &Stage, body: &Value) -> Value {
+    let answer = stage.server.post("/v1/sandbox/simulate/incoming", &stage.key, body).expect(202);
+    answer.json()["data"].take()
 }
 
 /// A request put on the wire as it is, for what a client library would not send. `Content-Length` is added unless the

@@ -1,0 +1,250 @@
+//! Conversations, through a dialogue with the sandbox: people write, callers answer and decide.
+
+use serde_json::{Value, json};
+
+use crate::harness::wait_for;
+use crate::v1::{JSON, NO_CHANNEL, Refusal, Stage, assert_faults, assert_refused, on_both_engines, simulate, text};
+
+const NO_CONVERSATION: Refusal = (404, r#"{"message":"Conversa nao encontrada.","code":"CONVERSATION_NOT_FOUND"}"#);
+const CLOSED: Refusal = (409, r#"{"message":"Conversa encerrada.","code":"CONVERSATION_CLOSED"}"#);
+const CHANGED: Refusal = (409, r#"{"message":"Conversa alterada por outra operacao.","code":"CONVERSATION_CHANGED"}"#);
+
+const ANA: &str = "5511977776666";
+
+/// A text of this person arrives; the ids of the message and of the conversation.
+fn says(stage: &Stage, from: &str, content: &str) -> (String, String) {
+    let body = json!({"from": from, "type": "text", "content": {"text": content}, "name": "Ana"});
+    let data = simulate(stage, &body);
+    (text(&data, "messageId").to_owned(), text(&data, "conversationId").to_owned())
+}
+
+fn path(id: &str) -> String {
+    format!("/v1/conversations/{id}")
+}
+
+fn act(stage: &Stage, id: &str, action: &str, body: Option<&Value>) -> crate::harness::Answer {
+    let method = if action == "read" { "POST" } else { "PATCH" };
+    let bytes = body.map(Value::to_string);
+    let headers = if body.is_some() { &[JSON][..] } else { &[] };
+    stage.server.call(
+        method,
+        &format!("{}/{action}", path(id)),
+        Some(&stage.key),
+        headers,
+        bytes.as_ref().map(|text| text.as_bytes()),
+    )
+}
+
+#[track_caller]
+fn after(stage: &Stage, id: &str, action: &str, body: Option<&Value>) -> Value {
+    let shown = act(stage, id, action, body).expect(200).json()["data"].take();
+    assert_eq!(shown, stage.data(&path(id)), "{action} shows another state than the conversation");
+    shown
+}
+
+/// The ids of a list.
+fn ids(stage: &Stage, query: &str) -> Vec<String> {
+    let list = stage.get(&format!("/v1/conversations?limit=100{query}")).expect(200).json();
+    list["data"].as_array().expect("a list").iter().map(|row| text(row, "id").to_owned()).collect()
+}
+
+/// The names of all events of conversations and contacts so far.
+fn events(stage: &Stage) -> Vec<String> {
+    let path = "/v1/events?from=oldest&limit=500&events=conversation.*,contact.*,message.received";
+    let list = stage.get(path).expect(200).json();
+    list["data"].as_array().expect("events").iter().map(|event| text(event, "event").to_owned()).collect()
+}
+
+/// Somebody reads it, takes it, passes it on, and closes it.
+fn is_attended_to(stage: &Stage, first: &str, location: &str) {
+    let read = after(stage, first, "read", None);
+    assert_eq!(read["unreadCount"], 0);
+    let received = stage.data(location);
+    assert_eq!(received["status"], "READ");
+    assert!(received["readAt"].is_string(), "{received}");
+
+    let bia = json!({"attendantId": "bia", "attendantName": "Bia"});
+    let assigned = after(stage, first, "assign", Some(&bia));
+    assert_eq!((&assigned["status"], &assigned["assignedTo"]), (&json!("OPEN"), &json!({"id": "bia", "name": "Bia"})));
+    // Repeated, it changes nothing. Whoever expects another attendant comes too late.
+    assert_eq!(after(stage, first, "assign", Some(&bia)), assigned);
+    let late = json!({"attendantId": "leo", "expectedAttendantId": null});
+    assert_refused("another was faster", &act(stage, first, "assign", Some(&late)), CHANGED);
+    let leo = json!({"attendantId": "leo", "expectedAttendantId": "bia"});
+    assert_eq!(after(stage, first, "assign", Some(&leo))["assignedTo"], json!({"id": "leo", "name": "leo"}));
+    let transfer = json!({"attendantId": "bia", "departmentId": "suporte", "note": "Quer a segunda via"});
+    let moved = after(stage, first, "transfer", Some(&transfer));
+    assert_eq!((&moved["assignedTo"]["id"], &moved["departmentId"]), (&json!("bia"), &json!("suporte")));
+    let moved = after(stage, first, "transfer", Some(&json!({"departmentId": "vendas"})));
+    assert_eq!((&moved["assignedTo"], &moved["status"]), (&Value::Null, &json!("PENDING")));
+    after(stage, first, "assign", Some(&bia));
+    assert_eq!(after(stage, first, "unassign", None)["status"], "PENDING");
+
+    let closed = after(stage, first, "close", Some(&json!({"reason": "Resolvido"})));
+    assert_eq!(closed["status"], "CLOSED");
+    assert!(closed["closedAt"].is_string(), "{closed}");
+    assert_eq!(after(stage, first, "close", None), closed);
+    for (action, body) in [("assign", Some(&bia)), ("transfer", Some(&transfer)), ("unassign", None)] {
+        assert_refused(action, &act(stage, first, action, body), CLOSED);
+    }
+}
+
+/// The next message begins another one. The first one is opened again when that is over.
+fn begins_again(stage: &Stage, first: &str, contact: &Value) {
+    let (_, second) = says(stage, ANA, "Mais uma coisa");
+    assert_ne!(second, first);
+    assert_eq!(stage.data(&path(&second))["contact"], *contact);
+    assert_eq!(ids(stage, ""), [second.clone(), first.to_owned()]);
+    assert_refused("a newer one goes on", &act(stage, first, "reopen", None), CHANGED);
+    after(stage, &second, "close", None);
+    let reopened = after(stage, first, "reopen", None);
+    assert_eq!((&reopened["status"], &reopened["closedAt"]), (&json!("OPEN"), &Value::Null));
+    let (_, third) = says(stage, ANA, "E outra");
+    assert_eq!(third, first);
+}
+
+#[test]
+fn a_dialogue_goes_from_the_first_message_to_a_new_conversation() {
+    on_both_engines(|stage| {
+        // The first reader begins to record events.
+        stage.get("/v1/events").expect(200);
+        let (message, first) = says(stage, ANA, "Oi, tudo bem?");
+        let shown = stage.data(&path(&first));
+        assert_eq!((&shown["status"], &shown["unreadCount"]), (&json!("PENDING"), &json!(1)), "{shown}");
+        assert_eq!((&shown["contact"]["name"], &shown["contact"]["phone"]), (&json!("Ana"), &json!(ANA)));
+        assert_eq!((&shown["channelId"], &shown["kind"]), (&json!("sandbox"), &json!("DIRECT")));
+        assert_eq!((&shown["window"]["state"], &shown["assignedTo"]), (&json!("NONE"), &Value::Null));
+        let last = &shown["lastMessage"];
+        assert_eq!((&last["id"], &last["content"]), (&json!(message), &json!("Oi, tudo bem?")));
+        assert_eq!(stage.rows("/v1/conversations"), [shown.clone()]);
+
+        let location = format!("/v1/channels/sandbox/messages/{message}");
+        let received = stage.data(&location);
+        assert_eq!((&received["direction"], &received["status"]), (&json!("INBOUND"), &json!("RECEIVED")));
+        assert_eq!((&received["from"], &received["conversationId"]), (&json!(ANA), &json!(first)));
+        assert_eq!(stage.rows("/v1/channels/sandbox/messages?direction=INBOUND"), [received.clone()]);
+        assert_eq!(stage.rows("/v1/channels/sandbox/messages"), [Value::Null; 0]);
+
+        // The answer goes to the address of the chat, and is part of the conversation.
+        let to = text(&shown["chat"], "address");
+        let answer = json!({"to": to, "content": "Tudo!"});
+        let sent = stage.server.post("/v1/channels/sandbox/messages/text", &stage.key, &answer).expect(202);
+        let sent = crate::v1::location(&sent);
+        stage.until(&sent, "READ");
+        let messages = format!("/v1/channels/sandbox/conversations/{first}");
+        wait_for("the answer to be in the conversation", || stage.rows(&messages).len() == 2);
+        let both = stage.rows(&messages);
+        assert_eq!([&both[0]["direction"], &both[1]["direction"]], ["OUTBOUND", "INBOUND"]);
+        let reversed: Vec<_> = both.iter().rev().cloned().collect();
+        assert_eq!(stage.rows(&format!("{messages}?order=asc")), reversed);
+        assert_eq!(both[1], received);
+
+        is_attended_to(stage, &first, &location);
+        begins_again(stage, &first, &shown["contact"]);
+        let events = events(stage);
+        for (name, times) in
+            [("message.received", 3), ("contact.created", 1), ("conversation.created", 2), ("conversation.closed", 2)]
+        {
+            assert_eq!(events.iter().filter(|event| **event == name).count(), times, "{name} in {events:?}");
+        }
+    });
+}
+
+#[test]
+fn filters_and_pages_of_conversations() {
+    on_both_engines(|stage| {
+        stage.open("vendas", &["connect"]);
+        let mut all: Vec<String> = (0..5).map(|n| says(stage, &format!("551197777000{n}"), "Oi").1).collect();
+        let body = json!({"from": ANA, "type": "text", "content": {"text": "Oi"}, "channelId": "vendas"});
+        let vendas = text(&simulate(stage, &body), "conversationId").to_owned();
+        all.push(vendas.clone());
+        all.reverse();
+        assert_eq!(ids(stage, ""), all);
+        for limit in [1, 2, 4, 6] {
+            let (mut seen, mut cursor) = (Vec::new(), String::new());
+            loop {
+                let page = stage.get(&format!("/v1/conversations?limit={limit}{cursor}")).expect(200).json();
+                let rows = page["data"].as_array().expect("a list");
+                assert!(rows.len() <= limit, "{page}");
+                seen.extend(rows.iter().map(|row| text(row, "id").to_owned()));
+                let Some(next) = page["pagination"]["nextCursor"].as_str() else { break };
+                assert!(seen.len() <= all.len(), "the pages have no end");
+                cursor = format!("&cursor={next}");
+            }
+            assert_eq!(seen, all, "limit {limit}");
+        }
+        let (one, two, three) = (&all[1], &all[2], &all[3]);
+        after(stage, one, "assign", Some(&json!({"attendantId": "bia"})));
+        after(stage, two, "transfer", Some(&json!({"departmentId": "suporte"})));
+        after(stage, three, "close", None);
+        after(stage, three, "read", None);
+        let contact = text(&stage.data(&path(one))["contact"], "id").to_owned();
+        let others =
+            |left_out: &[&String]| -> Vec<String> { all.iter().filter(|id| !left_out.contains(id)).cloned().collect() };
+        assert_eq!(ids(stage, "&status=OPEN"), [one.clone()]);
+        assert_eq!(ids(stage, "&status=CLOSED"), [three.clone()]);
+        assert_eq!(ids(stage, "&status=PENDING"), others(&[one, three]));
+        assert_eq!(ids(stage, "&assignedTo=bia"), [one.clone()]);
+        assert_eq!(ids(stage, "&assignedTo=leo"), [""; 0]);
+        assert_eq!(ids(stage, "&departmentId=suporte"), [two.clone()]);
+        assert_eq!(ids(stage, "&channelId=vendas"), [vendas]);
+        assert_eq!(ids(stage, &format!("&contactId={contact}")), [one.clone()]);
+        assert_eq!(ids(stage, "&unread=true"), others(&[three]));
+        assert_eq!(ids(stage, "&window=OPEN"), [""; 0], "this channel has no window");
+        assert_eq!(ids(stage, "&status=PENDING&unread=true&channelId=sandbox"), others(&[one, three, &all[0]]));
+    });
+}
+
+#[test]
+fn invalid_calls_are_told_what_is_wrong() {
+    let stage = Stage::set();
+    let (message, id) = says(&stage, ANA, "Oi");
+    for (query, field, message) in [
+        ("limit=0", "limit", "O limite deve ser um numero de 1 a 100."),
+        ("cursor=x", "cursor", "Cursor invalido."),
+        ("status=open", "status", "Status desconhecido."),
+        ("assignedTo=", "assignedTo", "O campo assignedTo deve ter de 1 a 64 caracteres ASCII visiveis."),
+        ("assignedTo=%1F", "assignedTo", "O campo assignedTo deve ter de 1 a 64 caracteres ASCII visiveis."),
+        ("departmentId=a+b", "departmentId", "O campo departmentId deve ter de 1 a 64 caracteres ASCII visiveis."),
+        ("channelId=a.b", "channelId", "O campo channelId deve ser o id de um canal."),
+        ("contactId=1", "contactId", "O campo contactId deve ser o id de um contato."),
+        ("unread=false", "unread", "O filtro unread deve ser true."),
+        ("window=CLOSED", "window", "O filtro window deve ser OPEN."),
+        ("page=1", "page", "Campo desconhecido."),
+    ] {
+        assert_faults(query, &stage.get(&format!("/v1/conversations?{query}")), &[(field, message)]);
+    }
+    assert_refused("no channel", &stage.get("/v1/conversations?channelId=nowhere"), NO_CHANNEL);
+    for (action, body, field, message) in [
+        ("assign", "{}", "attendantId", "O campo attendantId e obrigatorio."),
+        (
+            "assign",
+            r#"{"attendantId":"a b"}"#,
+            "attendantId",
+            "O campo attendantId deve ter de 1 a 64 caracteres ASCII visiveis.",
+        ),
+        ("transfer", "{}", "attendantId", "Informe attendantId ou departmentId."),
+        ("close", r#"{"reason":"\u0085"}"#, "reason", "O campo reason contem caracteres invalidos."),
+        ("close", r#"{"x":1}"#, "x", "Campo desconhecido."),
+    ] {
+        let body: Value = serde_json::from_str(body).expect("JSON");
+        assert_faults(action, &act(&stage, &id, action, Some(&body)), &[(field, message)]);
+    }
+    let nobody = "00000000-0000-7000-8000-000000000000";
+    for unknown in [nobody, "x", &id.to_uppercase(), &message] {
+        assert_refused(unknown, &stage.get(&path(unknown)), NO_CONVERSATION);
+        assert_refused(unknown, &act(&stage, unknown, "close", None), NO_CONVERSATION);
+        let messages = format!("/v1/channels/sandbox/conversations/{unknown}");
+        assert_refused(unknown, &stage.get(&messages), NO_CONVERSATION);
+    }
+    // A conversation of another channel is none of this one.
+    stage.open("vendas", &["connect"]);
+    assert_refused("channel", &stage.get(&format!("/v1/channels/vendas/conversations/{id}")), NO_CONVERSATION);
+    assert_refused("none", &stage.get(&format!("/v1/channels/nowhere/conversations/{id}")), NO_CHANNEL);
+    for query in ["limit=501", "limit=0"] {
+        let list = stage.get(&format!("/v1/channels/sandbox/conversations/{id}?{query}"));
+        assert_faults(query, &list, &[("limit", "O limite deve ser um numero de 1 a 500.")]);
+    }
+    let cancelled = stage.server.delete(&format!("/v1/channels/sandbox/messages/{message}"), Some(&stage.key));
+    assert_eq!(cancelled.expect(409).json()["code"], "MESSAGE_NOT_CANCELLABLE");
+}
