@@ -131,7 +131,7 @@ pub struct NewIncoming {
     /// Digits of the people whom it mentions.
     pub mentions: Vec<String>,
     pub forwarded: bool,
-    /// The button or the entry of a list that was chosen. [`Choice::message`] is set by the store.
+    /// The button or the entry of a list that was chosen. [`Choice::message_id`] is set by the store.
     pub choice: Option<Choice>,
     /// The ad that led to the message, as the network gives it.
     pub referral: Option<serde_json::Value>,

@@ -52,7 +52,7 @@ pub enum Act {
         content: Content,
         text: String,
         #[serde(default)]
-        media: Option<NewMedia>,
+        media: Option<Box<NewMedia>>,
         #[serde(default)]
         choice: Option<ChoiceKind>,
         #[serde(default)]
@@ -142,8 +142,12 @@ impl Simulated {
                 from_me = *echo;
                 let choice = choice.map(|kind| chosen(kind, content, target.clone()));
                 let reply_to = target.clone().map(Quoted::of_id);
-                let new =
-                    NewIncoming { media: media.clone(), choice, reply_to, ..NewIncoming::new(content.clone(), text) };
+                let new = NewIncoming {
+                    media: media.as_deref().cloned(),
+                    choice,
+                    reply_to,
+                    ..NewIncoming::new(content.clone(), text)
+                };
                 What::Message(Box::new(new))
             }
             Act::React { emoji } => What::Reaction { target: id()?, emoji: emoji.clone() },

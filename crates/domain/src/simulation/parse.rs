@@ -272,7 +272,7 @@ pub(super) fn file(reader: &mut Reader<'_, '_>, kind: &'static str) -> Parsed<Re
         "document" => Content::Document(captioned),
         _ => Content::Sticker(captioned),
     };
-    Ok(Some((Act::Say { content, text, media: Some(media), choice: None, echo: false }, None)))
+    Ok(Some((Act::Say { content, text, media: Some(Box::new(media)), choice: None, echo: false }, None)))
 }
 
 pub(super) fn location(reader: &mut Reader<'_, '_>, _: &'static str) -> Parsed<Read> {

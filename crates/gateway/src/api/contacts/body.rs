@@ -87,6 +87,7 @@ fn phone(
 }
 
 /// `null` and an empty text remove the address.
+#[expect(clippy::option_option, reason = "a field can be left out, removed or set")]
 fn address(fields: &mut Fields<'_, '_>) -> Result<Option<Option<String>>, FieldErrors> {
     let object = fields.object();
     let given = object.text("email")?;
@@ -267,7 +268,7 @@ mod tests {
         );
         let value = "O valor deve ser um texto de ate 1000 caracteres, um numero ou um booleano.";
         assert_eq!(
-            of(&body, &[]).expect_err("invalid"),
+            of(&body, &[]).err().expect("invalid"),
             [
                 "name: O campo name deve ser uma string.",
                 "phone: O telefone do contato deve estar no formato DDI+DDD+NUM.",

@@ -39,6 +39,7 @@ pub fn path_id(name: &str) -> (&'static str, Value) {
 }
 
 /// An object that has all of these fields.
+#[expect(clippy::needless_pass_by_value, reason = "callers give a literal")]
 pub fn object(properties: Value) -> Value {
     let required: Vec<_> = properties.as_object().into_iter().flat_map(Map::keys).cloned().collect();
     json!({"type": "object", "required": required, "properties": properties})

@@ -52,7 +52,7 @@ pub async fn messages(
 #[schemars(rename = "SandboxMessage")]
 enum ShownView {
     Outbound(Box<OutboundView>),
-    Inbound(InboundView),
+    Inbound(Box<InboundView>),
 }
 
 /// A message that the gateway sent.
@@ -121,7 +121,7 @@ struct InboundView {
 fn view(shown: Shown) -> Result<ShownView, ApiError> {
     match shown.direction {
         Direction::Outbound => outbound(shown).map(|view| ShownView::Outbound(Box::new(view))),
-        Direction::Inbound => inbound(shown).map(ShownView::Inbound),
+        Direction::Inbound => inbound(shown).map(|view| ShownView::Inbound(Box::new(view))),
     }
 }
 

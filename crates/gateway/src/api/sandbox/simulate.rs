@@ -89,6 +89,7 @@ struct Answer {
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "SimulatedIds")]
+#[expect(clippy::struct_field_names, reason = "the names of the API")]
 struct Ids {
     /// The message that was stored or changed; `null` if there is none yet.
     #[schemars(with = "Option<schemas::Uuid>")]

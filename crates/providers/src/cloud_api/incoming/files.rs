@@ -62,5 +62,6 @@ fn digest(text: &str) -> Option<String> {
         return Some(text.to_ascii_lowercase());
     }
     let bytes = Base64::decode_vec(text).ok().filter(|bytes| bytes.len() == 32)?;
-    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }

@@ -59,8 +59,8 @@ impl People {
         // A single entry is the author, unless it contradicts the message. A wrong guess would join two people.
         let only = || match &*self.all {
             [person]
-                if agree(person.phone.as_ref(), given.phone.as_ref(), |phone| IdentityKey::phone(phone))
-                    && agree(person.user_id.as_ref(), given.user_id.as_ref(), |id| IdentityKey::user_id(id)) =>
+                if agree(person.phone.as_ref(), given.phone.as_ref(), IdentityKey::phone)
+                    && agree(person.user_id.as_ref(), given.user_id.as_ref(), IdentityKey::user_id) =>
             {
                 Some(person)
             }

@@ -201,13 +201,13 @@ fn last(connection: &Connection, institution: InstitutionId) -> rusqlite::Result
 
 fn clear(connection: &Connection, institution: InstitutionId, last: i64) -> rusqlite::Result<bool> {
     const FIRST: &str = "FROM phone WHERE institution_id = ?1 AND n <= ?2 ORDER BY n LIMIT ?3";
+    const INCOMING: &str = "DELETE FROM incoming WHERE n IN (SELECT n FROM incoming
+         WHERE institution_id = ?1 AND n <= ?2 ORDER BY n LIMIT ?3)";
     let first = params![institution.as_bytes(), last, CLEAR_AT_ONCE];
     let arrivals = format!("DELETE FROM arrivals WHERE network_id IN (SELECT network_id {FIRST})");
     connection.prepare_cached(&arrivals)?.execute(first)?;
     let phone = format!("DELETE FROM phone WHERE n IN (SELECT n {FIRST})");
     let phone = connection.prepare_cached(&phone)?.execute(first)?;
-    const INCOMING: &str = "DELETE FROM incoming WHERE n IN (SELECT n FROM incoming
-         WHERE institution_id = ?1 AND n <= ?2 ORDER BY n LIMIT ?3)";
     Ok(phone + connection.prepare_cached(INCOMING)?.execute(first)? > 0)
 }
 

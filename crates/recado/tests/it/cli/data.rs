@@ -164,7 +164,8 @@ fn document(stage: &Stage, name: &str) -> Value {
 
 /// How many rows of all tables of the database contain this text, also as bytes.
 fn rows_with(url: &str, text: &str) -> i64 {
-    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let digits = text.bytes().flat_map(|byte| [byte >> 4, byte & 15]);
+    let hex: String = digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect();
     let sql = format!(
         "SELECT coalesce(sum((xpath('/row/n/text()', query_to_xml(format(
              'SELECT count(*) AS n FROM %I.%I AS t WHERE t::text LIKE %L OR t::text LIKE %L',

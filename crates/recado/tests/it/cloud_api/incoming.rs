@@ -310,8 +310,8 @@ fn changes_are_events_of_their_message() {
     assert_eq!(all[4]["data"]["by"], "SENDER");
     // The person changes the number: the contact stays.
     let contact = inbox.received()[0]["sender"]["contactId"].clone();
-    let changed = Said::changed_number("Ana", "5511977776666", "5521977776666");
-    inbox.deliver(&Delivery::new().message(&ana(), &changed));
+    let moved = Said::changed_number("Ana", "5511977776666", "5521977776666");
+    inbox.deliver(&Delivery::new().message(&ana(), &moved));
     inbox.deliver(&Delivery::new().message(&Person::with_phone("5521977776666", "Ana"), &Said::text("Novo numero")));
     assert_eq!(inbox.received()[1]["sender"]["contactId"], contact);
 }

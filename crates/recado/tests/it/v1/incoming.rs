@@ -30,6 +30,7 @@ impl Stage {
     }
 
     /// Simulates what Ana does. Returns the ids.
+    #[expect(clippy::needless_pass_by_value, reason = "callers give literals")]
     fn ana(&self, kind: &str, content: Value, more: Value) -> Value {
         let mut body = json!({"from": "5511977776666", "name": "Ana", "type": kind, "content": content});
         for (name, value) in more.as_object().expect("an object") {
