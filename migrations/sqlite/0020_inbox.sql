@@ -64,7 +64,7 @@ CREATE TABLE conversations (
     environment    TEXT NOT NULL,
     channel_key    INTEGER NOT NULL,
     chat_kind      TEXT NOT NULL,
-    -- Which chat it is: the id of the contact, the address of a group, or the address of a person without a contact.
+    -- Which chat it is: the id of the contact, `group:` and the address, or the address of a person without a contact.
     chat           TEXT NOT NULL,
     -- By which address a message reaches the chat.
     address        TEXT NOT NULL,

@@ -108,6 +108,8 @@ suite! { [
         a_word_opts_out_and_a_preference_too,
         a_window_is_open_for_a_day_after_a_message_of_the_person,
         long_texts_are_cut_and_events_stay_short,
+        deep_json_of_a_person_is_stored_and_read,
+        only_so_many_changes_wait_for_one_message,
         a_deleted_channel_receives_nothing_and_stays_readable,
         files_are_kept_by_their_last_use,
         old_messages_go_with_their_files_and_empty_conversations,

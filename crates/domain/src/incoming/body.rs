@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::content::DEPTH;
 use super::text::{CONTENT_LIMIT, QUOTE_LIMIT, truncate};
 use super::{Content, NewIncoming, SenderIds};
-use crate::ids::MessageId;
+use crate::ids::{ContactId, MessageId, is_account};
 
 /// The stored form of a received message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +46,9 @@ pub struct Quoted {
     /// Digits of its author.
     #[serde(default)]
     pub from: Option<String>,
+    /// The contact of its author, by whom an erasure finds the quote; the store sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<ContactId>,
     #[serde(rename = "type", default)]
     pub kind: Option<String>,
     #[serde(default)]
@@ -54,7 +58,7 @@ pub struct Quoted {
 impl Quoted {
     /// A quote of which only the id is known.
     pub fn of_id(network_id: impl Into<String>) -> Self {
-        Self { message_id: None, network_id: network_id.into(), from: None, kind: None, content: None }
+        Self { message_id: None, network_id: network_id.into(), from: None, author: None, kind: None, content: None }
     }
 }
 
@@ -100,6 +104,7 @@ impl Body {
     pub fn new(new: &NewIncoming, sender: SenderIds, number: Option<String>) -> Self {
         let (text, truncated) = truncate(&new.text, CONTENT_LIMIT);
         let mut content = new.content.clone();
+        content.flatten();
         if truncated {
             content.mark_truncated();
         }
@@ -113,10 +118,10 @@ impl Body {
             sender,
             number,
             reply_to,
-            mentions: new.mentions.iter().take(MENTIONS).cloned().collect(),
+            mentions: new.mentions.iter().filter(|digits| is_account(digits)).take(MENTIONS).cloned().collect(),
             forwarded: new.forwarded,
             choice: new.choice.clone(),
-            referral: new.referral.clone(),
+            referral: new.referral.clone().filter(|referral| !super::content::is_deep(referral, DEPTH)),
             expires_in_seconds: new.expires_in_seconds,
         }
     }

@@ -117,6 +117,18 @@ pub enum UnsupportedReason {
 /// The types whose content can be an answer to the words by which a person opts out.
 pub const ANSWER_KINDS: [&str; 2] = ["text", "button"];
 
+/// The most levels of JSON that a person may send. A reader of JSON refuses text that is much deeper.
+pub(super) const DEPTH: usize = 32;
+
+/// Whether JSON has more levels than this.
+pub(super) fn is_deep(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(values) => levels == 0 || values.iter().any(|value| is_deep(value, levels - 1)),
+        Value::Object(fields) => levels == 0 || fields.values().any(|value| is_deep(value, levels - 1)),
+        _ => false,
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(value: &bool) -> bool {
     !value
@@ -160,6 +172,15 @@ impl Content {
     /// Whether the body of the message could not be read.
     pub fn is_undecryptable(&self) -> bool {
         matches!(self, Self::Unsupported { reason: UnsupportedReason::Undecryptable })
+    }
+
+    /// Without JSON that is too deep to be read again: what a form returned becomes a text, and such a card is left out.
+    pub(super) fn flatten(&mut self) {
+        match self {
+            Self::Button { data: Some(data), .. } if is_deep(data, DEPTH) => *data = data.to_string().into(),
+            Self::Contact { contacts, .. } => contacts.retain(|contact| !is_deep(contact, DEPTH)),
+            _ => {}
+        }
     }
 
     /// Marks the content as cut.

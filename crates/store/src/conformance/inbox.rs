@@ -357,6 +357,8 @@ pub(super) async fn a_number_that_another_person_has_now_moves(ground: Ground) {
     let other = SenderIds { lid: Some("901".to_owned()), name: Some("Beto".to_owned()), ..SenderIds::of_phone(ANA) };
     one(&ground, channel, text("B1", other, "Numero novo")).await;
     let all = contacts(&ground).await;
+    let addresses: Vec<_> = conversations(&ground).await.into_iter().map(|found| found.address).collect();
+    assert!(addresses.contains(&"900@lid".to_owned()), "an answer to Ana must not reach Beto: {addresses:?}");
     let phones: Vec<_> = all.iter().map(|contact| (&*contact.name, contact.phone.as_deref())).collect();
     assert_eq!(phones, [("Ana", None), ("Beto", Some(ANA))]);
     let found = ground.store.contact_of_phone(owner(&ground), ANA.to_owned()).await.expect("read");
@@ -370,16 +372,21 @@ pub(super) async fn a_changed_number_keeps_its_contact(ground: Ground) {
     let channel = ground.channel("vendas").await;
     let before = one(&ground, channel, text("A1", SenderIds::of_phone(ANA), "Oi")).await;
     let id = contacts(&ground).await[0].id;
-    let changed = |old: SenderIds, new| arrival("C1", new, What::IdentityChanged { old });
+    let changed = |old: SenderIds, new: SenderIds| {
+        let id = format!("change:{}", new.address());
+        arrival(&id, new, What::IdentityChanged { old })
+    };
     let outcome = one(&ground, channel, changed(SenderIds::of_phone(ANA), SenderIds::of_phone(BIA))).await.outcome;
     assert_eq!(outcome, Outcome::Applied);
     let [contact] = &contacts(&ground).await[..] else { panic!("one contact") };
     assert_eq!((contact.id, contact.phone.as_deref()), (id, Some(BIA)));
+    assert_eq!(conversations(&ground).await[0].address, BIA, "an answer reaches the new number");
     let after = one(&ground, channel, text("A2", SenderIds::of_phone(BIA), "Numero novo")).await;
     assert_eq!(after.conversation, before.conversation);
-    assert_eq!(conversations(&ground).await[0].address, BIA);
-    // The old number is another person's from now on.
+    // The old number is another person's from now on, also if the network repeats itself.
     one(&ground, channel, text("X1", SenderIds::of_phone(ANA), "Quem e?")).await;
+    let again = changed(SenderIds::of_phone(ANA), SenderIds::of_phone(BIA));
+    assert_eq!(one(&ground, channel, again).await.outcome, Outcome::Repeated);
     assert_eq!(contacts(&ground).await.len(), 2);
     let updated: Vec<_> =
         events(&ground).await.iter().filter(|event| event.kind == "contact.updated").map(data).collect();
@@ -392,6 +399,12 @@ pub(super) async fn a_changed_number_keeps_its_contact(ground: Ground) {
     let stays = ground.store.contact_of_phone(owner(&ground), "12025550123".to_owned()).await.expect("read");
     assert_eq!(stays.map(|stays| stays.id), Some(id));
     assert_eq!(contacts(&ground).await.len(), 2);
+    // Who had the number before, and wrote long ago, is another person.
+    let former = text("F1", SenderIds::of_phone("12025550199"), "Oi");
+    ground.store.receive(batch(channel, vec![former]), NOW - DAY).await.expect("stored");
+    one(&ground, channel, changed(SenderIds::of_phone("12025550123"), SenderIds::of_phone("12025550199"))).await;
+    let has_it = ground.store.contact_of_phone(owner(&ground), "12025550199".to_owned()).await.expect("read");
+    assert_eq!((has_it.map(|contact| contact.id), contacts(&ground).await.len()), (Some(id), 3));
 }
 
 pub(super) async fn ids_of_a_business_and_people_without_a_number_are_contacts(ground: Ground) {
@@ -580,6 +593,18 @@ pub(super) async fn votes_are_counted_by_person(ground: Ground) {
     one(&ground, channel, Arrival { sent_at: NOW, ..vote("V3", bia(), "Nao") }).await;
     let last = events(&ground).await.pop().expect("recorded");
     assert_eq!(last.kind, "message.poll_vote");
+    // People of a group who never wrote are people as well.
+    let strange = ["5521911112222", "5521933334444"].map(SenderIds::of_phone);
+    for (n, person) in strange.into_iter().enumerate() {
+        one(&ground, channel, vote(&format!("S{n}"), person.clone(), "Sim")).await;
+        let react = What::Reaction { target: "P1".parse().expect("an id"), emoji: Some("👍".to_owned()) };
+        one(&ground, channel, in_group(arrival(&format!("T{n}"), person, react))).await;
+    }
+    let [poll] = &delivered(&ground, channel).await[..] else { panic!("one message") };
+    assert_eq!(poll.reactions.len(), 2);
+    let strangers =
+        events(&ground).await.into_iter().rfind(|event| event.kind == "message.poll_vote").expect("recorded");
+    assert_eq!(data(&strangers)["results"][0], json!({"option": "Sim", "votes": 3}));
     let results = json!([{"option": "Sim", "votes": 1}, {"option": "Nao", "votes": 1}]);
     assert_eq!((&data(&last)["results"], &data(&last)["options"]), (&results, &json!(["Nao"])));
 }
@@ -673,6 +698,13 @@ pub(super) async fn a_word_opts_out_and_a_preference_too(ground: Ground) {
     assert_eq!(contacts(&ground).await[0].opt_out_at, None);
     assert_eq!(one(&ground, channel, preference("P2", true)).await.outcome, Outcome::Applied);
     assert_eq!(contacts(&ground).await[0].opt_out_source.as_deref(), Some("NETWORK"));
+    let back = recado_domain::contact_book::ContactChange {
+        opt_out: Some(false),
+        ..recado_domain::contact_book::ContactChange::default()
+    };
+    ground.store.change_contact(owner(&ground), contact.id, back, NOW).await.expect("stored");
+    assert_eq!(one(&ground, channel, preference("P2", true)).await.outcome, Outcome::Repeated);
+    assert_eq!(contacts(&ground).await[0].opt_out_at, None, "a caller has decided since");
 }
 
 pub(super) async fn a_window_is_open_for_a_day_after_a_message_of_the_person(ground: Ground) {
@@ -725,6 +757,32 @@ pub(super) async fn long_texts_are_cut_and_events_stay_short(ground: Ground) {
     assert!(ground.store.receive(batch(channel, many), NOW).await.is_err());
 }
 
+pub(super) async fn deep_json_of_a_person_is_stored_and_read(ground: Ground) {
+    record(&ground).await;
+    let channel = ground.channel("vendas").await;
+    let deep = (0..125).fold(json!("x"), |inner, _| json!([inner]));
+    let data = Some(deep.clone());
+    let content = Content::Button { id: None, title: Some("Enviar".to_owned()), description: None, data };
+    let new = NewIncoming { referral: Some(deep), ..NewIncoming::new(content, "Enviar") };
+    let stored = one(&ground, channel, arrival("A1", both(), What::Message(Box::new(new)))).await;
+    let body = message(&ground, channel, stored).await.body;
+    let Content::Button { data: Some(Value::String(text)), .. } = body.content else { panic!("a text") };
+    assert!(text.contains('x') && body.referral.is_none());
+}
+
+pub(super) async fn only_so_many_changes_wait_for_one_message(ground: Ground) {
+    let channel = ground.channel("vendas").await;
+    let react = |n: usize| {
+        let what = What::Reaction { target: "A1".parse().expect("an id"), emoji: Some("👍".to_owned()) };
+        arrival(&format!("R{n}"), both(), what)
+    };
+    let first = receive(&ground, channel, (0..64).map(react).collect()).await;
+    assert!(first.iter().all(|held| held.outcome == Outcome::Held));
+    assert_eq!(one(&ground, channel, react(64)).await.outcome, Outcome::Ignored(Ignored::Stale));
+    let stored = one(&ground, channel, text("A1", both(), "Oi")).await;
+    assert_eq!(message(&ground, channel, stored).await.reactions.len(), 1);
+}
+
 pub(super) async fn a_deleted_channel_receives_nothing_and_stays_readable(ground: Ground) {
     let channel = ground.channel("vendas").await;
     let stored = one(&ground, channel, text("A1", both(), "Oi")).await;
@@ -765,6 +823,8 @@ pub(super) async fn old_messages_go_with_their_files_and_empty_conversations(gro
     let id = conversations(&ground).await[0].id;
     let close = recado_domain::conversation::Change::Close { reason: None };
     ground.store.change_conversation(owner(&ground), id, close, NOW - 90 * DAY).await.expect("stored");
+    let early = text("A0", both(), "Oi");
+    ground.store.receive(batch(channel, vec![early]), NOW - 60 * DAY).await.expect("stored");
     one(&ground, channel, text("A2", both(), "Oi")).await;
     let idle = vec![text("B1", SenderIds::of_phone(BIA), "Oi")];
     ground.store.receive(batch(channel, idle), NOW - 90 * DAY).await.expect("stored");
@@ -777,6 +837,7 @@ pub(super) async fn old_messages_go_with_their_files_and_empty_conversations(gro
     let all = conversations(&ground).await;
     // One that nobody closed goes as well: it would show the text of its last message for ever.
     assert_eq!((all.len(), all[0].status, &*all[0].address), (1, Status::Pending, ANA));
+    assert_eq!(all[0].unread, 1, "the one that is there");
     assert_eq!(contacts(&ground).await.len(), 2, "a contact is no message");
     let again = one(&ground, channel, arrival("R1", both(), What::OptOut(false))).await;
     assert_eq!(again.outcome, Outcome::Ignored(Ignored::Stale));
@@ -828,6 +889,8 @@ async fn receive_from_carla(ground: &Ground, channel: ChannelKey) {
         mentions: vec!["5531966665555".to_owned(), BIA.to_owned()],
         ..NewIncoming::new(Content::text(), "Oi")
     };
+    let quote = Quoted { content: Some("segredo".to_owned()), ..Quoted::of_id("G4") };
+    let quoting_hidden = NewIncoming { reply_to: Some(quote), ..NewIncoming::new(Content::text(), "Certo") };
     let bia = SenderIds::of_phone(BIA);
     let file_name = Some("segredo".to_owned());
     let media = NewMedia { mime_type: "text/plain".to_owned(), file_name, ..NewMedia::default() };
@@ -843,6 +906,9 @@ async fn receive_from_carla(ground: &Ground, channel: ChannelKey) {
         in_group(text("G1", carla(), "segredo")),
         in_group(arrival("G2", bia.clone(), What::Message(Box::new(answer)))),
         in_group(arrival("G3", bia.clone(), What::Message(Box::new(NewIncoming::new(poll, "?"))))),
+        // By the hidden id alone, as a network may report them.
+        in_group(text("G4", SenderIds::of_lid("900111222333444"), "segredo")),
+        in_group(arrival("G5", bia.clone(), What::Message(Box::new(quoting_hidden)))),
         in_group(arrival("R1", carla(), What::Reaction { target: id("G2"), emoji })),
         in_group(arrival("V1", carla(), What::PollVote { target: id("G3"), options: vec!["Sim".to_owned()] })),
         arrival("X1", carla(), What::Edit { target: id("nunca"), content: "segredo".to_owned() }),
@@ -893,21 +959,24 @@ pub(crate) async fn erase_a_person(ground: &Ground) {
     let place = Place { channel, seq: ground.message(channel, sent).await.seq, id: sent, key: None };
     let erase = async |erasure| ground.store.erase_person(erasure, NOW).await.expect("stored").next;
     erase(Erasure::Messages(vec![place])).await;
-    for all in [
-        (|person, after| Erasure::Contacts { person, after }) as fn(Person, i64) -> Erasure,
-        |person, after| Erasure::Traces { person, after },
-        |person, _| Erasure::Inbox { person },
-        |person, after| Erasure::EventTraces { person, after },
-    ] {
-        let mut after = 0;
-        while let Some(next) = erase(all(person.clone(), after)).await {
-            after = next;
+    let hidden = all_names(ground, "900111222333444@lid").await;
+    for person in [&person, &hidden] {
+        for all in [
+            (|person, after| Erasure::Contacts { person, after }) as fn(Person, i64) -> Erasure,
+            |person, after| Erasure::Traces { person, after },
+            |person, _| Erasure::Inbox { person },
+            |person, after| Erasure::EventTraces { person, after },
+        ] {
+            let mut after = 0;
+            while let Some(next) = erase(all(person.clone(), after)).await {
+                after = next;
+            }
         }
     }
     assert_eq!(export(PersonPart::Received).await, []);
     assert_eq!(export(PersonPart::Book).await, []);
     // Others keep what is theirs.
     let left: Vec<_> = delivered(ground, channel).await.into_iter().map(|message| message.network_id).collect();
-    assert_eq!(left, ["G2", "G3", "B1"]);
+    assert_eq!(left, ["G2", "G3", "G5", "B1"]);
     assert_eq!(contacts(ground).await.len(), 1);
 }

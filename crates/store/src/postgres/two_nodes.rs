@@ -11,12 +11,12 @@ use recado_domain::ids::MessageId;
 use recado_domain::incoming::SenderIds;
 use recado_domain::message::{Cancelled, Enqueued, MessageQuery, NewMessage, Promoted};
 use recado_domain::party::Party;
-use recado_domain::queue::{Claim, ClaimRequest, Outcomes, Settlement};
+use recado_domain::queue::{Claim, ClaimRequest, Outcomes, PurgeRequest, Settlement};
 use recado_domain::status::MessageStatus;
 use test_postgres::{number, run};
 
 use super::PgStore;
-use crate::conformance::inbox::{batch, contacts, conversations, delivered, text};
+use crate::conformance::inbox::{batch, contacts, conversations, delivered, record, text};
 use crate::fixtures::{DAY, Engine, Ground, MINUTE, NOW, PgDatabase, ids, request, sent};
 use crate::nodes::{ClusterStore, NewNode, NodeId};
 use crate::sqlkit::postgres::hosts::Hosts;
@@ -515,4 +515,34 @@ async fn a_new_person_on_two_nodes_is_one_contact_with_one_conversation() {
     assert_eq!(all.len(), PEOPLE * EACH);
     let unread: u32 = conversations(&ground).await.iter().map(|conversation| conversation.unread).sum();
     assert_eq!(unread, u32::try_from(PEOPLE * EACH).expect("few"));
+}
+
+/// The purge of one node deletes a conversation while another node stores a message that belongs to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_beside_an_arrival_loses_no_message() {
+    const PEOPLE: usize = 40;
+    let (ground, other, _database) = nodes().await;
+    record(&ground).await;
+    let channel = ground.channel("um").await;
+    let says = |id: &str, n: usize| {
+        let person = SenderIds::of_phone(&format!("55119888877{n:02}"));
+        batch(channel, vec![text(&format!("{id}{n}"), person, "Oi")])
+    };
+    let old = PurgeRequest { now: NOW, finished_before: NOW - DAY, used_before: 0, events_before: 0, after: 0 };
+    for n in 0..PEOPLE {
+        ground.store.receive(says("velha", n), NOW - 90 * DAY).await.expect("stored");
+        let purge = async {
+            tokio::time::sleep(Duration::from_micros(300 * u64::try_from(n % 10).expect("few"))).await;
+            other.purge(old).await.expect("purged");
+        };
+        let (received, ()) = join(ground.store.receive(says("nova", n), NOW), purge).await;
+        assert!(received.expect("stored")[0].message.is_some());
+    }
+    other.purge(old).await.expect("purged");
+    let there = delivered(&ground, channel).await;
+    let found = there.iter().filter(|message| message.network_id.starts_with("nova")).count();
+    assert_eq!((found, there.len()), (PEOPLE, PEOPLE));
+    let read = ground.events(ground.event_query()).await;
+    let announced = read.iter().filter(|event| event.data.contains("\"networkId\":\"nova")).count();
+    assert_eq!(announced, PEOPLE);
 }

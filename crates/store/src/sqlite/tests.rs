@@ -280,3 +280,15 @@ async fn nothing_of_an_erased_person_is_in_any_table() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_sent_message_is_found_by_the_id_of_its_network_without_reading_others() {
+    let file = SqliteFile::new();
+    file.open().await.close().await;
+    let connection = Connection::open(file.path()).expect("a file");
+    let sql = crate::common::inbox::by_remote_id();
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a statement");
+    let rows = statement.query_map([1, 2], |row| row.get(3)).expect("planned");
+    let plan: Vec<String> = rows.collect::<rusqlite::Result<_>>().expect("planned");
+    assert!(plan.len() == 1 && plan[0].contains("messages_by_remote_id"), "{plan:?}");
+}

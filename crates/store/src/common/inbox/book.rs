@@ -9,7 +9,7 @@ use recado_domain::ids::{ContactId, InstitutionId};
 use recado_domain::incoming::{IdentityKey, IdentityKind};
 
 use super::{json, to_json};
-use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
+use crate::sqlkit::both::{Executor, Read, Row, Unreadable, run_each, value, values};
 
 /// The columns of a contact `k`.
 pub(super) const CONTACT: &str =
@@ -145,10 +145,10 @@ async fn remove_grams<E: Executor>(db: &E, id: ContactId) -> Result<(), E::Error
 async fn add_grams<E: Executor>(db: &E, contact: &Contact) -> Result<(), E::Error> {
     let (institution, environment) = (&contact.owner.0.as_bytes()[..], contact.owner.1.name());
     let sql = "INSERT INTO contact_grams (institution_id, environment, gram, contact_id) VALUES (?1, ?2, ?3, ?4)";
-    for gram in grams_of(contact) {
-        db.run(sql, values![institution, environment, gram, &contact.id.as_bytes()[..]]).await?;
-    }
-    Ok(())
+    let (grams, id) = (grams_of(contact), &contact.id.as_bytes()[..]);
+    let rows: Vec<_> =
+        grams.iter().map(|gram| [value(&institution), value(&environment), value(gram), value(&id)]).collect();
+    run_each(db, sql, &rows).await
 }
 
 /// The most characters of a name by which it is searched.

@@ -1,12 +1,12 @@
 //! The events of changes, and the votes of polls.
 
 use recado_domain::contact_book::Contact;
-use recado_domain::event::EventSubject;
+use recado_domain::event::{ChatKind, EventSubject};
 use recado_domain::ids::{ContactId, ConversationId, MessageId};
 use recado_domain::incoming::{Arrival, Content, Direction, Incoming, SenderIds};
 use serde_json::json;
 
-use super::{Receiving, announce, deliver, json, to_json};
+use super::{Receiving, announce, deliver, json, targets, to_json};
 use crate::clock::rfc3339;
 use crate::common::PageScan;
 use crate::sqlkit::both::{Row, values};
@@ -41,7 +41,9 @@ impl By<'_> {
         match message.direction {
             Direction::Outbound => self.arrival.from_me,
             Direction::Inbound => {
-                !self.arrival.from_me && (message.contact == self.contact() || message.contact.is_none())
+                let same = self.contact().is_some() && message.contact == self.contact();
+                let direct = message.chat == ChatKind::Direct;
+                !self.arrival.from_me && (same || direct || targets::share(&message.body.sender, &self.arrival.person))
             }
         }
     }
@@ -126,6 +128,9 @@ pub(super) async fn revocation<E: PageScan>(
     record(of, "message.revoked", about, by, data.to_string()).await
 }
 
+/// The most options that the result of an unknown poll names.
+const NAMES: usize = 32;
+
 /// Keeps a vote, and counts the votes of the poll.
 pub(super) async fn vote<E: PageScan>(
     of: &Receiving<'_, E>,
@@ -134,11 +139,10 @@ pub(super) async fn vote<E: PageScan>(
     options: &[String],
     poll: Option<&Incoming>,
 ) -> Result<(), E::Error> {
-    let chat = deliver::chat(by.arrival, by.contact);
     let voter = match by.contact() {
         Some(contact) => contact.to_string(),
         None if by.arrival.from_me => "me".to_owned(),
-        None => chat.address,
+        None => by.arrival.person.address(),
     };
     let sql = "INSERT INTO poll_votes (channel_key, poll, voter, options, at) VALUES (?1, ?2, ?3, ?4, ?5)
                ON CONFLICT (channel_key, poll, voter) DO UPDATE SET options = excluded.options, at = excluded.at
@@ -155,8 +159,9 @@ pub(super) async fn vote<E: PageScan>(
         Some(Content::Poll { options, .. }) => options.clone(),
         _ => Vec::new(),
     };
-    for name in &given {
-        if !names.contains(name) {
+    // Of a poll that is not here only a few are named.
+    for name in given.iter().filter(|_| poll.is_none()) {
+        if names.len() < NAMES && !names.contains(name) {
             names.push(name.clone());
         }
     }

@@ -41,6 +41,8 @@ enum Kind {
 const SHORT: usize = 256;
 /// The most options of a vote.
 const OPTIONS: usize = 32;
+/// The most changes that wait for one message.
+const WAITING: i64 = 64;
 /// The most people whose reactions are kept with a message.
 const REACTIONS: usize = 256;
 
@@ -68,21 +70,33 @@ pub(super) async fn receive<E: PageScan>(of: &Receiving<'_, E>, arrival: &Arriva
             }
             Ok(last)
         }
-        What::IdentityChanged { old } => {
-            let known = identify::change(of, &old.cleaned(), &arrival.person).await?;
-            Ok(person_changed(known.is_some()))
-        }
-        What::OptOut(stop) => {
-            let Some(known) = identify(of, &arrival.person, None).await? else { return Ok(person_changed(false)) };
-            let mut contact = known.contact;
-            if contact.opt_out_at.is_some() == *stop {
-                return Ok(person_changed(false));
-            }
-            deliver::set_opt_out(of, &mut contact, stop.then_some("NETWORK")).await?;
-            Ok(person_changed(true))
-        }
+        What::IdentityChanged { .. } | What::OptOut(_) => of_person(of, arrival).await,
     }
 }
+
+/// A change of a person. It is made once: a repetition may come when the number is another person's, or after a caller has
+/// decided otherwise.
+async fn of_person<E: PageScan>(of: &Receiving<'_, E>, arrival: &Arrival) -> Result<Received, E::Error> {
+    if is_known(of, arrival, NO_TARGET, None).await? {
+        return Ok(Received::of(Outcome::Repeated, None, None));
+    }
+    note(of, arrival, NO_TARGET, (None, None)).await?;
+    if let What::IdentityChanged { old } = &arrival.what {
+        let known = identify::change(of, (&old.cleaned(), &arrival.person), arrival.sent_at).await?;
+        return Ok(person_changed(known.is_some()));
+    }
+    let stop = matches!(arrival.what, What::OptOut(true));
+    let Some(known) = identify(of, &arrival.person, None).await? else { return Ok(person_changed(false)) };
+    let mut contact = known.contact;
+    if contact.opt_out_at.is_some() == stop {
+        return Ok(person_changed(false));
+    }
+    deliver::set_opt_out(of, &mut contact, stop.then_some("NETWORK")).await?;
+    Ok(person_changed(true))
+}
+
+/// The target of a change of a person.
+const NO_TARGET: &str = "";
 
 fn person_changed(changed: bool) -> Received {
     Received::of(if changed { Outcome::Applied } else { Outcome::Ignored(Ignored::Stale) }, None, None)
@@ -111,11 +125,33 @@ async fn change<E: PageScan>(
             what,
         })
     });
+    if held.is_some() && too_many_wait(of, target).await? {
+        return Ok(Received::ignored(Ignored::Stale));
+    }
+    note(of, arrival, target, (contact_id, held)).await?;
+    Ok(made.unwrap_or_else(|| Received::of(Outcome::Held, None, None)))
+}
+
+/// Notes that a change arrived, and keeps it if it waits for its message.
+async fn note<E: PageScan>(
+    of: &Receiving<'_, E>,
+    arrival: &Arrival,
+    target: &str,
+    (contact, held): (Option<ContactId>, Option<String>),
+) -> Result<(), E::Error> {
     let sql = "INSERT INTO incoming_changes (channel_key, network_id, target, contact_id, held, at)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let contact_id = contact_id.map(|id| id.as_bytes().to_vec());
-    of.db.run(sql, values![of.channel, arrival.network_id.as_str(), target, contact_id, held, of.now]).await?;
-    Ok(made.unwrap_or_else(|| Received::of(Outcome::Held, None, None)))
+    let contact = contact.map(|id| id.as_bytes().to_vec());
+    let network_id = arrival.network_id.as_str();
+    of.db.run(sql, values![of.channel, network_id, target, contact, held, of.now]).await.map(drop)
+}
+
+/// Whether as many changes wait for a message as are made at once.
+async fn too_many_wait<E: PageScan>(of: &Receiving<'_, E>, target: &str) -> Result<bool, E::Error> {
+    let sql = "SELECT count(*) AS waiting FROM (SELECT 1 FROM incoming_changes
+                   WHERE channel_key = ?1 AND target = ?2 AND held IS NOT NULL LIMIT ?3) AS counted";
+    let waiting = of.db.row(sql, values![of.channel, target, WAITING], |row| row.get::<i64>("waiting")).await?;
+    Ok(waiting.is_some_and(|waiting| waiting >= WAITING))
 }
 
 /// Whether this change arrived before. In a group, people may choose the same id.
@@ -152,12 +188,12 @@ async fn apply<E: PageScan>(
 /// Makes the changes that waited for this message.
 pub(super) async fn apply_held<E: PageScan>(of: &Receiving<'_, E>, target: &str) -> Result<(), E::Error> {
     let sql = "SELECT n, network_id, held FROM incoming_changes
-               WHERE channel_key = ?1 AND target = ?2 AND held IS NOT NULL ORDER BY n";
+               WHERE channel_key = ?1 AND target = ?2 AND held IS NOT NULL ORDER BY n LIMIT ?3";
     let read = |row: &Row<'_>| {
         let (n, network_id) = (row.get::<i64>("n")?, row.get::<String>("network_id")?);
         Ok((n, network_id, json::<Held>(row, "held")?))
     };
-    let mut waiting = of.db.rows(sql, values![of.channel, target], read).await?;
+    let mut waiting = of.db.rows(sql, values![of.channel, target, WAITING], read).await?;
     // In the order of the network, whatever the order of arrival.
     waiting.sort_by_key(|(_, _, held)| held.at);
     for (n, network_id, held) in waiting {
@@ -199,7 +235,7 @@ async fn on_delivered<E: PageScan>(
         Kind::Edit(content) => {
             let made = by.wrote(&message)
                 && message.revoked_at.is_none()
-                && message.edited_at.is_none_or(|edited| edited < at)
+                && message.edited_at.is_none_or(|edited| edited <= at)
                 && message.body.text != *content;
             if made {
                 let previous = std::mem::take(&mut message.body.text);
@@ -211,7 +247,8 @@ async fn on_delivered<E: PageScan>(
             made
         }
         Kind::Revoke { by_admin } => {
-            let made = (by.wrote(&message) || *by_admin) && message.revoked_at.is_none();
+            let made =
+                (by.wrote(&message) || (*by_admin && by.arrival.group.is_some())) && message.revoked_at.is_none();
             if made {
                 let forget = !of.batch.rules.keep_revoked;
                 if forget {
@@ -248,7 +285,8 @@ fn react(message: &mut Incoming, by: &By<'_>, emoji: Option<&str>) -> bool {
     let (contact, from, at) = (by.contact(), by.phone(), by.arrival.sent_at);
     let new = Reaction { contact, is_me, from: from.clone(), emoji: emoji.map(str::to_owned), at };
     let same = |old: &&mut Reaction| {
-        old.is_me == is_me && (is_me || old.contact == contact || (from.is_some() && old.from == from))
+        old.is_me == is_me
+            && (is_me || (contact.is_some() && old.contact == contact) || (from.is_some() && old.from == from))
     };
     if let Some(old) = message.reactions.iter_mut().find(same) {
         let is_newer = old.at <= at && old.emoji != new.emoji;
@@ -284,8 +322,7 @@ async fn on_sent<E: PageScan>(
     by: &By<'_>,
     what: &Kind,
 ) -> Result<Received, E::Error> {
-    let chat = deliver::chat(by.arrival, by.contact);
-    let key = chat.contact.map_or_else(|| chat.address.clone(), threads::chat_of);
+    let key = deliver::chat(by.arrival, by.contact).key();
     let conversation = threads::active(of.db, of.channel, &key).await?.map(|conversation| conversation.id);
     let network_id = message.remote_id.clone().unwrap_or_else(|| message.network_id.clone());
     let about = About { id: message.id, network_id, conversation };

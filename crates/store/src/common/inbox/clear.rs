@@ -22,7 +22,9 @@ pub(crate) async fn purge<E: Executor>(db: &E, (before, now): (Millis, Millis)) 
     let old: Vec<_> = oldest.iter().filter(|(_, at)| *at < before).map(|(seq, _)| *seq).collect();
     let mut full = old.len() == oldest.len() && is_batch::<E>(old.len());
     if !old.is_empty() {
-        delete(db, old).await?;
+        let gone = List(old);
+        count_down(db, &gone).await?;
+        delete(db, &gone).await?;
     }
     // A conversation is as old as its newest message, and shows its text. Without messages nobody needs it: the next message
     // begins another one.
@@ -44,13 +46,24 @@ fn is_batch<E: Executor>(rows: usize) -> bool {
     i64::try_from(rows).is_ok_and(|rows| rows >= E::PURGED_AT_ONCE)
 }
 
+/// Takes unread messages that are to be deleted from the counts of their conversations.
+async fn count_down<E: Executor>(db: &E, gone: &List<Seq>) -> Result<(), E::Error> {
+    let unread = format!("{} AND read_at IS NULL AND direction = 'INBOUND'", E::any("seq", 1));
+    let sql = format!(
+        "UPDATE conversations SET unread = {}(0, unread - (SELECT count(*) FROM incoming
+             WHERE conversation_id = conversations.id AND {unread}))
+         WHERE unread > 0 AND id IN (SELECT conversation_id FROM incoming WHERE {unread})",
+        E::GREATEST
+    );
+    db.run(&sql, values![*gone]).await.map(drop)
+}
+
 /// Deletes messages with their files.
-async fn delete<E: Executor>(db: &E, seqs: Vec<Seq>) -> Result<u64, E::Error> {
-    let seqs = List(seqs);
+async fn delete<E: Executor>(db: &E, seqs: &List<Seq>) -> Result<u64, E::Error> {
     let any = E::any("seq", 1);
     let sql = format!("DELETE FROM incoming_media WHERE id IN (SELECT media_id FROM incoming WHERE {any})");
-    db.run(&sql, values![seqs]).await?;
-    db.run(&format!("DELETE FROM incoming WHERE {any}"), values![seqs]).await
+    db.run(&sql, values![*seqs]).await?;
+    db.run(&format!("DELETE FROM incoming WHERE {any}"), values![*seqs]).await
 }
 
 /// A message to erase, and its conversation.
@@ -72,7 +85,7 @@ pub(super) async fn erase<E: Executor>(db: &E, messages: &[Gone]) -> Result<u64,
         let shown = db.rows(sql, values![conversation, format!("%\"{id}\"%")], |row| row.get("seq")).await?;
         events::forget_numbers(db, shown).await?;
     }
-    delete(db, messages.iter().map(|gone| gone.seq).collect()).await
+    delete(db, &List(messages.iter().map(|gone| gone.seq).collect())).await
 }
 
 /// Rows that one call deletes.

@@ -15,6 +15,7 @@ use super::threads::{self, Chat};
 use super::{Receiving, announce, book, targets};
 use crate::clock::SystemEntropy;
 use crate::common::PageScan;
+use crate::sqlkit::both::Unreadable;
 
 /// Stores a message, unless the store has it.
 pub(super) async fn receive<E: PageScan>(
@@ -86,7 +87,7 @@ async fn store<E: PageScan>(
     let row = NewRow { id, conversation: conversation.id, contact: author, direction, ..row(of, arrival, new, &body) };
     rows::insert(of.db, &row).await?;
     let Some(mut message) = rows::message(of.db, of.channel, id).await? else {
-        return Ok(Received::of(Outcome::Stored, Some(id), Some(conversation.id)));
+        return Err(Unreadable::Unknown("message that was stored").into());
     };
     note(of, &mut conversation, &chat, &message);
     threads::save(of.db, &conversation).await?;

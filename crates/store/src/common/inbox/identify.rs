@@ -1,13 +1,13 @@
 //! Whose an arrival is: finds or creates the contact of a person, and keeps its identities.
 
 use recado_domain::clock::Millis;
-use recado_domain::contact_book::{Contact, Found, Source, is_another, resolve};
+use recado_domain::contact_book::{Contact, Found, Scope, Source, is_another, resolve};
 use recado_domain::ids::ContactId;
 use recado_domain::incoming::{IdentityKey, IdentityKind, SenderIds};
 use serde_json::Map;
 
 use super::book::{self, ScopeOf};
-use super::{Receiving, announce, merge, new_contact_id};
+use super::{Receiving, announce, merge, new_contact_id, threads};
 use crate::sqlkit::both::{Executor, Row, values};
 
 /// The contact of a person.
@@ -168,14 +168,16 @@ async fn take<E: Executor>(of: &Receiving<'_, E>, loser: ContactId, key: &Identi
     }
     contact.updated_at = of.now;
     book::save(of.db, &contact, lost_phone).await?;
+    contact.identities = book::identities(of.db, contact.id).await?;
+    readdress(of, &contact).await?;
     announce::contact_updated(of, &contact, &[if lost_phone { "phone" } else { "identities" }], &[]).await
 }
 
 /// The person had the old names before, and has the new ones now. Returns the contact, if there is one.
 pub(super) async fn change<E: Executor>(
     of: &Receiving<'_, E>,
-    old: &SenderIds,
-    new: &SenderIds,
+    (old, new): (&SenderIds, &SenderIds),
+    at: Millis,
 ) -> Result<Option<Identified>, E::Error> {
     let known = of.find(&old.keys()).await?.into_iter().next();
     let known = match known {
@@ -187,7 +189,7 @@ pub(super) async fn change<E: Executor>(
         for gone in old.keys().iter().filter(|old| old.kind == key.kind && **old != key) {
             book::remove_identity(of.db, of.owner, &of.scope(), gone).await?;
         }
-        contact = rename(of, contact, &key).await?;
+        contact = rename(of, contact, &key, at).await?;
     }
     let changes = learn(&mut contact, new);
     if !changes.is_empty() {
@@ -195,12 +197,40 @@ pub(super) async fn change<E: Executor>(
     }
     book::save(of.db, &contact, true).await?;
     contact.identities = book::identities(of.db, contact.id).await?;
+    readdress(of, &contact).await?;
     announce::contact_updated(of, &contact, &changes, &[]).await?;
     Ok(Some(Identified { contact, is_new: false }))
 }
 
+/// Gives the conversations of a contact the address that reaches the contact now: the old one is another person's, perhaps.
+async fn readdress<E: Executor>(of: &Receiving<'_, E>, contact: &Contact) -> Result<(), E::Error> {
+    for mut conversation in threads::active_of_contact(of.db, contact.id).await? {
+        let phone = contact.account.clone().or_else(|| contact.phone.clone());
+        let hidden = contact.identities.iter().find_map(|identity| match &identity.scope {
+            Scope::Channel(channel, _) if *channel == conversation.channel && identity.kind == IdentityKind::Lid => {
+                Some(format!("{}@lid", identity.value))
+            }
+            _ => None,
+        });
+        let user_id = || contact.identities.iter().find(|identity| identity.kind == IdentityKind::UserId);
+        let address = phone.or(hidden).or_else(|| user_id().map(|identity| identity.value.clone())).unwrap_or_default();
+        if conversation.address != address {
+            conversation.address = address;
+            threads::save(of.db, &conversation).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Gives a contact an identity that may be another contact's. Returns the contact that has it then.
-async fn rename<E: Executor>(of: &Receiving<'_, E>, contact: Contact, key: &IdentityKey) -> Result<Contact, E::Error> {
+///
+/// Whoever wrote under the new identity before the change of this time was somebody else, who gave it up.
+async fn rename<E: Executor>(
+    of: &Receiving<'_, E>,
+    contact: Contact,
+    key: &IdentityKey,
+    at: Millis,
+) -> Result<Contact, E::Error> {
     let found = of.find(std::slice::from_ref(key)).await?;
     let other = match found.first() {
         Some(found) if found.id == contact.id => return Ok(contact),
@@ -211,7 +241,8 @@ async fn rename<E: Executor>(of: &Receiving<'_, E>, contact: Contact, key: &Iden
         let mut own = of.keys_of(contact.id).await?;
         own.retain(|own| own.kind != key.kind);
         own.push(key.clone());
-        if !is_another(&own, key, found) {
+        let gave_it_up = other.last_inbound_at.is_some_and(|wrote| wrote < at);
+        if !gave_it_up && !is_another(&own, key, found) {
             let contact_is_older = (contact.created_at, contact.id) < (other.created_at, other.id);
             let (mut stays, gone) = if contact_is_older { (contact, other.id) } else { (other, contact.id) };
             merge::merge(of, &mut stays, gone).await?;

@@ -5,7 +5,7 @@ use recado_domain::conversation::{ClosedBy, Status};
 use recado_domain::ids::ContactId;
 
 use super::threads::{self, chat_of};
-use super::{Receiving, announce, book};
+use super::{Receiving, announce, book, to_json};
 use crate::sqlkit::both::{Executor, values};
 
 /// Moves everything of a contact to another one, and deletes it. The caller saves and announces the one that stays.
@@ -32,6 +32,11 @@ pub(super) async fn merge<E: Executor>(
             values![to, from, chat_of(stays.id), chat_of(gone)],
         )
         .await?;
+    let votes = "DELETE FROM poll_votes WHERE voter = ?2 AND EXISTS (SELECT 1 FROM poll_votes v
+                     WHERE v.channel_key = poll_votes.channel_key AND v.poll = poll_votes.poll AND v.voter = ?1)";
+    for sql in [votes, "UPDATE poll_votes SET voter = ?1 WHERE voter = ?2"] {
+        of.db.run(sql, values![chat_of(stays.id), chat_of(gone)]).await?;
+    }
     book::delete(of.db, gone).await?;
     take_over(stays, other);
     Ok(())
@@ -63,6 +68,11 @@ async fn join_conversations<E: Executor>(
     Ok(())
 }
 
+/// The limits of a contact, which two together could exceed: tags, keys of the metadata, and its bytes.
+const TAGS: usize = 50;
+const KEYS: usize = 50;
+const METADATA: usize = 16 << 10;
+
 /// Fills what the contact that stays does not have.
 fn take_over(stays: &mut Contact, other: Contact) {
     if !stays.is_named && (other.is_named || stays.name.bytes().all(|byte| byte.is_ascii_digit())) {
@@ -73,8 +83,11 @@ fn take_over(stays: &mut Contact, other: Contact) {
     stays.email = stays.email.take().or(other.email);
     let tags: Vec<_> = stays.tags.iter().chain(&other.tags).cloned().collect();
     stays.tags = as_first_written(&tags, &stays.tags);
+    stays.tags.truncate(TAGS);
     for (key, value) in other.metadata {
-        stays.metadata.entry(key).or_insert(value);
+        if stays.metadata.len() < KEYS && to_json(&stays.metadata).len() + to_json(&value).len() < METADATA {
+            stays.metadata.entry(key).or_insert(value);
+        }
     }
     // Who does not want to be written to was asked once, under either name.
     if stays.opt_out_at.is_none() {

@@ -23,7 +23,7 @@ use recado_domain::channel::ChannelKey;
 use recado_domain::clock::{Millis, random};
 use recado_domain::event::Owner;
 use recado_domain::ids::{ContactId, ConversationId, InstitutionId};
-use recado_domain::incoming::{ARRIVALS_AT_ONCE, Arrival, Arrivals, Ignored, Outcome, Received, What};
+use recado_domain::incoming::{ARRIVALS_AT_ONCE, Arrival, Arrivals, Group, Ignored, Outcome, Received, What, clean};
 use sha2::{Digest, Sha256};
 
 use super::PageScan;
@@ -32,6 +32,8 @@ use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 
 pub(crate) use book::one as contact;
 pub(crate) use rows::{media, message, note_media, of_network, page, raw, unread_media};
+#[cfg(test)]
+pub(crate) use targets::by_remote_id;
 
 /// What all arrivals of a call have in common.
 struct Receiving<'a, E> {
@@ -43,6 +45,9 @@ struct Receiving<'a, E> {
     /// Whether anyone reads the owner's events. Without a reader no JSON is written.
     announces: bool,
 }
+
+/// The most characters of the name and of the address of a group.
+const GROUP_LIMIT: usize = 200;
 
 /// Lets this transaction alone change the inbox of the owner.
 pub(super) async fn lock<E: Executor>(db: &E, owner: Owner) -> Result<(), E::Error> {
@@ -87,7 +92,12 @@ pub(crate) async fn receive<E: PageScan>(db: &E, batch: &Arrivals, now: Millis) 
     let mut received = Vec::with_capacity(batch.arrivals.len());
     for arrival in &batch.arrivals {
         // A clock that is ahead must not keep a window open, or hide a later change.
-        let dated = Arrival { sent_at: arrival.sent_at.min(now), person: arrival.person.cleaned(), ..arrival.clone() };
+        let (sent_at, person) = (arrival.sent_at.min(now), arrival.person.cleaned());
+        let group = arrival.group.as_ref().map(|group| Group {
+            address: clean(&group.address, GROUP_LIMIT).unwrap_or_default(),
+            name: group.name.as_deref().and_then(|name| clean(name, GROUP_LIMIT)),
+        });
+        let dated = Arrival { sent_at, person, group, ..arrival.clone() };
         received.push(match &dated.what {
             What::Message(new) => {
                 let received = deliver::receive(&receiving, &dated, new).await?;

@@ -6,7 +6,7 @@ use recado_domain::conversation::Conversation;
 use recado_domain::event::Owner;
 use recado_domain::ids::ContactId;
 use recado_domain::incoming::{IdentityKey, IdentityKind, Incoming};
-use recado_domain::message::{SCANNED_AT_MOST, Seq};
+use recado_domain::message::Seq;
 
 use super::clear::Gone;
 use super::rows::{INCOMING, incoming};
@@ -18,6 +18,9 @@ use crate::sqlkit::both::{Executor, List, Row, values};
 
 /// Messages on a page, and those that are erased at once.
 const AT_ONCE: i64 = 200;
+
+/// Messages, or events, whose texts are searched at once.
+const TRACED: i64 = 2_000;
 
 /// The identity of a name of a person: digits, `900@lid`, or a user id.
 fn key(name: &str) -> IdentityKey {
@@ -159,14 +162,21 @@ pub(crate) async fn erase<E: Executor>(db: &E, person: &Person) -> Result<Erased
     for id in contacts {
         events::forget_subjects(db, &[*id.as_bytes()]).await?;
         db.run("DELETE FROM incoming_changes WHERE contact_id = ?1", values![&id.as_bytes()[..]]).await?;
+        // A contact belongs to one owner.
         db.run("DELETE FROM poll_votes WHERE voter = ?1", values![id.to_string()]).await?;
         book::delete(db, id).await?;
         erased.people += 1;
     }
     for name in &person.numbers {
-        db.run("DELETE FROM poll_votes WHERE voter = ?1", values![*name]).await?;
-        let sql = "DELETE FROM incoming_changes WHERE held IS NOT NULL AND held LIKE ?1";
-        db.run(sql, values![quoted(name)]).await?;
+        for (table, has) in [("poll_votes", "voter = ?1"), ("incoming_changes", "held IS NOT NULL AND held LIKE ?1")] {
+            let sql = format!(
+                "DELETE FROM {table} WHERE {has} AND (?2 IS NULL OR channel_key IN
+                     (SELECT key FROM channels WHERE institution_id = ?2))"
+            );
+            let name = if table == "poll_votes" { name.clone() } else { quoted(name) };
+            let institution = person.institution.map(|id| id.as_bytes().to_vec());
+            db.run(&sql, values![name, institution]).await?;
+        }
     }
     Ok(erased)
 }
@@ -198,29 +208,46 @@ fn quoted(name: &str) -> String {
 /// Erases what a range of other people's messages behind this one says of a person: quotes, mentions and reactions in groups.
 pub(crate) async fn erase_traces<E: Executor>(db: &E, person: &Person, after: Seq) -> Result<Erased, E::Error> {
     let sql = "SELECT max(seq) AS last FROM (SELECT seq FROM incoming WHERE seq > ?1 ORDER BY seq LIMIT ?2) AS scanned";
-    let last = db.row(sql, values![after, SCANNED_AT_MOST], |row| row.get::<Option<Seq>>("last")).await?.flatten();
+    let last = db.row(sql, values![after, TRACED], |row| row.get::<Option<Seq>>("last")).await?.flatten();
     let Some(last) = last else { return Ok(Erased::default()) };
     let mut erased = Erased { next: Some(last), ..Erased::default() };
-    for name in &person.numbers {
+    // A quote of a person without a number has the id of the contact.
+    let contacts = contacts(db, person).await?;
+    for name in person.numbers.iter().cloned().chain(contacts.iter().map(ToString::to_string)) {
         let sql = format!(
             "{INCOMING} WHERE m.seq > ?1 AND m.seq <= ?2 AND (m.body LIKE ?3 OR m.reactions LIKE ?3)
-               AND (?4 IS NULL OR c.institution_id = ?4)"
+               AND (?4 IS NULL OR c.institution_id = ?4) ORDER BY m.seq{}",
+            // A change that arrives meanwhile must not be undone.
+            E::lock_for("update of m")
         );
         let institution = person.institution.map(|id| id.as_bytes().to_vec());
-        let asked = db.rows(&sql, values![after, last, quoted(name), institution], incoming).await?;
-        for message in asked {
-            erased.traces += forget(db, message, &person.numbers).await?;
+        for message in db.rows(&sql, values![after, last, quoted(&name), institution], incoming).await? {
+            erased.traces += forget(db, message, (&person.numbers, &contacts)).await?;
         }
     }
     Ok(erased)
 }
 
-async fn forget<E: Executor>(db: &E, mut message: Incoming, names: &[String]) -> Result<u64, E::Error> {
+async fn forget<E: Executor>(
+    db: &E,
+    mut message: Incoming,
+    (names, contacts): (&[String], &[ContactId]),
+) -> Result<u64, E::Error> {
     let theirs = |digits: &String| names.contains(digits);
-    message.reactions.retain(|reaction| !reaction.from.as_ref().is_some_and(theirs));
+    let is_one = |contact: &ContactId| contacts.contains(contact);
+    message.reactions.retain(|reaction| {
+        !reaction.from.as_ref().is_some_and(theirs) && !reaction.contact.as_ref().is_some_and(is_one)
+    });
     message.body.mentions.retain(|digits| !theirs(digits));
-    if let Some(quoted) = message.body.reply_to.as_mut().filter(|quoted| quoted.from.as_ref().is_some_and(theirs)) {
-        (quoted.from, quoted.content) = (None, None);
+    let quoted = message
+        .body
+        .reply_to
+        .as_mut()
+        .filter(|quoted| quoted.from.as_ref().is_some_and(theirs) || quoted.author.as_ref().is_some_and(is_one));
+    if let Some(quoted) = quoted {
+        (quoted.from, quoted.author, quoted.content) = (None, None, None);
+        // Its events have the quote too.
+        events::forget_subjects(db, &[*message.id.as_bytes()]).await?;
     }
     let reactions = (!message.reactions.is_empty()).then(|| to_json(&message.reactions));
     let sql = "UPDATE incoming SET body = ?2, reactions = ?3 WHERE seq = ?1";
@@ -231,7 +258,7 @@ async fn forget<E: Executor>(db: &E, mut message: Incoming, names: &[String]) ->
 /// reacted, and of contacts that became one.
 pub(crate) async fn erase_event_traces<E: Executor>(db: &E, person: &Person, after: i64) -> Result<Erased, E::Error> {
     let sql = "SELECT max(seq) AS last FROM (SELECT seq FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2) AS scanned";
-    let last = db.row(sql, values![after, SCANNED_AT_MOST], |row| row.get::<Option<i64>>("last")).await?.flatten();
+    let last = db.row(sql, values![after, TRACED], |row| row.get::<Option<i64>>("last")).await?.flatten();
     let Some(last) = last else { return Ok(Erased::default()) };
     let mut erased = Erased { next: Some(last), ..Erased::default() };
     for name in &person.numbers {

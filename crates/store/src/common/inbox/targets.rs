@@ -5,10 +5,12 @@ use recado_domain::event::ChatKind;
 use recado_domain::ids::ContactId;
 use recado_domain::incoming::{Arrival, Choice, Direction, Incoming, QUOTE_LIMIT, Quoted, SenderIds, truncate};
 use recado_domain::message::{Message, Stored};
+use recado_domain::phone::forms;
 
 use super::Receiving;
 use super::rows::{self, Found};
 use crate::common::{PageScan, messages};
+use crate::sql::IN_NETWORK;
 use crate::sqlkit::both::values;
 
 /// The names of the person of a direct chat, as far as a message knows them.
@@ -27,7 +29,7 @@ pub(super) fn chat_person(message: &Incoming) -> SenderIds {
 }
 
 /// Whether two sets of names have an identity in common.
-fn share(one: &SenderIds, other: &SenderIds) -> bool {
+pub(super) fn share(one: &SenderIds, other: &SenderIds) -> bool {
     let keys = other.keys();
     one.keys().iter().any(|key| keys.contains(key))
 }
@@ -82,24 +84,42 @@ pub(super) async fn delivered<E: PageScan>(
     Ok(found.into_iter().find(|found| in_chat_of(found, arrival, contact)))
 }
 
+/// Finds a message by the network's own id. The condition is that of the partial index; a message that was read is found among
+/// the newest of its chat.
+pub(crate) fn by_remote_id() -> String {
+    format!(
+        "SELECT {} FROM messages WHERE channel_key = ?1 AND remote_id = ?2 AND remote_id IS NOT NULL AND {IN_NETWORK} LIMIT 1",
+        messages::columns()
+    )
+}
+
 /// The message with this network id that a call of the API sent to this chat.
 pub(super) async fn sent<E: PageScan>(
     of: &Receiving<'_, E>,
     network_id: &str,
     (arrival, contact): (&Arrival, Option<&Contact>),
 ) -> Result<Option<Message>, E::Error> {
-    let sql = format!("SELECT {} FROM messages WHERE channel_key = ?1 AND remote_id = ?2 LIMIT 1", messages::columns());
-    if let Some(found) = of.db.row(&sql, values![of.channel, network_id], messages::message).await? {
-        return Ok(Some(found));
-    }
     let numbers = [
         arrival.group.as_ref().map(|group| group.address.clone()),
         arrival.person.phone.clone(),
         contact.and_then(|contact| contact.account.clone()),
         contact.and_then(|contact| contact.phone.clone()),
     ];
+    let numbers: Vec<String> = numbers.into_iter().flatten().collect();
+    let found = of.db.row(&by_remote_id(), values![of.channel, network_id], messages::message).await?;
+    // A person can name any message, and must not see what another chat was told.
+    let address = arrival.person.address();
+    let is_theirs = |message: &Message| {
+        let ends = [Some(&message.recipient), message.account.as_ref()];
+        ends.into_iter()
+            .flatten()
+            .any(|end| *end == address || numbers.iter().any(|number| forms(number).any(|form| form == *end)))
+    };
+    if let Some(found) = found {
+        return Ok(Some(found).filter(is_theirs));
+    }
     let mut asked: Vec<String> = Vec::new();
-    for number in numbers.into_iter().flatten() {
+    for number in numbers {
         if asked.contains(&number) {
             continue;
         }
@@ -128,6 +148,7 @@ pub(super) async fn quote<E: PageScan>(
             message_id: Some(message.id),
             network_id: given.network_id.clone(),
             from,
+            author: message.contact,
             kind: Some(message.body.content.name().to_owned()),
             content: Some(truncate(&message.body.text, QUOTE_LIMIT).0),
         });
@@ -139,6 +160,7 @@ pub(super) async fn quote<E: PageScan>(
         message_id: Some(message.id),
         network_id: given.network_id.clone(),
         from: of.batch.number.clone().or_else(|| given.from.clone()),
+        author: None,
         kind: Some(message.kind),
         content: Some(truncate(text, QUOTE_LIMIT).0),
     })

@@ -79,7 +79,9 @@ pub(super) async fn active<E: Executor>(
     channel: ChannelKey,
     chat: &str,
 ) -> Result<Option<Conversation>, E::Error> {
-    let sql = format!("{} WHERE v.channel_key = ?1 AND v.chat = ?2 AND v.closed_at IS NULL", select(ALL));
+    // The purge may delete it: it looks again when this transaction has ended.
+    let lock = E::lock_for("update of v");
+    let sql = format!("{} WHERE v.channel_key = ?1 AND v.chat = ?2 AND v.closed_at IS NULL{lock}", select(ALL));
     db.row(&sql, values![channel, chat], conversation).await
 }
 
@@ -101,9 +103,12 @@ pub(super) struct Chat<'a> {
 }
 
 impl Chat<'_> {
-    /// The chat as the store keeps it.
-    fn key(&self) -> String {
-        self.contact.map_or_else(|| self.address.clone(), chat_of)
+    /// The chat as the store keeps it. The address of a group can have digits only, as a number has.
+    pub fn key(&self) -> String {
+        match self.kind {
+            ChatKind::Group => format!("group:{}", self.address),
+            ChatKind::Direct => self.contact.map_or_else(|| self.address.clone(), chat_of),
+        }
     }
 
     /// Under which addresses a chat may be on record that began before the person had a contact.
