@@ -219,7 +219,9 @@ struct GivenError<'a> {
 impl Change<'_> {
     /// Adds the content of a change, which is about one number; false for a change of unknown form.
     fn read(self, now: Millis, callback: &mut Callback) -> bool {
-        let Some(value) = self.value.and_then(Object::read) else { return true };
+        let Some(raw) = self.value else { return true };
+        // A value that is no object is of another kind, and no error. An object that cannot be read may hold anything.
+        let Some(value) = Object::read(raw) else { return !raw.get().starts_with('{') };
         let statuses = value.raw("statuses");
         // A change with other parts is of another kind, and no error.
         if statuses.is_none() && !incoming::is_in(&value) {

@@ -99,7 +99,7 @@ fn content(
 ) -> Result<Content, ApiError> {
     let parsed = callback::parse(body, now).map_err(|NotJson| ApiError::field("body", INVALID_JSON))?;
     if parsed.skipped > 0 {
-        tracing::warn!(skipped = parsed.skipped, "callback statuses skipped: unknown form");
+        tracing::warn!(skipped = parsed.skipped, "parts of a callback skipped: unknown form");
     }
     if parsed.is_too_large {
         return Err(ApiError::PayloadTooLarge);

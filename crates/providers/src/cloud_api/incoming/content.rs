@@ -39,7 +39,10 @@ pub(super) fn read(kind: Option<&str>, message: &Object<'_>) -> Read {
         "order" => answers::order(message),
         "unsupported" | "unknown" | "errors" => Some(unsupported()),
         // Other changes of a person than a changed number or id are told in a sentence.
-        "system" => return Read::UnknownType { text: message.object(kind).and_then(|system| system.text("body")) },
+        "system" => {
+            let text = message.object(kind).and_then(|system| system.text("body"));
+            return Read::UnknownType { text: text.map(|text| truncate(&text, CONTENT_LIMIT).0) };
+        }
         _ if message.raw("errors").is_some() && message.raw(kind).is_none() => Some(unsupported()),
         kind => {
             let object = message.object(kind);
@@ -72,9 +75,31 @@ fn unsupported() -> NewIncoming {
     NewIncoming::new(Content::Unsupported { reason: UnsupportedReason::Network }, "")
 }
 
+/// The most levels of JSON of the network. The whole message is read back with a limit of 128.
+const DEPTH: usize = 32;
+
 /// JSON of the network, without what a database cannot hold. `None` if it is nested too deeply.
 pub(super) fn plain(raw: &RawValue) -> Option<Value> {
-    parse::<Value>(raw).map(without_nul)
+    if depth(raw.get()) > DEPTH { None } else { parse::<Value>(raw).map(without_nul) }
+}
+
+/// How deeply valid JSON is nested.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut most, mut in_text, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                most = most.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
 }
 
 /// The depth is bounded, because the value was parsed.

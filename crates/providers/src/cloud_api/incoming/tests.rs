@@ -489,6 +489,28 @@ fn deep_and_long_json_costs_little() {
     assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
+/// What is stored has to be read back, by a parser that reads 128 levels.
+#[test]
+fn deep_answers_of_a_form_stay_a_text() {
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    for (answers, is_text) in
+        [(nested(32), false), (nested(33), true), (nested(126), true), ("\"[[\\\"[[\"".to_owned(), true)]
+    {
+        let reply = json!({"name": "flow", "body": "Sent", "response_json": answers});
+        let new = message(&json!({"type": "interactive", "interactive": {"type": "nfm_reply", "nfm_reply": reply}}));
+        assert_eq!(new.content.object()["data"].is_string(), is_text, "{answers}");
+        let stored = serde_json::to_string(&new.content).expect("JSON");
+        assert_eq!(serde_json::from_str::<Content>(&stored).expect("read back"), new.content);
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_read_is_counted() {
+    let half = body(json!({"HALF": 1, "messages": [element(&json!({"type": "text", "text": {"body": "x"}}))]}));
+    let callback = callback::parse(half.replace("HALF", "\\ud83d").as_bytes(), NOW).expect("JSON");
+    assert_eq!((callback.received.len(), callback.skipped), (0, 1));
+}
+
 #[test]
 fn other_parts_of_a_callback_bring_nothing() {
     for value in [
