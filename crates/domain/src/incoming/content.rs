@@ -169,6 +169,11 @@ impl Content {
         object
     }
 
+    /// Whether the network tells something of the person, who wrote nothing.
+    pub fn is_notice(&self) -> bool {
+        matches!(self, Self::Other { kind, .. } if kind == "system")
+    }
+
     /// Whether the body of the message could not be read.
     pub fn is_undecryptable(&self) -> bool {
         matches!(self, Self::Unsupported { reason: UnsupportedReason::Undecryptable })

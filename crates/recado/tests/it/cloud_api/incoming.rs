@@ -337,6 +337,21 @@ fn what_cannot_be_read_is_stored_and_the_rest_is_too() {
 }
 
 #[test]
+fn a_notice_of_the_network_is_no_message_of_the_person() {
+    let inbox = Inbox::set();
+    let conversation = || {
+        let list = inbox.stage.server.get("/v1/conversations", Some(&inbox.key)).expect(200).json();
+        (list["data"][0]["window"]["state"].clone(), list["data"][0]["unreadCount"].clone())
+    };
+    let notice = json!({"type": "user_identity_changed", "body": "Ana changed"});
+    inbox.deliver(&Delivery::new().message(&ana(), &Said::of("system", notice)));
+    assert_eq!(inbox.received()[0]["other"], json!({"kind": "system", "text": "Ana changed"}));
+    assert_eq!(conversation(), (json!("UNKNOWN"), json!(0)));
+    inbox.deliver(&Delivery::new().message(&ana(), &Said::text("Oi")));
+    assert_eq!(conversation(), (json!("OPEN"), json!(1)));
+}
+
+#[test]
 fn a_callback_is_stored_once_however_often_it_comes() {
     let inbox = Inbox::set();
     let said: Vec<_> = (0..3).map(|n| Said::text(&n.to_string())).collect();

@@ -174,7 +174,7 @@ fn note<E>(of: &Receiving<'_, E>, conversation: &mut Conversation, chat: &Chat<'
         conversation.chat_name = Some(name.to_owned());
     }
     conversation.windowed = of.batch.windowed && chat.kind == ChatKind::Direct;
-    if message.direction == Direction::Inbound {
+    if message.direction == Direction::Inbound && !message.body.content.is_notice() {
         conversation.unread += 1;
         conversation.person_wrote_at = latest(conversation.person_wrote_at, message.sent_at);
     }
