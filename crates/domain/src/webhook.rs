@@ -33,7 +33,7 @@ pub type WebhookKey = i64;
 /// Most webhooks of an institution in one environment.
 pub const WEBHOOKS: usize = 50;
 
-/// How long a replaced secret signs beside the new one: 24 hours.
+/// How long a replaced secret signs requests beside the new secret: 24 hours.
 pub const PREVIOUS_SECRET_FOR: Millis = 24 * 60 * 60 * 1_000;
 
 /// How long deliveries are kept: 30 days.
@@ -55,20 +55,20 @@ pub struct Webhook {
     pub revision: i64,
     /// The first failed attempt after the last successful one.
     pub failing_since: Option<Millis>,
-    /// When the server disabled it, because it failed for too long or answered 410.
+    /// When the server disabled the webhook, because the receiver failed for too long or answered 410.
     pub disabled_at: Option<Millis>,
     pub last_delivered_at: Option<Millis>,
     pub created_at: Millis,
     pub updated_at: Millis,
 }
 
-/// What a caller sets.
+/// The settings that a caller gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookSettings {
     pub name: String,
     pub url: String,
     pub events: Patterns,
-    /// The scopes of the key that created or last changed it: it receives only what that key may read.
+    /// The scopes of the key that chose the events. The webhook receives only events that this key may read.
     pub scopes: Scopes,
     /// `None`: all channels.
     pub channels: Option<Vec<ChannelKey>>,
@@ -81,7 +81,7 @@ pub struct WebhookSettings {
     pub active: bool,
     /// The sealed secret.
     pub secret: Vec<u8>,
-    /// The sealed secret before, which also signs for a while.
+    /// The sealed former secret, which also signs requests for a while.
     pub previous_secret: Option<PreviousSecret>,
     /// The names of the fixed headers.
     pub header_names: Vec<String>,
@@ -93,7 +93,7 @@ pub struct WebhookSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreviousSecret {
     pub sealed: Vec<u8>,
-    /// Until when it signs.
+    /// Until when the secret signs requests.
     pub until: Millis,
 }
 
@@ -103,7 +103,7 @@ pub struct NewWebhook {
     pub id: WebhookId,
     pub owner: Owner,
     pub settings: WebhookSettings,
-    /// It receives the events behind this one.
+    /// The webhook receives the events after this one.
     pub after: EventSeq,
     pub now: Millis,
 }
@@ -126,7 +126,7 @@ pub struct WebhookUpdate {
     pub settings: WebhookSettings,
     /// The revision that the caller has read.
     pub revision: i64,
-    /// If the change enables the webhook, it receives the events behind this one.
+    /// If the change enables the webhook, the webhook receives the events after this one.
     pub after: EventSeq,
     pub now: Millis,
 }
@@ -135,7 +135,7 @@ pub struct WebhookUpdate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WebhookUpdated {
     Updated(Box<Webhook>),
-    /// Another call has changed it in the meantime: read it again.
+    /// Another call changed the webhook in the meantime. The caller reads the webhook again.
     Changed,
     NotFound,
 }

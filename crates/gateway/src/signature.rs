@@ -14,7 +14,7 @@ pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
 /// The header with the signatures.
 pub const SIGNATURE_HEADER: &str = "webhook-signature";
 
-/// What a secret begins with whose key is base64.
+/// The prefix of a secret whose key is base64.
 const PREFIX: &str = "whsec_";
 /// Characters of a secret.
 const LENGTHS: std::ops::RangeInclusive<usize> = 16..=256;
@@ -30,8 +30,8 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// The key of a secret: what the base64 behind `whsec_` encodes, or the bytes of any other text. [`secret_is_valid`] refuses
-    /// a `whsec_` without base64, whose key is its bytes here.
+    /// The key of a secret: the bytes that the base64 after `whsec_` encodes, or the bytes of any other text. Here a
+    /// `whsec_` without valid base64 counts as another text, but [`secret_is_valid`] refuses it.
     pub fn of_secret(secret: &str) -> Self {
         Self(encoded(secret).and_then(Result::ok).unwrap_or_else(|| secret.as_bytes().to_vec()))
     }
@@ -42,8 +42,8 @@ fn encoded(secret: &str) -> Option<Result<Vec<u8>, base64ct::Error>> {
     secret.strip_prefix(PREFIX).map(Base64::decode_vec)
 }
 
-/// Whether a text can be a secret: 16 to 256 printable characters, and padded base64 behind `whsec_`. The receivers' libraries
-/// refuse a `whsec_` that is not base64.
+/// Whether a text can be a secret: 16 to 256 printable characters, and padded base64 after `whsec_`. The libraries of
+/// receivers refuse a `whsec_` that is not base64.
 pub fn secret_is_valid(secret: &str) -> bool {
     LENGTHS.contains(&secret.chars().count())
         && !secret.chars().any(char::is_control)

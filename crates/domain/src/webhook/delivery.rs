@@ -6,7 +6,7 @@ use crate::clock::Millis;
 /// The state of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeliveryStatus {
-    /// It waits for an attempt, or for the end of one.
+    /// The delivery waits for an attempt, or an attempt is in flight.
     Pending,
     Delivered,
     /// A dead letter.
@@ -29,7 +29,8 @@ impl DeliveryStatus {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
 
-    /// The number in the store, where indexes name that of `Pending`: the place in [`Self::ALL`].
+    /// The number of the state in the store: its index in [`Self::ALL`]. Database indexes contain the number of
+    /// `Pending`.
     pub fn number(self) -> i16 {
         match self {
             Self::Pending => 0,
@@ -96,15 +97,15 @@ pub struct Attempt {
     pub error: Option<DeliveryError>,
     /// What the receiver's `Retry-After` asked for, with 429 or 503.
     pub retry_after: Option<Millis>,
-    /// Uniform over all of `u64`, for the jitter.
+    /// A random number for the jitter, uniform over all of `u64`.
     pub random: u64,
 }
 
-/// What becomes of a delivery.
+/// The result of an attempt for its delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Delivered,
-    /// It is tried again after this time.
+    /// The delivery is tried again after this delay.
     Retry(Millis),
     Failed,
 }
@@ -114,13 +115,13 @@ impl Attempt {
         self.error.is_none()
     }
 
-    /// Whether the receiver said that its address is gone, which disables the webhook at once.
+    /// Whether the receiver answered that its address is gone. Such an answer disables the webhook at once.
     pub fn is_gone(&self) -> bool {
         self.status_code == Some(410) && !self.is_success()
     }
 
-    /// What becomes of the delivery. `failures` are the failed attempts before this one; `ends` says that the webhook was
-    /// disabled in the meantime.
+    /// Decides the result for the delivery. `failures` is the number of failed attempts before this attempt. `ends`
+    /// says that the webhook was disabled in the meantime.
     pub fn verdict(&self, failures: u32, policy: Option<RetryPolicy>, ends: bool) -> Verdict {
         if self.is_success() {
             return Verdict::Delivered;
@@ -138,12 +139,12 @@ impl Attempt {
 pub struct Streak {
     /// Failed attempts since the last successful one.
     pub failures: u32,
-    /// The first of them.
+    /// When the first of these failed attempts ended.
     pub failing_since: Option<Millis>,
     pub last_delivered_at: Option<Millis>,
 }
 
-/// How long a webhook may only fail before it is disabled: 5 days.
+/// A webhook is disabled when all its attempts have failed for this time: 5 days.
 const FAILING_FOR: Millis = 5 * 24 * 60 * 60 * 1_000;
 
 impl Streak {
@@ -157,7 +158,7 @@ impl Streak {
         }
     }
 
-    /// Whether the webhook has only failed for so long that it is disabled.
+    /// Whether all attempts have failed for so long that the webhook is disabled.
     pub fn is_over(&self, now: Millis) -> bool {
         self.failing_since.is_some_and(|since| now - since >= FAILING_FOR)
     }
@@ -176,7 +177,7 @@ pub(crate) mod tests {
     fn an_attempt_decides_what_becomes_of_its_delivery() {
         let policy = Some(RetryPolicy { max_retries: 1, delay: 5_000 });
         let table = [
-            // The status code, the failures before, whether the webhook ends.
+            // The status code, the number of earlier failures, whether the webhook was disabled, and the result.
             (200, 0, false, Verdict::Delivered),
             (204, 9, true, Verdict::Delivered),
             (500, 0, false, Verdict::Retry(5_000)),

@@ -1,22 +1,23 @@
 //! Which deliveries of a webhook may be claimed, and when.
 //!
-//! There are three lanes, each with slots of its own in the gateway, so that no lane delays another. A webhook that failed
-//! several times in a row is in [`Lane::Failing`] with all its deliveries until an attempt succeeds.
+//! There are three lanes. Each lane has its own slots in the gateway, so that no lane delays another lane. After
+//! several failures in a row, all deliveries of a webhook are in [`Lane::Failing`] until an attempt succeeds.
 
 use crate::clock::Millis;
 
 /// Most deliveries of a webhook in flight.
 pub const IN_FLIGHT: usize = 8;
-/// Most retries among them.
+/// Most retries of a webhook in flight.
 const RETRIES_IN_FLIGHT: usize = 4;
 /// Slots that first attempts leave free while a retry is due.
 const FOR_RETRIES: usize = 2;
 /// Most deliveries in flight of a webhook that fails: enough to see that it works again.
 const FAILING_IN_FLIGHT: usize = 2;
-/// From how many failures in a row on a webhook counts as failing. One that has never accepted an event fails from the first.
+/// After this many failures in a row a webhook counts as failing. A webhook that has never accepted an event counts as
+/// failing after its first failure.
 const FAILING_FROM: u32 = 5;
-/// Most deliveries in flight of a webhook whose last attempt failed, or that has accepted nothing yet. So many new webhooks
-/// that hang do not take all slots before they count as failing.
+/// Most deliveries in flight of a webhook whose last attempt failed, or that has not accepted an event yet. The limit
+/// prevents new webhooks with hanging receivers from taking all slots before they count as failing.
 const UNPROVEN_IN_FLIGHT: usize = 2;
 
 /// Deliveries that share slots.
@@ -37,7 +38,7 @@ impl Lane {
 /// What decides when a webhook's deliveries may be claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueState {
-    /// It is active, and no deliveries of the time before are being ended.
+    /// Whether the webhook is active, and none of its older deliveries are being ended.
     pub is_open: bool,
     /// Failed attempts in a row.
     pub failures: u32,
@@ -45,7 +46,7 @@ pub struct QueueState {
     pub has_delivered: bool,
     /// The earliest time of a first attempt that waits.
     pub first_at: Option<Millis>,
-    /// The same of a later attempt; the end of a lease counts as one.
+    /// The earliest time of a later attempt that waits. The end of a lease counts as such a time.
     pub retry_at: Option<Millis>,
     /// First attempts in flight.
     pub firsts: usize,
@@ -55,7 +56,8 @@ pub struct QueueState {
     pub lease_ends: Option<Millis>,
 }
 
-/// When the webhook's next delivery can be claimed, in each lane; `None`: not before something changes.
+/// When the next delivery of the webhook can be claimed in each lane. `None`: no delivery can be claimed before the
+/// state of the webhook changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Due {
     pub first: Option<Millis>,
@@ -97,8 +99,9 @@ impl QueueState {
         }
     }
 
-    /// When the lanes are due. A webhook that was due before and was not served keeps its place: webhooks are served in the
-    /// order of these times, and one that is served goes behind all others that are due.
+    /// When the lanes are due. Webhooks are served in the order of these times. A webhook that was due and was not
+    /// served keeps its time. A webhook that was served gets a new time, so that all other due webhooks are served
+    /// before it.
     pub fn due(&self, now: Millis, before: Due, served: Option<Lane>) -> Due {
         let at = |lane, wanted: Option<Millis>| {
             let wanted = if self.slots(lane, now) > 0 {
@@ -139,7 +142,8 @@ mod tests {
     #[test]
     fn a_webhook_has_eight_slots_and_retries_have_some_of_them() {
         let table = [
-            // First attempts and retries in flight, whether a retry is due: the slots of each.
+            // First attempts and retries in flight, whether a retry is due, and the free slots of first attempts and of
+            // retries.
             (0, 0, false, 8, 4),
             (8, 0, false, 0, 0),
             (0, 0, true, 6, 4),

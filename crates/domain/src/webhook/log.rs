@@ -36,7 +36,8 @@ impl DeliveryId {
         Self(id)
     }
 
-    /// The number of the event that the id names. Whether the delivery has this id shows the delivery itself.
+    /// The number of the event that the id names. The store compares the whole id with the id of the delivery that it
+    /// finds, because any text of this form is accepted as an id.
     pub fn event_seq(&self) -> EventSeq {
         let mut bytes = [0; 8];
         bytes[2..].copy_from_slice(&self.0[6..12]);
@@ -81,8 +82,8 @@ pub struct Delivery {
     pub created_at: Millis,
     pub delivered_at: Option<Millis>,
     pub failed_at: Option<Millis>,
-    /// The attempts that ended, the last ones at most, oldest first. The status code, the response time and the error of the
-    /// delivery are those of the last one.
+    /// The last attempts that ended, oldest first. The status code, the response time and the error of the delivery are
+    /// those of the last attempt.
     pub attempts: Vec<AttemptLog>,
 }
 
@@ -96,7 +97,7 @@ impl Delivery {
 /// An attempt in the log of its delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptLog {
-    /// Its number: the header `webhook-attempt`.
+    /// The number of the attempt: the header `webhook-attempt`.
     #[serde(rename = "n")]
     pub attempt: u32,
     pub at: Millis,
@@ -124,7 +125,7 @@ pub fn logged(mut log: Vec<AttemptLog>, number: u32, attempt: &Attempt, replay: 
     log
 }
 
-/// Reads a stored log. What cannot be read is an empty log: a log decides nothing.
+/// Reads a stored log. A log that cannot be read counts as empty, because no decision depends on a log.
 pub fn read_log(json: &str) -> Vec<AttemptLog> {
     serde_json::from_str(json).unwrap_or_default()
 }
@@ -135,7 +136,7 @@ pub struct DeliveryClaim {
     pub lane: Lane,
     /// Most deliveries.
     pub limit: usize,
-    /// By the store's own clock, where it has one.
+    /// The current time, by the store's own clock if the store has one.
     pub now: Millis,
     /// When the deliveries may be claimed again, if they are not settled before.
     pub lease_until: Millis,
@@ -145,8 +146,8 @@ pub struct DeliveryClaim {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryClaims {
     pub deliveries: Vec<ClaimedDelivery>,
-    /// When the next delivery of the lane is due; it may be in the past, where the limit was reached or another node works on
-    /// the same webhook.
+    /// When the next delivery of the lane is due. This time may be in the past if the limit was reached, or if another
+    /// node works on the same webhook.
     pub next_at: Option<Millis>,
 }
 
@@ -160,7 +161,8 @@ pub struct ClaimedDelivery {
     pub replay: bool,
 }
 
-/// Names an attempt of a delivery. After its lease was lost, another attempt has another number.
+/// Names an attempt of a delivery. If the lease is lost, the next attempt has another number, so the store can ignore a
+/// late result of the earlier attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DeliveryRef {
     pub webhook: WebhookKey,
@@ -179,11 +181,11 @@ pub struct DeliveryResult {
 /// A step of the fan-out, which creates deliveries for events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FanOut {
-    /// The cursor of the next step: after the last event whose deliveries exist.
+    /// The cursor of the next step: all events up to the cursor have their deliveries.
     pub cursor: EventSeq,
     /// How many deliveries the step created.
     pub deliveries: usize,
-    /// `false`: the cursor was elsewhere, because another node is the first. Nothing was done.
+    /// `false`: another node moved the cursor first, so this step did nothing.
     pub is_ours: bool,
 }
 
@@ -199,7 +201,7 @@ pub struct DeliveryQuery {
     pub from: Option<Millis>,
     /// Created before this time.
     pub to: Option<Millis>,
-    /// The cursor: only deliveries of earlier events. `None` at first.
+    /// The cursor: only deliveries of earlier events. `None` for the first page.
     pub before: Option<EventSeq>,
     /// How many deliveries to leave out, for pages by number.
     pub offset: usize,
@@ -223,14 +225,14 @@ pub enum Replay {
     NotFound,
     /// The event is not kept any more.
     EventGone,
-    /// The webhook is not active, or deliveries from before are still being ended.
+    /// The webhook is not active, or its older deliveries are still being ended.
     Inactive,
 }
 
 /// Most deliveries that one call sends again.
 pub const REPLAYS: usize = 100_000;
 
-/// Which dead letters are sent again, or all deliveries.
+/// Which deliveries are sent again: dead letters, or all that have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplayStatus {
     Failed,
@@ -247,9 +249,9 @@ pub struct ReplayQuery {
     /// `None`: all events.
     pub events: Option<Patterns>,
     pub status: ReplayStatus,
-    /// Only deliveries of events behind this one: 0 at first, then `next` of the last batch.
+    /// Only deliveries of events after this one: 0 for the first batch, then `next` of the previous batch.
     pub after: EventSeq,
-    /// Only deliveries of events up to this one. So a call does not send again what it has already sent.
+    /// Only deliveries of events up to this one. So a call does not send a delivery a second time.
     pub until: EventSeq,
     /// Most deliveries of this batch.
     pub limit: usize,
@@ -259,7 +261,8 @@ pub struct ReplayQuery {
 /// The result of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplayBatch {
-    /// How many were scheduled, and where the next batch begins; `None` after the last one.
+    /// How many deliveries were scheduled, and the event after which the next batch begins. `None`: this batch was the
+    /// last.
     Scheduled {
         count: usize,
         next: Option<EventSeq>,

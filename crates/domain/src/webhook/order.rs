@@ -1,7 +1,7 @@
 //! The order of deliveries of one webhook.
 //!
-//! Deliveries of one queue are sent one after another: the next one waits until the one before is delivered or is a dead
-//! letter.
+//! Deliveries of one queue are sent one after another: each delivery waits until the previous delivery has been
+//! accepted or is a dead letter.
 
 use sha2::{Digest, Sha256};
 
@@ -33,13 +33,14 @@ impl DeliveryOrder {
     }
 }
 
-/// Identifies a queue of a webhook: a hash. Two queues with the same hash would wait for one another without need.
+/// Identifies a queue of a webhook by a hash. If two queues have the same hash, their deliveries wait for one another
+/// without need.
 pub type QueueKey = i64;
 
 /// The queues that an event can belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queue {
-    /// That of its message, contact, conversation or channel.
+    /// The queue of the event's message, contact, conversation or channel.
     pub subject: Option<QueueKey>,
     pub conversation: Option<QueueKey>,
 }
@@ -64,9 +65,9 @@ impl Queue {
         self.subject.into_iter().chain(self.conversation)
     }
 
-    /// The queue that a new delivery joins; `None`: it waits for no other. Deliveries from before a change of the order wait
-    /// in the queues of the former order, and the delivery joins one of these as long as it is not empty. So the events of a
-    /// message stay in order while the order changes.
+    /// The queue that a new delivery joins. `None`: the delivery waits for no other delivery. After a change of the
+    /// order, older deliveries still wait in the queues of the former order. The new delivery joins such a queue as
+    /// long as that queue is not empty. So the events of a message stay in order while the setting changes.
     pub fn choose(&self, order: DeliveryOrder, is_waiting: impl Fn(QueueKey) -> bool) -> Option<QueueKey> {
         let waiting = self.keys().find(|key| is_waiting(*key));
         waiting.or(match order {

@@ -13,10 +13,10 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// What a caller may give.
+    /// The most retries that a caller may ask for.
     pub const MAX_RETRIES: u32 = 10;
     pub const DELAYS: (Millis, Millis) = (5_000, 300_000);
-    /// Where a caller gives a policy without these fields.
+    /// The values of the fields that a caller leaves out of a policy.
     pub const DEFAULT: Self = Self { max_retries: 5, delay: 30_000 };
 }
 
@@ -37,8 +37,9 @@ const SCHEDULE: [Duration; 9] = [
     minutes(24 * 60),
 ];
 
-/// The wait after this number of failed attempts, at least one; `None` when the delivery becomes a dead letter. The receiver's
-/// `Retry-After` may make the wait up to twice as long as planned. `random` is uniform over all of `u64`.
+/// The backoff after this number of failed attempts, at least one. `None`: the delivery becomes a dead letter. The
+/// receiver's `Retry-After` can extend the backoff to at most twice the planned delay. `random` is uniform over all of
+/// `u64`.
 pub fn delay_after(
     failures: u32,
     policy: Option<RetryPolicy>,

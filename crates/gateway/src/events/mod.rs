@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use reader::SharedReader;
 use tail::Tail;
 
-/// How often the store is polled for new events while somebody follows them.
+/// How often the store is polled for new events while there is a follower.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The wait after a poll that failed.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ pub struct Events {
     reader: SharedReader,
     /// The number up to which events can be read, as the last poll found it.
     settled: watch::Sender<EventSeq>,
-    /// Whose events are the newest ones. It is changed before `settled` is.
+    /// The owners of the newest events. `tail` is changed before `settled`.
     tail: Mutex<Tail>,
     /// Notified when the first follower arrives.
     followed: Notify,
@@ -59,8 +59,9 @@ impl Events {
         self.reader.read(query).await
     }
 
-    /// The number up to which events can be read, at least that of the last event that is committed when this is called. Waits
-    /// for transactions that may still commit an event before it; fails where one runs for long.
+    /// The number up to which events can be read. The number includes every event that is committed at the time of the
+    /// call, so the call waits for transactions that may still commit an earlier event. The call fails if such a
+    /// transaction runs for long.
     pub async fn settled(&self) -> Result<EventSeq> {
         self.reader.newest().await
     }
@@ -73,15 +74,15 @@ impl Events {
         settled
     }
 
-    /// Moves the position of a reader of this owner over events of others, as far as they are known without a read. The second
-    /// part of the answer is whether events of the owner may follow.
+    /// Moves the position of a reader of this owner over events of other owners, as far as this process knows these
+    /// events without a read of the store. The second part of the result says whether events of the owner may follow.
     pub fn skip(&self, owner: Owner, position: EventSeq) -> (EventSeq, bool) {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         let position = tail.skip(owner, position);
         (position, tail.may_follow(owner, position))
     }
 
-    /// Permits one more connection to read the stream; `None` where the institution has as many as it may.
+    /// Permits one more connection to read the stream. `None`: the institution has reached its limit.
     pub fn permit_connection(&self, institution: InstitutionId) -> Option<ConnectionPermit> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         // Remove the semaphores of institutions without a connection, so that the map stays small.
@@ -90,7 +91,8 @@ impl Events {
         permits.clone().try_acquire_owned().ok().map(ConnectionPermit)
     }
 
-    /// The event log of an institution. Begins to record events for the stream where nothing has said what to record.
+    /// Which events are recorded for the stream. If no choice is stored, stores the default, which begins the
+    /// recording.
     pub async fn begin_log(&self, owner: Owner) -> Result<Patterns> {
         match self.store.event_log(owner).await? {
             Some(log) => Ok(log),
@@ -117,7 +119,7 @@ impl Events {
         let is_next = (known..=known.saturating_add(tail::LONGEST)).contains(&settled);
         let owners = if is_next && known < settled { self.reader.owners(known, settled).await? } else { Vec::new() };
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        // Otherwise nobody followed for long, or another server was promoted and gives lower numbers.
+        // Otherwise there was no follower for long, or a promoted database server gives lower numbers.
         if is_next {
             tail.extend(settled, &owners);
         } else {

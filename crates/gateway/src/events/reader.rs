@@ -1,4 +1,4 @@
-//! The one reader of events, as all readers of this process share it.
+//! The reader of the store's events, which all parts of this process share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use recado_store::{EventReader, Result, StoreError};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// How long [`SharedReader::newest`] waits for transactions that run, and how often it asks for them.
+/// How long [`SharedReader::newest`] waits for running transactions, and how often it checks them.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(5));
 
-/// On PostgreSQL a reader has a connection of its own, so there is one for all.
+/// On PostgreSQL a reader has its own connection, so all callers share one reader.
 #[derive(Clone)]
 pub struct SharedReader(Arc<Mutex<Box<dyn EventReader>>>);
 
@@ -33,8 +33,9 @@ impl SharedReader {
         self.ask(move |reader| reader.owners(after, until)).await
     }
 
-    /// The number up to which events can be read, at least that of the last event that is committed now. Waits for transactions
-    /// that may still commit an event before it; fails if one of them runs for long.
+    /// The number up to which events can be read. The number includes every event that is committed at the time of the
+    /// call, so the call waits for transactions that may still commit an earlier event. The call fails if such a
+    /// transaction runs for long.
     pub async fn newest(&self) -> Result<EventSeq> {
         let until = Instant::now() + PATIENCE.0;
         let last = self.ask(|reader| reader.last()).await?;
@@ -50,8 +51,8 @@ impl SharedReader {
         }
     }
 
-    /// Asks the reader. The work goes on if the caller goes away: otherwise a client that disconnects would cost the reader its
-    /// connection, and with it what the reader knows of running transactions.
+    /// Asks the reader. The work continues if the caller is dropped. Otherwise a client that disconnects would cancel
+    /// the query, and the reader would lose its connection and its knowledge of running transactions.
     async fn ask<T: Send + 'static>(
         &self,
         work: impl for<'a> FnOnce(&'a mut dyn EventReader) -> BoxFuture<'a, Result<T>> + Send + 'static,
@@ -130,7 +131,7 @@ mod tests {
         let asked = tokio::time::timeout(Duration::from_millis(50), reader.read(query)).await;
         assert!(asked.is_err() && state.reads.load(Ordering::SeqCst) == 0);
         may_read.add_permits(1);
-        // The next question comes after it.
+        // The reader handles this call after the first call.
         assert_eq!(reader.settled().await.expect("a number"), 0);
         assert_eq!(state.reads.load(Ordering::SeqCst), 1);
     }

@@ -208,7 +208,8 @@ const NEUTRAL: [&str; 28] = [
     "code",
 ];
 
-/// The same data without texts, names and numbers: a key that is not known to be neutral keeps only objects, treated the same way.
+/// The data without texts, names and numbers. Under a key that is not known to be neutral, only objects are kept, and
+/// the same rule applies inside these objects.
 fn without_content(value: Value) -> Value {
     let Value::Object(fields) = value else { return Value::Null };
     let field = |(key, value): (String, Value)| {

@@ -80,7 +80,7 @@ fn message(action: &str) -> Option<Value> {
     Some(data)
 }
 
-/// The data behind the ids that it is about, and before its time.
+/// The data with these ids before its fields, and the time after its fields.
 fn about(data: Value, ids: &[(&str, &str)]) -> Value {
     let Value::Object(fields) = data else { return data };
     let ids = ids.iter().map(|(name, id)| ((*name).to_owned(), json!(id)));

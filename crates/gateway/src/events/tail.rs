@@ -1,28 +1,29 @@
-//! The newest part of the stream, as the polls of this process have seen it: whose events are in it. So a reader whose position
-//! is near the end reads the store only if an event of its own owner follows, however many events others have.
+//! The owners of the newest events, as the polls of this process found them. So a reader whose position is near the end
+//! reads the store only if an event of its own owner follows. Events of other owners cause no reads.
 
 use std::collections::HashMap;
 
 use recado_domain::event::{EventSeq, OwnedRange, Owner};
 
-/// Numbers of one poll. If more are new, the tail begins anew behind them, and readers read what is before it.
+/// Most new numbers of one poll. If more numbers are new, the tail restarts after them, and readers read the events
+/// before the tail from the store.
 pub const LONGEST: EventSeq = 20_000;
-/// Owners in the tail. If there are more, it begins anew.
+/// Most owners in the tail. If there are more owners, the tail restarts.
 const OWNERS: usize = 20_000;
 
 /// The newest part of the stream.
 #[derive(Default)]
 pub struct Tail {
-    /// It begins after this number.
+    /// The tail begins after this number.
     begin: EventSeq,
-    /// It ends with this number: the last one of which it is known that no earlier event is missing.
+    /// The tail ends with this number: the last number up to which no event is missing.
     end: EventSeq,
-    /// The last number of which it is known that an event has it.
+    /// The last number that is known to belong to an event.
     last: EventSeq,
     owners: HashMap<Owner, Recent>,
 }
 
-/// The newest events of an owner. None of its events is in `(quiet.0, quiet.1]`, and none is after `last`.
+/// The newest events of an owner. The owner has no event in `(quiet.0, quiet.1]`, and no event after `last`.
 struct Recent {
     quiet: (EventSeq, EventSeq),
     last: EventSeq,
@@ -34,12 +35,12 @@ impl Tail {
         self.end
     }
 
-    /// Begins anew after this number, with nothing known.
+    /// Restarts the tail after this number, without owners.
     pub fn restart(&mut self, at: EventSeq) {
         *self = Self { begin: at, end: at, last: at, owners: HashMap::new() };
     }
 
-    /// Adds what follows up to this number.
+    /// Extends the tail up to this number by the events of these owners.
     pub fn extend(&mut self, end: EventSeq, ranges: &[OwnedRange]) {
         if self.owners.len() + ranges.len() > OWNERS {
             return self.restart(end);
@@ -52,8 +53,9 @@ impl Tail {
         self.end = end;
     }
 
-    /// Moves a position of this owner's reader over events of others. It is never moved over an event of the owner, nor to a
-    /// number behind the last event: such a number can be given again.
+    /// Moves a position of this owner's reader over events of other owners. The position never moves over an event of
+    /// the owner. It never moves beyond the last event either, because a number without an event can be given to a
+    /// later event.
     pub fn skip(&self, owner: Owner, position: EventSeq) -> EventSeq {
         if position < self.begin {
             return position;
@@ -90,7 +92,7 @@ mod tests {
     fn a_position_moves_over_events_of_others() {
         let mut tail = Tail::default();
         tail.restart(10);
-        // Positions before the tail, at its begin, in it; nothing is in it.
+        // Positions before the tail, at its beginning and inside it. The tail has no event.
         for position in [3, 10, 12] {
             assert_eq!(tail.skip(owner(1), position), position);
             assert_eq!(tail.may_follow(owner(1), position), position < 10);
@@ -99,7 +101,7 @@ mod tests {
         // The end, 20, was given to no event.
         assert_eq!((tail.skip(owner(1), 9), tail.skip(owner(1), 10), tail.end()), (9, 19, 20));
         assert!(!tail.may_follow(owner(1), 19));
-        // Events of the owner are not passed.
+        // The position does not move over events of the owner.
         tail.extend(30, &[range(1, 25, 27), range(2, 21, 29)]);
         let table = [(10, 24), (19, 24), (23, 24), (24, 24), (25, 25), (26, 26), (27, 29), (28, 29), (29, 29)];
         for (position, skipped) in table {
@@ -107,7 +109,7 @@ mod tests {
             assert_eq!(tail.may_follow(owner(1), position), position < 27, "{position}");
         }
         tail.extend(40, &[range(1, 40, 40)]);
-        // 25 to 27 are behind what is remembered of the owner.
+        // The tail remembers only the last range of the owner, and 25 to 27 are before it.
         for (position, skipped) in [(10, 10), (26, 26), (27, 39), (39, 39), (40, 40)] {
             assert_eq!(tail.skip(owner(1), position), skipped, "{position}");
         }

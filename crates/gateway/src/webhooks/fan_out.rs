@@ -18,7 +18,7 @@ const RENEW: Duration = Duration::from_secs(2);
 const CHECK: Duration = Duration::from_secs(1);
 /// The wait after a failure.
 const RETRY: Duration = Duration::from_secs(1);
-/// The same for a process that has the store to itself.
+/// The lease and its renewal for a process that owns the store alone.
 const OWN: (Duration, Duration) = (Duration::from_hours(1), Duration::from_mins(20));
 
 /// The lease of the fan-out, as this process asks for it.
@@ -29,12 +29,12 @@ struct Leader<'a> {
     renew: Duration,
 }
 
-/// Creates deliveries, until it is dropped.
+/// Creates deliveries until the future is dropped.
 pub(super) async fn run(webhooks: &Webhooks, shares: bool) {
     let leader = if shares {
         Leader { webhooks, node: random(&*webhooks.entropy), lease: LEASE, renew: RENEW }
     } else {
-        // The process before had the same name, so its lease is this one's.
+        // The previous process used the same node id, so this process takes over its lease.
         Leader { webhooks, node: [0; 16], lease: OWN.0, renew: OWN.1 }
     };
     let mut failed = false;
@@ -46,7 +46,7 @@ pub(super) async fn run(webhooks: &Webhooks, shares: bool) {
                 if shares {
                     drop(timeout(CHECK, changed).await);
                 } else {
-                    // This process hears of every webhook.
+                    // Only this process changes webhooks, so it needs no poll.
                     changed.await;
                 }
             }
@@ -70,7 +70,7 @@ impl Leader<'_> {
             tracing::warn!("webhooks wait: no secret key");
         }
         let mut renew_at = Instant::now() + self.renew;
-        // Only now: as long as there is a follower, the store is asked for news.
+        // The task follows only from here on, because the store is polled as long as there is a follower.
         let mut news = self.webhooks.events.follow();
         loop {
             news.mark_unchanged();
@@ -78,7 +78,7 @@ impl Leader<'_> {
             if next == cursor {
                 tokio::select! {
                     _ = news.changed() => {}
-                    // The last webhook may be gone.
+                    // The change may have ended the last active webhook, so the lease is checked at once.
                     () = self.webhooks.changed.notified() => renew_at = Instant::now(),
                     () = sleep_until(renew_at) => {}
                 }
@@ -96,11 +96,12 @@ impl Leader<'_> {
         self.webhooks.store.lead_fan_out(self.node, now, now + millis(self.lease)).await
     }
 
-    /// Creates the deliveries of one page of events, and gives the next cursor; `None` if another process has the lease.
+    /// Creates the deliveries of one page of events, and returns the next cursor. `None`: the caller must ask for the
+    /// lease and the cursor again.
     async fn step(&self, cursor: EventSeq) -> Result<Option<EventSeq>, StoreError> {
         let Webhooks { store, events, due, .. } = self.webhooks;
         let query = EventQuery { owner: None, channel: None, after: cursor, limit: PAGE };
-        // A cursor that is ahead of the store was restored with an old backup: a new lease gives a new cursor.
+        // A cursor is ahead of the store after an old backup was restored. A new lease returns a new cursor.
         let Some(page) = events.read(query).await? else { return Ok(None) };
         if page.cursor == cursor {
             return Ok(Some(cursor));

@@ -41,13 +41,13 @@ use post::Request;
 pub use sealing::Headers;
 pub use slots::CONNECTIONS;
 
-/// The longest wait after a use of the store.
+/// The longest pause after a use of the store.
 const LONGEST_YIELD: Duration = Duration::from_millis(100);
 
 /// Tests of webhooks at a time: of one institution, and of all.
 const TESTS: (usize, usize) = (4, 32);
 
-/// What webhooks work with.
+/// The state that the tasks and routes of webhooks share.
 pub struct Webhooks {
     store: Arc<dyn Store>,
     events: Arc<Events>,
@@ -63,18 +63,18 @@ pub struct Webhooks {
     untidy: Notify,
     tests: Arc<Semaphore>,
     own_tests: Mutex<HashMap<Owner, Arc<Semaphore>>>,
-    /// Who has deliveries sent again by range now.
+    /// The owners that replay a range of deliveries now.
     replaying: Mutex<HashSet<Owner>>,
 }
 
-/// A seat to send deliveries again by range.
+/// Permits a replay of a range of deliveries. Dropping it releases the permit.
 pub struct ReplaySeat<'a> {
     webhooks: &'a Webhooks,
     owner: Owner,
 }
 
 impl ReplaySeat<'_> {
-    /// Leaves the store to callers after a batch that began at this time.
+    /// Pauses after a batch that began at this time, so that callers can use the store.
     pub async fn rest(&self, began: Instant) {
         leave_to_callers(began).await;
     }
@@ -86,13 +86,13 @@ impl Drop for ReplaySeat<'_> {
     }
 }
 
-/// A seat to make a test.
+/// Permits a test. Dropping it releases the permit.
 pub struct TestSeat {
     _seats: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
 impl Webhooks {
-    /// Webhooks that may lead to these addresses.
+    /// Webhooks whose URLs may lead to these addresses.
     pub fn new(
         (store, events): (Arc<dyn Store>, Arc<Events>),
         secrets: Arc<KeyRing>,
@@ -120,29 +120,29 @@ impl Webhooks {
         &self.client
     }
 
-    /// A webhook was created, changed or deleted.
+    /// Notifies the tasks that a webhook was created, changed or deleted.
     pub fn changed(&self) {
         self.changed.notify_one();
         self.untidy.notify_one();
         self.due.notify_one();
     }
 
-    /// Deliveries were scheduled.
+    /// Notifies the worker that deliveries were scheduled.
     pub fn scheduled(&self) {
         self.due.notify_one();
     }
 
-    /// A seat to make a test; `None` while others are used.
+    /// Permits a test. `None`: too many tests run.
     pub fn test_seat(&self, owner: Owner) -> Option<TestSeat> {
         let mut own = self.own_tests.lock().unwrap_or_else(PoisonError::into_inner);
-        // Remove the semaphores that nobody uses, so that the map stays small.
+        // Remove the semaphores of owners without a test, so that the map stays small.
         own.retain(|_, free| free.available_permits() < TESTS.0);
         let free = own.entry(owner).or_insert_with(|| Arc::new(Semaphore::new(TESTS.0))).clone();
         let seats = (free.try_acquire_owned().ok()?, self.tests.clone().try_acquire_owned().ok()?);
         Some(TestSeat { _seats: seats })
     }
 
-    /// A seat to send deliveries again by range; `None` while another such call of the owner runs.
+    /// Permits a replay of a range of deliveries. `None`: another such call of the owner runs.
     pub fn replay_seat(&self, owner: Owner) -> Option<ReplaySeat<'_>> {
         let mut replaying = self.replaying.lock().unwrap_or_else(PoisonError::into_inner);
         replaying.insert(owner).then_some(ReplaySeat { webhooks: self, owner })
@@ -156,18 +156,18 @@ impl Webhooks {
         Ok(self.post(&webhook.settings.url, &opened, request).await)
     }
 
-    /// The time by which deliveries are due. Nodes that share a database share its clock.
+    /// The time that decides which deliveries are due. Nodes that share a database use the clock of the database.
     pub async fn now(&self) -> Result<Millis, StoreError> {
         Ok(self.store.clock().await?.unwrap_or_else(|| self.clock.now()))
     }
 }
 
-/// Leaves the store to callers for as long as it was used since this time. So webhooks slow down before callers do.
+/// Pauses for as long as the store was used since this time. So webhooks slow down before callers do.
 async fn leave_to_callers(began: Instant) {
     tokio::time::sleep(began.elapsed().min(LONGEST_YIELD)).await;
 }
 
-/// Sends events until the server stops. Requests that are in flight then still end, and their outcomes are stored.
+/// Sends events until the server stops. Then it drains: requests in flight end, and their outcomes are stored.
 pub async fn run(webhooks: Arc<Webhooks>, shares: bool, stop: CancellationToken) {
     tokio::join!(
         stop.run_until_cancelled(fan_out::run(&webhooks, shares)),

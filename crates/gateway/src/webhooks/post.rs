@@ -37,7 +37,7 @@ pub struct Outcome {
     /// `None`: the receiver accepted the event.
     pub error: Option<DeliveryError>,
     pub time: Duration,
-    /// How long the receiver wants no other request.
+    /// How long the receiver asks the server to wait before the next request.
     pub retry_after: Option<Duration>,
 }
 
@@ -81,10 +81,10 @@ impl Outcome {
 }
 
 impl Webhooks {
-    /// Makes a request. Its time is that of this attempt, and its bytes are the same on every attempt.
+    /// Sends a request. The timestamp is the time of this attempt. The body has the same bytes on every attempt.
     pub(super) async fn post(&self, url: &str, opened: &Opened, request: Request<'_>) -> Outcome {
         let began = Instant::now();
-        // A URL is checked when it is set. A later version may refuse what an earlier one took.
+        // The API checks a URL when it is set, but a later version may refuse a URL that an earlier version accepted.
         let Ok(url) = TargetUrl::parse(url) else {
             return Outcome::new(Err(Failure::AddressRefused), Duration::ZERO);
         };
@@ -95,7 +95,7 @@ impl Webhooks {
         Outcome::new(answer, began.elapsed())
     }
 
-    /// The headers; `None` if a value cannot be one, which does not happen.
+    /// The headers. `None`: a text is not a valid header value, which does not happen.
     fn headers(&self, opened: &Opened, request: &Request<'_>) -> Option<HeaderMap> {
         let timestamp = self.clock.now() / 1_000;
         let signature = sign(&opened.keys, request.id, timestamp, &request.body);

@@ -16,13 +16,13 @@ use crate::signature::SigningKey;
 pub struct Headers(pub Vec<(String, SecretString)>);
 
 impl Headers {
-    /// The names, for those who may not see the values.
+    /// The names without the values, because the API never shows the values.
     pub fn names(&self) -> Vec<String> {
         self.0.iter().map(|(name, _)| name.clone()).collect()
     }
 }
 
-/// What a request is signed and sent with.
+/// The opened secrets and headers of a request.
 pub(super) struct Opened {
     pub keys: Vec<SigningKey>,
     pub headers: HeaderMap,
@@ -51,7 +51,7 @@ impl Webhooks {
         self.secrets.seal(place, text.expose_secret().as_bytes(), &*self.entropy).map(Some)
     }
 
-    /// Opens what a request at this time is signed and sent with.
+    /// Opens the headers of a request, and the secrets that sign the request at this time.
     pub(super) fn open(&self, webhook: &Webhook, now: Millis) -> Result<Opened, SealError> {
         let key = |sealed: &[u8]| {
             let secret = self.secrets.open(Place::WebhookSecret(webhook.id), sealed)?;

@@ -8,8 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Slots of first attempts, of later attempts, and of webhooks that fail.
 const SLOTS: [usize; 3] = [1_024, 256, 256];
-/// Slots of requests that take long. A request that has no answer after [`SLOW_AFTER`] moves there, so that receivers that hang
-/// do not fill the slots of those that answer.
+/// Slots of slow requests. A request without an answer after [`SLOW_AFTER`] moves to such a slot, so that receivers
+/// that hang do not fill the slots of receivers that answer.
 const SLOW: usize = 1_536;
 const SLOW_AFTER: Duration = Duration::from_millis(500);
 /// Most bytes of bodies in flight. One body has at most 256 KiB.
@@ -24,7 +24,7 @@ pub(super) struct Slots {
     slow: Arc<Semaphore>,
 }
 
-/// A slot, which is free again when this is dropped.
+/// A slot in use. Dropping it frees the slot.
 pub(super) struct Slot {
     permit: OwnedSemaphorePermit,
     slow: Option<Arc<Semaphore>>,
@@ -40,10 +40,10 @@ impl Slots {
         self.lanes[place(lane)].available_permits()
     }
 
-    /// Takes a slot; only as many are taken as were free.
+    /// Takes a slot. `None`: no slot is free.
     pub fn take(&self, lane: Lane) -> Option<Slot> {
         let permit = self.lanes[place(lane)].clone().try_acquire_owned().ok()?;
-        // The slots of webhooks that fail are for such requests.
+        // Slow requests of failing webhooks stay in the slots of their lane, which exist for such requests.
         Some(Slot { permit, slow: (lane != Lane::Failing).then(|| self.slow.clone()) })
     }
 }
@@ -57,8 +57,8 @@ fn place(lane: Lane) -> usize {
 }
 
 impl Slot {
-    /// Runs a request to its end, in a slot of slow requests if it takes long and there is one. `moved` is called when the first
-    /// slot is free again.
+    /// Runs a request to its end. A slow request moves to a slot of slow requests if one is free. Then its first slot
+    /// is free again, and `moved` is called.
     pub async fn run<T>(mut self, request: impl Future<Output = T>, moved: impl FnOnce()) -> T {
         tokio::pin!(request);
         if let Ok(done) = tokio::time::timeout(SLOW_AFTER, &mut request).await {

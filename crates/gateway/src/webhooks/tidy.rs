@@ -1,4 +1,4 @@
-//! The work that no caller waits for: deliveries of disabled and deleted webhooks, and old ones.
+//! Background work: ends the deliveries of disabled webhooks, and deletes old deliveries and those of deleted webhooks.
 
 use std::time::Duration;
 
@@ -9,15 +9,17 @@ use super::Webhooks;
 
 /// How often old deliveries are looked for.
 const EVERY: Duration = Duration::from_hours(1);
-/// When a webhook was disabled or deleted, its requests in flight may take that long to end, and then there is more to tidy.
+/// When to tidy again after a webhook was disabled or deleted. Its requests in flight end in the meantime, and then
+/// their deliveries can be tidied.
 const AGAIN: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(20), Duration::from_mins(1)];
-/// The pause after a batch is this many times its duration, within these limits: calls and deliveries go on meanwhile.
+/// The pause after a batch is this many times the duration of the batch, within these limits. So calls and deliveries
+/// can use the store.
 const PAUSE: u32 = 4;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 /// The wait after a failure.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Tidies until it is dropped.
+/// Tidies until the future is dropped.
 pub(super) async fn run(webhooks: &Webhooks) {
     let mut again = 0;
     loop {
@@ -41,7 +43,7 @@ async fn tidy(webhooks: &Webhooks) -> Result<(), StoreError> {
     loop {
         let began = Instant::now();
         let more = webhooks.store.tidy_deliveries(webhooks.now().await?).await?;
-        // A webhook that was enabled meanwhile may deliver now.
+        // A webhook that was enabled in the meantime may have deliveries to claim now.
         webhooks.due.notify_one();
         if !more {
             return Ok(());

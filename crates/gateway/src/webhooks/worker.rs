@@ -26,7 +26,7 @@ const SETTLE: usize = 250;
 const LEASE: Duration = Duration::from_secs(30);
 /// How long ended attempts are gathered, so that they share a commit.
 const GATHER: Duration = Duration::from_millis(10);
-/// How often a node of several looks for work: another node may have made it, and ended.
+/// How often a node looks for work if nodes share the store. The node that created the work may have ended.
 const CHECK: Duration = Duration::from_secs(5);
 /// The wait after a failure.
 const RETRY: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ pub(super) struct Worker {
     shares: bool,
     stop: CancellationToken,
     slots: Slots,
-    /// When each lane is claimed for again; `None`: when something changes.
+    /// When the next claim of each lane is due. `None`: the lane waits for a notification.
     next: [Option<Instant>; 3],
     sends: JoinSet<DeliveryResult>,
     /// Attempts whose outcome is not stored yet.
@@ -49,7 +49,7 @@ pub(super) struct Worker {
     failed: bool,
 }
 
-/// The bytes of a body, as long as it is in flight.
+/// Counts the bytes of a body as long as the body is in flight.
 struct Load(Arc<AtomicUsize>, usize);
 
 impl Drop for Load {
@@ -75,7 +75,7 @@ impl Worker {
         }
     }
 
-    /// Sends until the server stops, and then until the requests in flight have ended and are stored.
+    /// Sends until the server stops. Then it drains: requests in flight end, and their outcomes are stored.
     pub async fn run(mut self) {
         loop {
             let began = Instant::now();
@@ -86,7 +86,7 @@ impl Worker {
             }
             if worked.is_err() {
                 sleep(RETRY).await;
-                // Everything may have changed meanwhile.
+                // All lanes are claimed at once, because deliveries may have become due during the outage.
                 self.look_now();
             } else {
                 leave_to_callers(began).await;
@@ -115,14 +115,14 @@ impl Worker {
         }
         if !self.ended.is_empty() {
             self.settle().await?;
-            // A delivery that waited for another one may be due.
+            // The end of a delivery may let the next delivery of its queue be claimed.
             self.look_now();
         }
         for (place, lane) in Lane::ALL.into_iter().enumerate() {
             let is_due = self.next[place].is_some_and(|at| at <= Instant::now());
             let limit = self.slots.free(lane).min(CLAIM);
             let fits = limit > 0 && self.bytes.load(Ordering::Relaxed) < BYTES;
-            // Without a key nothing can be signed. Another node may have the key.
+            // Without a key this node cannot sign requests. It claims nothing, because another node may have the key.
             let claims = !self.stop.is_cancelled() && !self.webhooks.secrets.is_empty();
             if is_due && fits && claims {
                 self.next[place] = self.claim(lane, limit).await?;
@@ -138,7 +138,8 @@ impl Worker {
             match self.webhooks.store.record_attempts(results, now).await {
                 Ok(disabled) if disabled.is_empty() => {}
                 Ok(_) => self.webhooks.untidy.notify_one(),
-                // The store would refuse them each time, and other deliveries must not wait. They are sent again.
+                // The store would refuse these outcomes each time, and other outcomes must not wait for them. The
+                // deliveries are sent again.
                 Err(StoreError::Refused(reason)) => {
                     tracing::error!(error = reason, "webhook outcomes dropped: store refused them");
                 }
@@ -149,7 +150,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Claims for a lane, and sends what was claimed. Gives the time of the next claim.
+    /// Claims deliveries of a lane and sends them. Returns the time of the next claim.
     async fn claim(&mut self, lane: Lane, limit: usize) -> Result<Option<Instant>, StoreError> {
         let now = self.webhooks.now().await?;
         let claim = DeliveryClaim { lane, limit, now, lease_until: now + millis(LEASE) };
@@ -161,7 +162,7 @@ impl Worker {
             self.send(delivery, slot, now);
         }
         let wait = claimed.next_at.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0)));
-        // What is due and was not claimed waits for a slot of its webhook, or for another node.
+        // A due delivery that was not claimed waits for a slot of its webhook, or for another node.
         let wait = if count < limit { wait.map(|wait| wait.max(GATHER)) } else { wait };
         let wait = if self.shares { Some(wait.unwrap_or(CHECK).min(CHECK)) } else { wait };
         Ok(wait.map(|wait| Instant::now() + wait))
@@ -172,7 +173,7 @@ impl Worker {
         let opened = match self.webhooks.open(&webhook, now) {
             Ok(opened) => opened,
             Err(error) => {
-                // It is claimed again at the end of its lease. By then the operator may have given the key.
+                // The delivery is claimed again at the end of its lease. By then the operator may have given the key.
                 tracing::warn!(webhook.id = %webhook.id, %error, "webhook secret not opened; its events wait");
                 return;
             }

@@ -39,12 +39,12 @@ const REST: Duration = Duration::from_secs(1);
 const TRIES: usize = 4;
 /// Lookups at a time. Each takes a thread, and a name without a server takes its thread for long.
 const LOOKUPS: usize = 128;
-/// How long a name is not looked up again after a lookup that a call gave up.
+/// How long a name is refused without a lookup after a call gave up a lookup of this name.
 const GIVEN_UP: Duration = Duration::from_secs(30);
-/// Most names that are remembered for that.
+/// Most names that are remembered as given up.
 const NAMES: usize = 1_024;
 
-/// Looks up names. A lookup that nobody waits for any more may go on; its caller is not told.
+/// Looks up names. A lookup may continue after its caller has given it up. Its result is dropped.
 #[async_trait]
 pub trait Resolve: Send + Sync {
     /// All addresses of a name.
@@ -54,7 +54,8 @@ pub trait Resolve: Send + Sync {
 /// The system's resolver.
 pub struct SystemResolver {
     lookups: Arc<Semaphore>,
-    /// Names whose last lookup was given up, and until when they are refused: they must not take the threads of others.
+    /// Names whose last lookup was given up, and until when these names are refused. So they do not take the threads
+    /// that other names need.
     given_up: Mutex<HashMap<String, Instant>>,
 }
 
@@ -123,7 +124,7 @@ impl Drop for Waiting<'_> {
 pub struct Client {
     allowed: Allowed,
     resolver: Arc<dyn Resolve>,
-    /// Made at the first call that needs it: it reads the system's certificates.
+    /// Created by the first call that needs TLS, because the creation reads the system's certificates.
     tls: OnceLock<TlsConnector>,
     total: Duration,
     connect: Duration,
@@ -164,8 +165,8 @@ impl Client {
         }
     }
 
-    /// Whether a URL can be refused by its text: it names an address that is not allowed, or has no TLS where the operator
-    /// allows no such address. A name is checked when it is called.
+    /// Whether a URL can be refused by its text: it contains an address that is not allowed, or it has a name without
+    /// TLS and the operator allows no network. The addresses of a name are checked when the URL is called.
     pub fn refuses(&self, url: &TargetUrl) -> bool {
         match (&url.host, url.secure) {
             (Host::Address(address), true) => !self.allowed.allows(*address),
@@ -178,7 +179,7 @@ impl Client {
     pub async fn post(&self, url: &TargetUrl, headers: HeaderMap, body: Bytes) -> Result<Answer, Failure> {
         let call = timeout(self.total, self.call(url, headers, body)).await;
         let Exchange { answer, response, tasks } = call.unwrap_or(Err(Failure::Timeout))?;
-        // The answer counts as soon as its head is there, however slow its body is.
+        // The head of the answer decides the result, however slow the body is.
         drop(timeout(REST, skip(response)).await);
         drop(tasks);
         Ok(answer)
@@ -214,7 +215,8 @@ impl Client {
             return Err(Failure::AddressRefused);
         }
         let tries = addresses.len().clamp(1, TRIES);
-        // Each address has its part of the time: a route that swallows packets must not use up that of the next one.
+        // Each address gets an equal part of the time, so that an address that drops packets does not use up the time
+        // of the next address.
         let each = self.connect / u32::try_from(tries).unwrap_or(1);
         let mut failure = Failure::ConnectFailed;
         for address in addresses.into_iter().take(tries) {
@@ -227,7 +229,7 @@ impl Client {
         Err(failure)
     }
 
-    /// Made once it succeeds: certificates that are installed later are found without a restart.
+    /// Only a successful creation is kept, so certificates that are installed later are found without a restart.
     fn tls(&self) -> Result<&TlsConnector, Failure> {
         if let Some(tls) = self.tls.get() {
             return Ok(tls);
@@ -241,7 +243,7 @@ impl Client {
 struct Exchange {
     answer: Answer,
     response: Response<Incoming>,
-    /// The connection. It ends with the call, however the call ends.
+    /// The task of the connection. Dropping it ends the connection, however the call ends.
     tasks: JoinSet<hyper::Result<()>>,
 }
 

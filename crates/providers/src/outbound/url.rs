@@ -103,7 +103,7 @@ impl Host {
     }
 }
 
-/// The port of `:443`.
+/// The number of a port such as `:443`.
 fn number_of_port(text: &str) -> Option<u16> {
     let digits = text.strip_prefix(':')?;
     digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))

@@ -1,5 +1,5 @@
-//! A reader of the event stream that keeps its position over lost connections. It reads pages by long polling, because this works
-//! over the control socket and over HTTP, and each page names the position behind it.
+//! A reader of the event stream that keeps its position over lost connections. It reads pages by long polling, because
+//! this works over the control socket and over HTTP, and each page has the cursor of the next page.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +18,8 @@ use crate::output::note;
 
 /// How long a call waits for the first event, in seconds. It is shorter than the time limits of calls and of usual proxies.
 const WAIT: u32 = 20;
-/// The least time between an empty page and the next call. A server waits longer by itself; an answer that a proxy kept does not.
+/// The least time between two calls if the first call returns an empty page. A server waits longer before it returns an
+/// empty page, but a proxy may return a cached page at once.
 const LEAST: Duration = Duration::from_secs(1);
 /// The waits after calls without an answer: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
@@ -29,13 +30,13 @@ pub struct Follower<'a> {
     filters: String,
     limit: usize,
     from: String,
-    /// Behind which event the reader continues. `None` before the first answer.
+    /// The cursor after which the reader continues. `None`: the reader begins at `from`.
     cursor: Option<String>,
     file: Option<PathBuf>,
     patience: Duration,
     /// When the server answered last.
     answered: Option<Instant>,
-    /// The wait after the last call, if it had no answer.
+    /// The wait after the last call, if that call had no answer.
     lost: Option<Duration>,
 }
 
@@ -84,7 +85,8 @@ impl<'a> Follower<'a> {
         })
     }
 
-    /// The next events, or none after some seconds. Waits for a server that does not answer any more.
+    /// Returns the next events, or an empty page after some seconds. If the server stops answering, waits and tries
+    /// again.
     pub async fn next(&mut self) -> Result<Page> {
         loop {
             let (path, asked, waits) = (self.path(), Instant::now(), self.answered.is_some());
@@ -117,12 +119,12 @@ impl<'a> Follower<'a> {
             Some(cursor) => format!("cursor={}", encoded(cursor)),
             None => format!("from={}", encoded(&self.from)),
         };
-        // The first answer comes at once, so that the position is known before anything can be lost.
+        // The first call does not wait, so that the position is known before an event can be lost.
         let wait = if self.answered.is_some() { WAIT } else { 0 };
         format!("/v1/events?limit={}&wait={wait}&{place}{}", self.limit, self.filters)
     }
 
-    /// Waits after a call without an answer. Any other error, and one at the first call, ends the reader.
+    /// Waits after a call without an answer. Any other error ends the reader, and so does an error of the first call.
     async fn wait(&mut self, error: anyhow::Error) -> Result<()> {
         let has_no_answer = matches!(error.downcast_ref(), Some(error) if !matches!(error, AskError::Refused(_)));
         if !has_no_answer || self.answered.is_none_or(|at| at.elapsed() > self.patience) {
@@ -137,7 +139,8 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// Moves behind a page. To be called when its events were handled: a reader that ends before gets them again.
+    /// Moves the cursor to the end of a page. Call this after the events of the page were handled. A reader that ends
+    /// earlier gets these events again.
     pub async fn advance(&mut self, page: Page) -> Result<()> {
         if self.cursor.as_deref() != Some(&page.cursor) {
             if let Some(file) = &self.file {
@@ -149,7 +152,7 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// Says where the next command continues. Nobody is told if the reader of the output has gone.
+    /// Prints the cursor at which the next command continues. Prints nothing if the output is closed.
     pub fn end(&self, ended: Result<Exit>) -> Result<Exit> {
         let silent = ended.as_ref().is_err_and(is_gone);
         if let (Some(cursor), None, false) = (&self.cursor, &self.file, silent) {
@@ -176,7 +179,8 @@ impl Page {
     }
 }
 
-/// The wait before the next call, which keeps calls for other users of the key: none while most of its calls are left.
+/// The wait before the next call. The wait leaves calls to other users of the key, and is zero while at least half of
+/// the calls of the key are left.
 fn pace(reply: &Reply) -> Duration {
     let number = |name: &str| reply.headers.get(name)?.parse::<u32>().ok();
     match (number("ratelimit-limit"), number("ratelimit-remaining")) {
@@ -185,7 +189,7 @@ fn pace(reply: &Reply) -> Duration {
     }
 }
 
-/// The reader would skip events that were deleted, so it ends.
+/// The error of an expired cursor. The reader ends with it, because it would skip deleted events.
 fn expired(error: &Value) -> anyhow::Error {
     let oldest = error["data"]["oldest"].as_str().unwrap_or_default();
     let text = format!(
@@ -203,7 +207,7 @@ fn read(file: &Path) -> Result<Option<String>> {
     }
 }
 
-/// Replaces the file at once, so that a crash leaves the former cursor or the new one.
+/// Replaces the file atomically, so that a crash leaves the former cursor or the new one.
 fn write(file: &Path, cursor: &str) -> Result<()> {
     let mut new = file.as_os_str().to_owned();
     new.push(".new");

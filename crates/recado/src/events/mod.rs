@@ -151,7 +151,8 @@ async fn list(api: &Api, filter: &Filter, from: &str, limit: usize, output: &Out
         }
         let cursor = page["pagination"]["nextCursor"].as_str().unwrap_or_default();
         let next = format!("cursor={}", encoded(cursor));
-        // A page may be empty before the end, where the filter matched nothing. At the end the cursor stays.
+        // A page may be empty before the end of the stream, if the filter matched no event. At the end the cursor does
+        // not change.
         if next == std::mem::replace(&mut place, next.clone()) {
             break;
         }

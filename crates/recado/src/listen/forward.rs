@@ -31,7 +31,7 @@ pub struct Forwarder<'a> {
 
 impl<'a> Forwarder<'a> {
     pub fn new(url: TargetUrl, secret: &str, attempts: u8, output: &'a Output) -> Self {
-        // Every address: the person who typed the URL may call any from this machine.
+        // Every address is allowed: the user who typed the URL may call any address from this machine.
         let all: Vec<Network> = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|text| text.parse().ok()).collect();
         let client = Client::new(Allowed::new(all, Vec::new()));
         Self { url, client, key: SigningKey::of_secret(secret), attempts, output }

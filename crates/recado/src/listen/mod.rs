@@ -17,7 +17,7 @@ use crate::listen::forward::Forwarder;
 use crate::messages::check_served;
 use crate::output::note;
 
-/// Events that are read at a time. So many may be posted again after a restart.
+/// Events that are read at a time. At most this many events are posted again after a restart.
 const PAGE: usize = 20;
 
 #[derive(Debug, Args)]
@@ -43,7 +43,7 @@ pub struct Listen {
 
 impl Listen {
     pub async fn run(self) -> Result<Exit> {
-        // Not checked by clap, which shows a refused value.
+        // Clap does not check the secret, because its error messages show a refused value.
         if self.secret.as_deref().is_some_and(|secret| !signature::secret_is_valid(secret)) {
             let text = "a secret has 16 to 256 printable characters, and padded base64 behind whsec_".to_owned();
             return Err(Failure { exit: Exit::Usage, text }.into());

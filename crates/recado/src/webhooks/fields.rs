@@ -25,13 +25,13 @@ pub struct Fields {
     /// Its events: names and patterns (message.*), separated by commas
     #[arg(long, value_name = "EVENTS", value_delimiter = ',')]
     events: Option<Vec<String>>,
-    /// false: nothing is sent. true also ends the pause of a webhook that was disabled
+    /// false: nothing is sent. true also enables a webhook that the server disabled
     #[arg(long, value_name = "BOOL")]
     active: Option<bool>,
     /// File with the secret. `create` also reads the variable `RECADO_WEBHOOK_SECRET`; without both the server makes a secret
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
-    /// So many retries at one interval in place of the long schedule: 0 to 10
+    /// The number of retries at one interval, in place of the long schedule: 0 to 10
     #[arg(long, value_name = "N", requires = "retry_delay")]
     max_retries: Option<u8>,
     /// The interval of these retries: 5s to 5m
@@ -117,7 +117,6 @@ impl Fields {
         Ok(given.map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
-    /// The secret in the file.
     fn secret(&self) -> Result<Option<String>> {
         let text = self.secret_file.as_deref().map(read).transpose()?;
         Ok(text.map(|text| without_mark(&text).trim().to_owned()))
@@ -126,7 +125,7 @@ impl Fields {
 
 fn read(file: &Path) -> Result<String> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    // If an empty file counted as no value, the server would make a secret, silently.
+    // An empty file is an error. If it counted as no value, the server would silently make a secret.
     ensure!(!text.trim().is_empty(), "{} is empty", file.display());
     Ok(text)
 }

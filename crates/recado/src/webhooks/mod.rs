@@ -191,7 +191,6 @@ impl Command {
     }
 }
 
-/// A path of a webhook.
 fn path(id: &str, rest: &str) -> String {
     format!("/v1/webhooks/{}{rest}", encoded(id))
 }

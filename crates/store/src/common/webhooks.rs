@@ -1,8 +1,8 @@
 //! Webhooks: reading and changing them. Their deliveries are in the files below.
 //!
-//! The row of a webhook in `webhook_queues` orders everything that changes which of its deliveries can be claimed: a
-//! transaction locks that row first ([`queues`]). Locks are taken in this order: channels, the institution, the cursor of the
-//! fan-out, the queues of webhooks in the order of their keys.
+//! A transaction that changes which deliveries of a webhook can be claimed first locks the row of the webhook in
+//! `webhook_queues` ([`queues`]). So these transactions run one after another. Locks are taken in this order: channels,
+//! the institution, the cursor of the fan-out, the queues of webhooks in the order of their keys.
 
 pub(crate) mod claim;
 pub(crate) mod fan_out;
@@ -27,7 +27,7 @@ use super::{Transaction, events};
 use crate::clock::rfc3339;
 use crate::sqlkit::both::{Executor, List, Read, Row, Unreadable, Value, value, values};
 
-/// A webhook, without those that are deleted.
+/// Selects webhooks that are not deleted.
 const WEBHOOK: &str = include_str!("webhooks/webhook.sql");
 
 fn webhook(row: &Row<'_>) -> Read<Webhook> {
@@ -56,7 +56,7 @@ fn settings(row: &Row<'_>) -> Read<WebhookSettings> {
         name: row.get("name")?,
         url: row.get("url")?,
         events: Patterns::from_stored(&row.get::<String>("patterns")?),
-        // A scope of a newer version permits nothing here.
+        // A scope that only a newer version knows permits nothing here.
         scopes: words("scopes")?.iter().filter_map(|name| Scope::from_name(name)).collect(),
         channels: channels.transpose().map_err(|_| Unreadable::Unknown("channels of a webhook"))?,
         chats: words("chat_kinds")?.iter().filter_map(|name| ChatKind::from_name(name)).collect(),
@@ -111,7 +111,7 @@ impl<'a> Stored<'a> {
         }
     }
 
-    /// `?1` to `?16` of the statements that write them, and then these.
+    /// The settings, as values `?1` to `?16` of the statements that write them, and then the other values.
     fn values(&'a self, others: impl IntoIterator<Item = Value<'a>>) -> Vec<Value<'a>> {
         let of = self.of;
         let settings = [
@@ -218,7 +218,8 @@ pub(crate) async fn delete<T: Transaction>(tx: &mut T, owner: Owner, id: Webhook
     tx.lock_owner(owner).await?;
     let Some(webhook) = one(tx.db(), owner, id).await? else { return Ok(false) };
     queues::lock(tx.db(), &[webhook.key]).await?;
-    // The secrets go at once. The row goes when its deliveries are gone, so that its key is not given to another webhook.
+    // The secrets are deleted at once. The row is deleted after its deliveries, so that its key is not given to another
+    // webhook.
     let sql =
         "UPDATE webhooks SET deleted = (1 = 1), active = (1 = 0), secret = ?2, previous_secret = NULL, headers = NULL,
                       url = '', name = '', header_names = ''
@@ -232,7 +233,7 @@ pub(crate) async fn delete<T: Transaction>(tx: &mut T, owner: Owner, id: Webhook
 /// Disables a webhook that has failed for too long, or whose address is gone.
 pub(crate) async fn disable<T: Transaction>(tx: &mut T, key: WebhookKey, now: Millis) -> Result<bool, T::Error> {
     let Some(found) = many(tx.db(), vec![key]).await?.pop() else { return Ok(false) };
-    // Before the queue, because the recording of events changes.
+    // The institution is locked before the queue, because the recording of events changes.
     tx.lock_owner(found.owner).await?;
     queues::lock(tx.db(), &[key]).await?;
     let Some(webhook) = many(tx.db(), vec![key]).await?.pop() else { return Ok(false) };
@@ -249,7 +250,7 @@ pub(crate) async fn disable<T: Transaction>(tx: &mut T, key: WebhookKey, now: Mi
     Ok(true)
 }
 
-/// The event that tells the other webhooks.
+/// The event that informs the other webhooks.
 fn disabled(webhook: &Webhook, now: Millis) -> NewEvent {
     let WebhookSettings { name, url, .. } = &webhook.settings;
     let failing_since = rfc3339(webhook.failing_since.unwrap_or(now));
@@ -309,7 +310,7 @@ async fn key_of<E: Executor>(db: &E, owner: Owner, id: WebhookId) -> Result<Opti
     db.row(sql, values![id, institution, environment], |row| row.get("key")).await
 }
 
-/// Events up to this one have their deliveries. There is none before the first webhook.
+/// The cursor of the fan-out: events up to it have their deliveries. It is 0 before the first webhook.
 async fn cursor<E: Executor>(db: &E) -> Result<EventSeq, E::Error> {
     Ok(db.row("SELECT seq FROM fan_out", values![], |row| row.get("seq")).await?.unwrap_or(0))
 }

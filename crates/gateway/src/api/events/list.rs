@@ -42,11 +42,12 @@ pub struct Reader {
     pub gateway: Arc<Gateway>,
     pub owner: Owner,
     pub filter: Filter,
-    /// What is recorded for the stream. A webhook can have more recorded, which does not belong to the stream.
+    /// Which events are recorded for the stream. The store can record further events for webhooks, and these events are
+    /// not part of the stream.
     pub log: Patterns,
     pub validity: Validity,
     pub state: EventState,
-    /// The number of the event after which it continues.
+    /// The number of the event after which the reader continues.
     pub position: EventSeq,
     /// Whether no event follows the position yet.
     pub is_at_end: bool,
@@ -107,7 +108,6 @@ fn accepts_events(headers: &HeaderMap) -> bool {
     accept.contains("text/event-stream")
 }
 
-/// The parameters of a call.
 struct Parameters {
     cursor: Option<CursorText>,
     from: From,
@@ -189,14 +189,15 @@ impl Reader {
         self.validity.lasts(self.gateway.clock.now())
     }
 
-    /// Moves the position over events of others, without a read. Then `is_at_end` is `false` if an event may follow.
+    /// Moves the position over events of other owners, without a read of the store. Afterwards `is_at_end` is `false`
+    /// if an event of this owner may follow.
     pub fn skip(&mut self) {
         let (position, may_follow) = self.gateway.events.skip(self.owner, self.position);
         (self.position, self.is_at_end) = (position, !may_follow);
     }
 
-    /// The next events that the reader receives, at most so many, with about so many bytes. None does not mean that no event
-    /// follows: see `is_at_end`.
+    /// The next events that the reader receives: at most `limit` events, with about `bytes` bytes. An empty result does
+    /// not mean that no event follows: see `is_at_end`.
     pub async fn next(&mut self, limit: usize, bytes: usize) -> Result<Vec<Event>, ApiError> {
         self.skip();
         let began = self.position;

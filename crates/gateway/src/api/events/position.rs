@@ -25,13 +25,13 @@ impl From {
     }
 }
 
-/// The cursor behind the event with this number.
+/// The cursor after the event with this number.
 pub async fn cursor(gateway: &Gateway, state: &EventState, seq: EventSeq) -> Result<String, ApiError> {
     let at = gateway.store.event_time(seq).await?;
     Ok(CursorText::new(&state.identity, seq, at).to_string())
 }
 
-/// The answer to a cursor behind which events may be missing: the place of the oldest event that there is.
+/// The error for a cursor after which events may be missing. The error has a cursor to the oldest stored event.
 pub async fn expired(gateway: &Gateway, state: &EventState) -> ApiError {
     match cursor(gateway, state, state.deleted_until).await {
         Ok(oldest) => ApiError::CursorExpired(oldest),
@@ -39,11 +39,12 @@ pub async fn expired(gateway: &Gateway, state: &EventState) -> ApiError {
     }
 }
 
-/// Behind which event a cursor stands. It is refused where an event behind it may be gone, and where it is not of this store:
-/// one of another store, or of the time before a backup was restored, whose numbers name other events now.
+/// The number of the event after which a cursor continues. A cursor is refused if an event after it may have been
+/// deleted. A cursor of another store is also refused. So is a cursor from the time before a backup was restored,
+/// because its number may name another event now.
 pub async fn resume(gateway: &Gateway, state: &EventState, cursor: CursorText) -> Result<EventSeq, ApiError> {
     let there = gateway.store.event_time(cursor.seq).await?;
-    // An event that was erased with its person is not there any more.
+    // The event of a valid cursor may be missing, because the erasure of a person deletes events.
     let is_other = there.is_some_and(|at| at != cursor.at);
     if !cursor.is_of(&state.identity) || cursor.seq < state.deleted_until || is_other {
         return Err(expired(gateway, state).await);
@@ -51,7 +52,7 @@ pub async fn resume(gateway: &Gateway, state: &EventState, cursor: CursorText) -
     Ok(cursor.seq)
 }
 
-/// Behind which event a reader without a cursor begins.
+/// The number of the event after which a reader without a cursor begins.
 pub async fn begin(gateway: &Gateway, state: &EventState, from: From) -> Result<EventSeq, ApiError> {
     match from {
         From::Now => Ok(gateway.events.settled().await?),
@@ -69,15 +70,15 @@ pub async fn begin(gateway: &Gateway, state: &EventState, from: From) -> Result<
 /// Events that each step of a search reads.
 const WINDOW: usize = 1_000;
 
-/// Finds the first event of a time or later by halving: events are in the order of their times, but for receipts that networks
-/// report late, and for a clock that was set back. So a step reads as many events as may be late one after another, and goes behind
-/// them only if all of them are earlier.
+/// Finds the first event of a time or later by binary search. Events are in the order of their times, with two
+/// exceptions: receipts that networks report late, and events after the clock was set back. So a step reads as many
+/// events as may be late one after another, and moves past these events only if all of them are earlier than the time.
 struct Search {
-    /// Every event up to it is earlier.
+    /// Every event up to this number is earlier than the time.
     low: EventSeq,
-    /// The search goes no further.
+    /// The search ends at this number.
     high: EventSeq,
-    /// Events behind it may still be preceded by others.
+    /// The last settled number. After this number, a transaction may still commit an event before a known event.
     newest: EventSeq,
     time: Millis,
 }
@@ -87,12 +88,12 @@ impl Search {
         Self { low: oldest, high: newest, newest, time }
     }
 
-    /// The number behind which the next step reads.
+    /// The number after which the next step reads.
     fn middle(&self) -> Option<EventSeq> {
         (self.low < self.high).then(|| self.low + (self.high - self.low) / 2)
     }
 
-    /// Numbers and times of the events behind the middle.
+    /// Narrows the search by the numbers and times of the events after the middle.
     fn step(&mut self, middle: EventSeq, events: &[(EventSeq, Millis)]) {
         let last = self.earlier(events).nth(WINDOW - 1);
         match last {
@@ -101,12 +102,12 @@ impl Search {
         }
     }
 
-    /// The position before the first event. These events follow `low`.
+    /// The position before the event that was searched for. `events` are the events after `low`.
     fn found(&self, events: &[(EventSeq, Millis)]) -> EventSeq {
         self.earlier(events).last().unwrap_or(self.low)
     }
 
-    /// The numbers of the events that are earlier than the first one which is not.
+    /// The numbers of the earlier events at the beginning of the list.
     fn earlier(&self, events: &[(EventSeq, Millis)]) -> impl Iterator<Item = EventSeq> {
         events.iter().take_while(|(seq, at)| *seq <= self.newest && *at < self.time).map(|(seq, _)| *seq)
     }
@@ -118,7 +119,7 @@ mod tests {
 
     const EVENTS: i64 = 20_000;
 
-    /// Event `n` has the number 2n and the time 10n, but for those that are late by a day.
+    /// Event `n` has the number 2n and the time 10n. Late events have the time 0.
     fn at(n: i64, late: &std::ops::Range<i64>) -> Millis {
         if late.contains(&n) { 0 } else { 10 * n }
     }
@@ -140,18 +141,18 @@ mod tests {
         for (time, expected) in [(10, 0), (11, 2), (20, 2), (50_000, 9_998), (200_000, 39_998), (200_001, 40_000)] {
             assert_eq!(found(&(0..0), 0, time), expected, "{time}");
         }
-        // What is deleted is not looked for.
+        // The search leaves out deleted events.
         assert_eq!(found(&(0..0), 30_000, 50_000), 30_000);
-        // Nothing is there.
+        // No event is left.
         assert_eq!(found(&(0..0), 40_000, 50_000), 40_000);
-        // What is not settled yet is not passed.
+        // The position does not move past events that are not settled.
         let search = Search::new(4, 8, 1_000);
         assert_eq!(search.found(&[(6, 10), (8, 20), (10, 30)]), 8);
     }
 
     #[test]
     fn late_events_hide_no_earlier_ones() {
-        // A halving step meets each of them.
+        // A step of the search reads each of these ranges.
         for begin in [10_000, 15_000, 17_500, 19_999] {
             let late = begin - 400..begin + 400;
             for time in [50_000, 10 * begin - 5_000, 10 * begin, 10 * begin + 5_000] {

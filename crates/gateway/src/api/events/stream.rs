@@ -25,17 +25,16 @@ const MAX_DURATION: Duration = Duration::from_hours(1);
 /// A reader that is this many events behind for that long is too slow.
 const BEHIND: EventSeq = 1_000;
 const BEHIND_FOR: Duration = Duration::from_secs(30);
-/// Events that are read at a time, and their bytes: a client that reads slowly keeps them in memory.
+/// Most events of one read, and their bytes. The events of a slow client stay in memory until they are sent.
 const PAGE: usize = 100;
 const PAGE_BYTES: usize = 256 << 10;
 
-/// A connection of a client.
 struct Connection {
     reader: Reader,
     read: VecDeque<Event>,
     settled: watch::Receiver<EventSeq>,
     until: Instant,
-    /// When the client has to be sent something.
+    /// When a comment is due, if no event is sent before.
     quiet_until: Instant,
     behind_since: Option<Instant>,
     _permits: (OwnedSemaphorePermit, ConnectionPermit),
@@ -47,7 +46,8 @@ pub async fn answer(
     permits: (OwnedSemaphorePermit, ConnectionPermit),
 ) -> Result<Response, ApiError> {
     let settled = reader.gateway.events.follow();
-    // The client learns its position before the first event. Without it, a client that reconnects would begin at its new `now`.
+    // The client gets its position before the first event. Without this position, a client that reconnects would begin
+    // at a later `now`.
     let begin = here(&reader).await?;
     let read = reader.next(PAGE, PAGE_BYTES).await?.into();
     let now = Instant::now();
@@ -78,7 +78,7 @@ impl Connection {
     /// What is sent next; `None` ends the connection.
     async fn next(&mut self) -> Option<Sent> {
         loop {
-            // In this order: a change that the position does not contain yet ends the wait below.
+            // `mark_unchanged` comes before `skip`, so that a change that `skip` does not know yet ends the wait below.
             self.settled.mark_unchanged();
             self.reader.skip();
             if Instant::now() >= self.until || self.is_too_slow() || !self.reader.is_permitted() {
@@ -119,8 +119,8 @@ impl Connection {
     }
 }
 
-/// A comment with the position as `id`. Events that the client does not receive come before it, so a client without events of
-/// its own does not resume far behind, where events may be deleted.
+/// A comment with the position as `id`. The position also moves over events that the client does not receive. So a
+/// client that receives no events for long does not resume at an old position, after which events may be deleted.
 async fn here(reader: &Reader) -> Result<Sent, ApiError> {
     let cursor = position::cursor(&reader.gateway, &reader.state, reader.position).await?;
     Ok(Sent::default().comment("").id(cursor))

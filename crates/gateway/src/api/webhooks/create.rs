@@ -34,7 +34,7 @@ struct Created {
     secret: Option<String>,
 }
 
-/// Creates a webhook. It receives what happens from now on.
+/// Creates a webhook. The webhook receives only later events.
 pub async fn create(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::WebhooksWrite>,

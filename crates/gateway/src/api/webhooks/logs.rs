@@ -175,7 +175,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .refuses([ApiError::WebhookNotFound, ApiError::Unavailable])
 }
 
-/// An id in a path. Another text is the id of nothing.
+/// Parses an id in a path. A text that is no id gets the same error as an unknown id.
 pub fn delivery_id(text: &str) -> Result<DeliveryId, ApiError> {
     text.parse().map_err(|_| ApiError::DeliveryNotFound)
 }

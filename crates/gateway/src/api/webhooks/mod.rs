@@ -22,12 +22,12 @@ use super::auth::{Caller, scope};
 use super::error::ApiError;
 use crate::gateway::Gateway;
 
-/// Whose webhooks a caller reaches.
+/// The owner of the webhooks that a caller can use.
 fn owner<S: scope::Needed>(caller: &Caller<S>) -> Owner {
     (caller.institution, caller.environment)
 }
 
-/// An id in a path. Another text is the id of nothing.
+/// Parses an id in a path. A text that is no id gets the same error as an unknown id.
 fn id(text: &str) -> Result<WebhookId, ApiError> {
     text.parse().map_err(|_| ApiError::WebhookNotFound)
 }

@@ -77,7 +77,7 @@ pub async fn replay(
     let (until, now) = (gateway.events.settled().await?, gateway.webhooks.now().await?);
     let Asked { from, to, events, status } = asked;
     let mut query = ReplayQuery { owner, webhook, from, to, events, status, after: 0, until, limit: BATCH, now };
-    // Each call reads much of the log.
+    // A call reads a large part of the log, so an owner can run only one such call at a time.
     let seat = gateway.webhooks.replay_seat(owner).ok_or(ApiError::RateLimited(BUSY))?;
     let mut total = 0;
     loop {
@@ -90,7 +90,7 @@ pub async fn replay(
                 next
             }
             ReplayBatch::NotFound => return Err(ApiError::WebhookNotFound),
-            // It was disabled after a part was scheduled.
+            // The webhook was disabled after some deliveries were scheduled.
             ReplayBatch::Inactive if total > 0 => None,
             ReplayBatch::Inactive => return Err(ApiError::WebhookInactive),
         };

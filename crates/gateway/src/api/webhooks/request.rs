@@ -89,7 +89,7 @@ pub struct Request {
     pub order: Option<DeliveryOrder>,
 }
 
-/// A field that can be taken back.
+/// A field that a caller can set back to its default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Given<T> {
     #[default]
@@ -128,16 +128,16 @@ impl Request {
         is_new: bool,
     ) -> Result<Self, ApiError> {
         if object.has("channelIds") {
-            // Another node may just have created a channel.
+            // Another node may have created the channel a moment ago.
             gateway.nodes.refresh().await?;
         }
         Self::parse(object, is_new, gateway.webhooks.client(), |id| {
-            // Also a deleted one, so that a client can send back what it has read.
+            // A deleted channel is accepted too, so that a client can send back the channels that it has read.
             caller.channel_or_its_history(gateway, id).ok().map(|entry| entry.via.key)
         })
     }
 
-    /// The same with the client of the requests, and what finds a channel of the caller.
+    /// Reads a body. `client` checks the URL, and `find` finds a channel of the caller.
     fn parse(
         object: &Object<'_>,
         is_new: bool,
@@ -170,7 +170,7 @@ impl Request {
     }
 }
 
-/// The name of a webhook that has none: the host of its URL, or the URL where that is too short.
+/// The name of a webhook without a given name: the host of its URL, or the whole URL if the host is too short.
 pub fn default_name(url: &TargetUrl) -> String {
     let host = url.host_text();
     let name = if host.len() < NAME.0 { url.to_string() } else { host.to_owned() };
@@ -287,7 +287,7 @@ fn read_headers(fields: &mut Fields<'_, '_>) -> Result<Option<Headers>, FieldErr
         let known = headers.iter().any(|(known, _): &(String, SecretString)| known.eq_ignore_ascii_case(name));
         match if known { Err(Cow::from(REPEATED)) } else { read_header(name, &value) } {
             Ok(value) => headers.push((name.clone(), value)),
-            // A name of any length is not repeated to the caller.
+            // The error does not repeat the name, because the name can have any length.
             Err(text) if name.len() > fields::ID_LIMIT => fields.fault("headers", text),
             Err(text) => fields.fault(given.path(name).into_owned(), text),
         }

@@ -56,7 +56,7 @@ pub async fn test(
     let data = samples::data(event).ok_or(ApiError::Internal)?;
     let at = gateway.clock.now();
     let body = Body::example(event, samples::channel_of(event), owner, at, data, webhook.settings.content);
-    // Each test makes the server send, so there are few at a time.
+    // Each test sends a request, so the number of tests at a time is limited.
     let seat = gateway.webhooks.test_seat(owner).ok_or(ApiError::RateLimited(BUSY))?;
     let outcome = gateway.webhooks.test(&webhook, &body, seat).await.map_err(|_| ApiError::WebhookKeyMissing)?;
     let status = if outcome.error.is_none() { DeliveryStatus::Delivered } else { DeliveryStatus::Failed };

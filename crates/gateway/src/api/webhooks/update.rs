@@ -25,7 +25,7 @@ use crate::api::path::Ids;
 use crate::gateway::Gateway;
 use crate::webhooks::Webhooks;
 
-/// Times that a change is made anew because another call was faster.
+/// How often a change is tried again after another call changed the webhook first.
 const TRIES: usize = 5;
 
 /// Changes a webhook.
@@ -42,7 +42,7 @@ pub async fn update(
     let owner = owner(&caller);
     for _ in 0..TRIES {
         let webhook = find(&gateway, owner, &id).await?;
-        // Otherwise a key could lead events that it may not read to a URL of its own.
+        // Otherwise a key could redirect events that it may not read to its own URL.
         if !received(&webhook).is_subset_of(caller.grant.scopes) {
             return Err(ApiError::Forbidden);
         }
@@ -79,14 +79,15 @@ fn changed(
     scopes: Scopes,
     now: Millis,
 ) -> Result<WebhookSettings, SealError> {
-    // A client that sends back what it has read, with the secret that it knows, replaces nothing.
+    // The current secret replaces nothing, because a client may send back all fields together with the secret that it
+    // knows.
     let secret = match &asked.secret {
         Some(secret) if webhooks.has_secret(&webhook, secret) => None,
         other => other.as_ref(),
     };
     let Webhook { id, settings: mut set, .. } = webhook;
     if let Some(events) = &asked.events {
-        // The key that names the events decides which ones are received.
+        // The webhook receives only events that the key of this call may read, because this key chose the events.
         (set.events, set.scopes) = (events.clone(), scopes);
     }
     if let Some(secret) = secret {
@@ -107,7 +108,7 @@ fn changed(
     Ok(set)
 }
 
-/// Sets what is given.
+/// Sets a field if the caller gave a value.
 fn put<T: Clone>(place: &mut T, given: Option<&T>) {
     if let Some(given) = given {
         place.clone_from(given);

@@ -54,7 +54,7 @@ struct RetryView {
 }
 
 impl WebhookView {
-    /// A webhook. Its channels have their ids in the directory, also those that were deleted.
+    /// A webhook. The directory has the ids of its channels, also of deleted channels.
     pub fn new(webhook: Webhook, directory: &Directory) -> Self {
         let Webhook { id, settings, failing_since, disabled_at, last_delivered_at, created_at, updated_at, .. } =
             webhook;

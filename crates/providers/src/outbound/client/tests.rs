@@ -143,7 +143,7 @@ async fn literals_in_every_notation_are_refused() {
         }
     }
     assert!(!client.refuses(&url("https://1.1.1.1/")) && client.refuses(&url("http://1.1.1.1/")));
-    // Where networks are allowed, a name may lead there without TLS.
+    // If networks are allowed, a name without TLS is accepted, because it may lead to such a network.
     assert!(!self::client(&["10.0.0.0/8"]).refuses(&url("http://hooks.example/")));
 }
 
@@ -229,7 +229,7 @@ async fn a_head_that_trickles_has_its_time() {
     assert!(began.elapsed() < Duration::from_secs(10));
 }
 
-/// A receiver that has said 200 would else get the same delivery again.
+/// Otherwise a receiver that has answered 200 would get the same delivery again.
 #[tokio::test]
 async fn a_slow_body_does_not_take_back_its_head() {
     let port = trickle(Duration::from_millis(300), b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"a").await;
@@ -245,7 +245,7 @@ async fn an_address_that_swallows_packets_leaves_time_for_the_next() {
     let silent = TcpSocket::new_v4().expect("a socket");
     silent.bind(SocketAddr::new([127, 0, 0, 2].into(), port)).expect("the same port");
     let listener = silent.listen(1).expect("listening");
-    // Nobody accepts: when its queue is full, the kernel drops what comes.
+    // No task accepts connections, so the kernel drops packets when the queue is full.
     let mut waiting = Vec::new();
     while let Ok(stream) =
         timeout(Duration::from_millis(200), TcpStream::connect(listener.local_addr().expect("an address"))).await
@@ -257,7 +257,7 @@ async fn an_address_that_swallows_packets_leaves_time_for_the_next() {
     client.resolver = Names::new(&[&["127.0.0.2", "127.0.0.1"]]);
     let answer = post(&client, &format!("http://hooks.example:{port}/")).await;
     assert_eq!(answer.map(|answer| answer.status), Ok(StatusCode::NO_CONTENT));
-    // Alone, it has the whole time, and that is a timeout.
+    // A single address gets the whole time, and its failure is a timeout.
     client.connect = Duration::from_millis(200);
     client.resolver = Names::new(&[&["127.0.0.2"]]);
     assert_eq!(post(&client, &format!("http://hooks.example:{port}/")).await, Err(Failure::Timeout));

@@ -23,7 +23,6 @@ fn due(lane: Lane) -> &'static str {
     }
 }
 
-/// A due delivery.
 struct Found {
     event: EventSeq,
     webhook: WebhookKey,
@@ -32,12 +31,12 @@ struct Found {
     replay: bool,
     created_at: Millis,
     due_at: Millis,
-    /// Its last attempt has not ended in time.
+    /// Whether the lease of the last attempt ended before the attempt.
     is_lost: bool,
 }
 
-/// From how many attempts on a delivery whose lease was lost becomes a dead letter. Attempts that end are counted by the
-/// retry schedule. A delivery that ends its process each time would be sent for ever.
+/// A delivery that loses its lease after this many attempts becomes a dead letter. The retry schedule counts only
+/// attempts that end. Without this limit, a delivery that crashes its process on each attempt would be sent for ever.
 const ATTEMPTS: u32 = if cfg!(test) { 50 } else { 2_000 };
 
 impl Found {
@@ -49,7 +48,7 @@ impl Found {
 pub(crate) async fn claim<E: Executor>(db: &E, claim: &DeliveryClaim) -> Result<DeliveryClaims, E::Error> {
     let DeliveryClaim { lane, limit, now, .. } = *claim;
     let column = due(lane);
-    // A webhook that another transaction works on is left to the next claim.
+    // A webhook that another transaction has locked is left to the next claim.
     let sql = format!(
         "SELECT webhook_key FROM webhook_queues WHERE {column} <= ?1 ORDER BY {column}, webhook_key LIMIT ?2{}",
         E::lock_for("update skip locked")
@@ -91,7 +90,7 @@ async fn find<E: Executor>(db: &E, webhooks: &[WebhookKey], claim: &DeliveryClai
     Ok(in_turn.into_iter().map(|(_, found)| found).take(claim.limit).collect())
 }
 
-/// The numbers of the parts of the index that a lane reads: first attempts, others.
+/// The parts of the index that a lane reads: 0 has the first attempts, 1 has the later attempts.
 fn parts(lane: Lane) -> &'static [i64] {
     match lane {
         Lane::First => &[0],
@@ -122,7 +121,7 @@ async fn first_of_each<E: Executor>(
     db.rows(E::FIRST_DELIVERIES_OF_EACH, values![List(webhooks.to_vec()), now, most, part], read).await
 }
 
-/// Leases deliveries, and reads what is sent. Those whose event is gone become dead letters.
+/// Leases deliveries, and reads their events. Deliveries that can no longer be sent become dead letters.
 async fn lease<E: Executor>(
     db: &E,
     found: Vec<Found>,
@@ -138,7 +137,7 @@ async fn lease<E: Executor>(
     // The scopes may have changed since the delivery was created, and the URL with them.
     let is_permitted = |found: &Found| {
         let both = of_events.get(&found.event).zip(webhooks.get(&found.webhook));
-        // The node that created the delivery knew the scope of an event that this version does not know.
+        // If this version does not know the event, the node that created the delivery has already checked the scope.
         both.is_some_and(|(event, webhook)| {
             scope_of(&event.kind).is_none_or(|scope| webhook.settings.scopes.allows(scope))
         })
@@ -170,7 +169,8 @@ async fn lease<E: Executor>(
     Ok(claimed.collect())
 }
 
-/// Ends deliveries whose event is not kept any more or that the webhook may not receive, and those that are hopeless.
+/// Makes dead letters of deliveries whose event was deleted, whose event the webhook may not receive, or that lost
+/// their lease too often.
 async fn end_gone<E: Executor>(db: &E, gone: &[Found], now: Millis) -> Result<(), E::Error> {
     let sql =
         "UPDATE deliveries SET state = ?3, head = (1 = 0), leased = (1 = 0), next_attempt_at = NULL, ended_at = ?4

@@ -1,4 +1,4 @@
-//! Creates deliveries for the events behind the cursor.
+//! Creates deliveries for the events after the cursor.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,12 +9,13 @@ use recado_domain::webhook::{FanOut, Queue, QueueKey, Webhook, WebhookKey};
 use super::{WEBHOOK, cursor, queues, webhook};
 use crate::sqlkit::both::{Executor, List, Row, run_each, value, values};
 
-/// From how many deliveries on a step ends. Other writers wait for it on SQLite.
+/// A step ends when it has this many deliveries, because other writers wait for the step on SQLite.
 const DELIVERIES: usize = 500;
 
 const ANY_ACTIVE: &str = "EXISTS (SELECT 1 FROM webhooks WHERE active AND NOT deleted)";
 
-/// Before a webhook begins: where no other is active, the fan-out begins behind this event.
+/// Prepares the fan-out for a webhook that becomes active. If no other webhook is active, the fan-out begins after this
+/// event.
 pub(super) async fn begin<E: Executor>(db: &E, after: EventSeq) -> Result<(), E::Error> {
     db.run("INSERT INTO fan_out (n, seq) VALUES (1, 0) ON CONFLICT (n) DO NOTHING", values![]).await?;
     lock_cursor(db).await?;
@@ -40,7 +41,8 @@ pub(crate) async fn lead<E: Executor>(
     if let Some(seq) = db.row(&sql, values![&node[..], enough], read).await? {
         return Ok(Some(seq));
     }
-    // Nobody asks for a much longer lease. One that ends later is of another store, or of a clock that was wrong.
+    // No node asks for a much longer lease. A lease that ends later comes from another store or from a wrong clock, so
+    // this node may replace it.
     let too_late = until + (until - now);
     let sql = format!(
         "UPDATE fan_out SET leader = ?1, lease_until = ?3
@@ -49,11 +51,11 @@ pub(crate) async fn lead<E: Executor>(
     db.row(&sql, values![&node[..], now, until, too_late], read).await
 }
 
-/// A webhook that may receive something.
+/// A webhook that may receive events of this step.
 struct Receiver {
     webhook: Webhook,
     filter: Filter,
-    /// It receives the events behind this one.
+    /// The webhook receives the events after this one.
     after: EventSeq,
 }
 
@@ -63,7 +65,6 @@ impl Receiver {
     }
 }
 
-/// A delivery to create.
 struct New<'a> {
     event: &'a Event,
     webhook: WebhookKey,
@@ -119,7 +120,7 @@ async fn receivers<E: Executor>(db: &E, events: &[Event]) -> Result<HashMap<Owne
         return Ok(HashMap::new());
     }
     queues::lock(db, &keys).await?;
-    // Read again under the locks: one may have been disabled in the meantime.
+    // The webhooks are read again under the locks, because one may have been disabled in the meantime.
     let sql = format!("{WEBHOOK} AND w.active AND {} ORDER BY w.key", E::any("w.key", 1));
     let read = |row: &Row<'_>| {
         let webhook = webhook(row)?;
@@ -132,7 +133,7 @@ async fn receivers<E: Executor>(db: &E, events: &[Event]) -> Result<HashMap<Owne
     Ok(receivers)
 }
 
-/// Finds the queue of each delivery, and whether another one waits in it.
+/// Finds the queue of each delivery, and whether another delivery waits in that queue.
 async fn put_in_queues<E: Executor>(
     db: &E,
     new: &mut [New<'_>],
@@ -153,7 +154,7 @@ async fn put_in_queues<E: Executor>(
         let waiting = waiting.entry(delivery.webhook).or_default();
         let order = orders.get(&delivery.webhook).copied().unwrap_or_default();
         delivery.queue = delivery.queues.choose(order, |key| waiting.contains(&key));
-        // Whoever finds its queue empty is the first in it, and the next one waits for it.
+        // A delivery that joins an empty queue is the first of the queue. The next delivery of the queue waits for it.
         delivery.head = delivery.queue.is_none_or(|queue| waiting.insert(queue));
     }
     Ok(())
@@ -163,7 +164,7 @@ async fn insert<E: Executor>(db: &E, new: &[New<'_>], now: Millis) -> Result<(),
     let sql = "INSERT INTO deliveries (event_seq, webhook_key, event, event_at, queue, state, head, lane, leased,
                                        next_attempt_at, attempt, failures, replay, created_at)
                VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, 0, 1 = 0, ?7, 0, 0, 1 = 0, ?7)
-               -- One row must not keep all webhooks from receiving anything.
+               -- A delivery that already exists must not stop the fan-out of all webhooks.
                ON CONFLICT (event_seq, webhook_key) DO NOTHING";
     let rows: Vec<_> = new
         .iter()

@@ -9,7 +9,6 @@ use recado_domain::webhook::{Delivery, DeliveryId, DeliveryPage, DeliveryQuery, 
 use super::{cursor, key_of};
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 
-/// The columns of a delivery.
 const COLUMNS: &str =
     "event_seq, event, event_at, state, attempt, replay, next_attempt_at, created_at, ended_at, attempts";
 
@@ -51,7 +50,6 @@ pub(super) fn scan<E: Executor>(states: &[DeliveryStatus], columns: &str, behind
     format!("{} ORDER BY event_seq {order} LIMIT ?3", of_one.collect::<Vec<_>>().join(" UNION ALL "))
 }
 
-/// The states that a query asks for.
 fn states(query: &DeliveryQuery) -> Vec<DeliveryStatus> {
     query.status.map_or_else(|| DeliveryStatus::ALL.to_vec(), |status| vec![status])
 }
@@ -93,7 +91,8 @@ fn most(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
 }
 
-/// The last delivery that a page with filters scans, and when it was created; `None` where nothing is behind it.
+/// The last delivery that a page with filters scans, and when it was created. `None`: the page scans to the end of the
+/// log.
 async fn floor<E: Executor>(
     db: &E,
     key: WebhookKey,
@@ -105,8 +104,8 @@ async fn floor<E: Executor>(
     db.row(&sql, values![key, before, SCANNED_AT_MOST], read).await
 }
 
-/// Behind which event the deliveries of this time begin, found by halving: deliveries are created in the order of their
-/// events.
+/// The event after which the deliveries of this time begin. A binary search finds the event, because deliveries are
+/// created in the order of their events.
 pub(super) async fn first_at<E: Executor>(db: &E, time: Millis) -> Result<EventSeq, E::Error> {
     // The clock may have been set back a little.
     let time = time - CLOCK_ERROR;

@@ -23,7 +23,7 @@ pub(super) async fn lock<E: Executor>(db: &E, webhooks: &[WebhookKey]) -> Result
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     pub streak: Streak,
-    /// The last failure said that the address is gone.
+    /// Whether the receiver answered that its address is gone.
     pub gone: bool,
     /// Waiting deliveries of events up to this one are being ended.
     pub end_until: Option<EventSeq>,
@@ -42,7 +42,7 @@ fn known(row: &Row<'_>) -> Read<Known> {
     Ok(Known { streak, gone: row.get("gone")?, end_until: row.get("end_until")? })
 }
 
-/// The same of each of these webhooks.
+/// What is known of the last attempts of each of these webhooks.
 pub(super) async fn known_of<E: Executor>(
     db: &E,
     webhooks: &[WebhookKey],
@@ -93,7 +93,7 @@ pub(super) async fn states<E: Executor>(
     db.rows(&sql, values![List(webhooks.to_vec()), now], read).await
 }
 
-/// Writes when these webhooks are due. `served` is the lane of a claim, with the webhooks that got something.
+/// Writes when these webhooks are due. `served` is the lane of a claim, with the webhooks whose deliveries it takes.
 pub(super) async fn refresh<E: Executor>(
     db: &E,
     webhooks: &[WebhookKey],
@@ -114,7 +114,7 @@ pub(super) async fn refresh<E: Executor>(
     run_each(db, sql, &rows).await
 }
 
-/// Has the next claims find out when these webhooks are due.
+/// Makes the lanes of these webhooks due at once, so that the next claims find out when they are really due.
 pub(super) async fn look_again<E: Executor>(db: &E, webhooks: &[WebhookKey]) -> Result<(), E::Error> {
     let sql = format!(
         "UPDATE webhook_queues SET due_first = 0, due_retry = 0, due_failing = 0 WHERE {}",
@@ -123,14 +123,15 @@ pub(super) async fn look_again<E: Executor>(db: &E, webhooks: &[WebhookKey]) -> 
     db.run(&sql, values![List(webhooks.to_vec())]).await.map(drop)
 }
 
-/// Lets nothing of a webhook be claimed any more.
+/// Stops all claims of a webhook.
 pub(super) async fn close<E: Executor>(db: &E, webhook: WebhookKey) -> Result<(), E::Error> {
     let sql = "UPDATE webhook_queues SET due_first = NULL, due_retry = NULL, due_failing = NULL, end_until = NULL
                WHERE webhook_key = ?1";
     db.run(sql, values![webhook]).await.map(drop)
 }
 
-/// Marks the waiting deliveries of a webhook as ending. Nothing is claimed until all of them are dead letters.
+/// Marks the waiting deliveries of a webhook as ending. No delivery of the webhook is claimed until all of them have
+/// ended.
 pub(super) async fn end_waiting<E: Executor>(db: &E, webhook: WebhookKey) -> Result<(), E::Error> {
     let until = cursor(db).await?;
     let sql = "UPDATE webhook_queues SET end_until = ?2 WHERE webhook_key = ?1
@@ -138,7 +139,7 @@ pub(super) async fn end_waiting<E: Executor>(db: &E, webhook: WebhookKey) -> Res
     db.run(sql, values![webhook, until]).await.map(drop)
 }
 
-/// Opens a webhook again whose waiting deliveries have ended.
+/// Opens a webhook for claims again if all deliveries that were marked as ending have ended.
 pub(super) async fn end_ended<E: Executor>(db: &E, webhook: WebhookKey) -> Result<(), E::Error> {
     let sql = "UPDATE webhook_queues SET end_until = NULL
                WHERE webhook_key = ?1 AND end_until IS NOT NULL AND NOT EXISTS
@@ -164,7 +165,7 @@ pub(super) async fn waiting<E: Executor>(
     Ok(db.rows(&sql, values![queues, webhook], |row| row.get("queue")).await?.into_iter().collect())
 }
 
-/// Lets the first delivery of each of these queues be claimed, because the one before it has ended.
+/// Lets the first delivery of each of these queues be claimed, because the previous delivery of the queue has ended.
 pub(super) async fn advance<E: Executor>(
     db: &E,
     ended: impl IntoIterator<Item = (WebhookKey, Option<QueueKey>)>,

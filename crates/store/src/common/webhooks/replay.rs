@@ -29,7 +29,7 @@ struct Found {
 }
 
 const COLUMNS: &str = "event_seq, event, state, head, leased, next_attempt_at, queue, created_at";
-/// An event of a message goes with its message.
+/// An event of a message counts as deleted when its message is deleted.
 const HAS_EVENT: &str = "EXISTS (SELECT 1 FROM events e WHERE e.seq = event_seq AND
      (e.message_seq IS NULL OR EXISTS (SELECT 1 FROM messages m WHERE m.seq = e.message_seq))) AS has_event";
 
@@ -47,7 +47,7 @@ fn found(row: &Row<'_>) -> Read<Found> {
     })
 }
 
-/// Locks the deliveries of a webhook; whether it takes any.
+/// Locks the deliveries of a webhook. Returns whether the webhook accepts deliveries.
 async fn lock<E: Executor>(db: &E, key: WebhookKey) -> Result<bool, E::Error> {
     queues::lock(db, &[key]).await?;
     let sql = "SELECT (w.active AND NOT w.deleted AND q.end_until IS NULL) AS is_open
@@ -77,7 +77,8 @@ pub(crate) async fn one<E: Executor>(
     if found.status != i64::from(DeliveryStatus::Pending.number()) {
         again(db, key, &[found], now).await?;
     } else if found.is_first && found.leased_until.is_none_or(|until| until <= now) {
-        // It waits for a retry. One that waits for others is sent after them, and one in flight is being sent.
+        // The delivery waits for a retry, so it becomes due now. A delivery that waits in its queue is sent after the
+        // earlier ones anyway, and a delivery in flight is being sent.
         let sql = "UPDATE deliveries SET replay = (1 = 1), failures = 0, lane = 1, next_attempt_at = ?3
                    WHERE event_seq = ?1 AND webhook_key = ?2";
         db.run(sql, values![found.event, key, now]).await?;

@@ -19,11 +19,11 @@ struct InFlight {
     queue: Option<QueueKey>,
     log: Vec<AttemptLog>,
     policy: Option<RetryPolicy>,
-    /// Its webhook takes no further attempts.
+    /// Whether its webhook is disabled or deleted, so that no retry follows.
     ends: bool,
 }
 
-/// What is written of a delivery.
+/// What an attempt changes in its delivery.
 struct Outcome {
     event: EventSeq,
     webhook: WebhookKey,
@@ -47,7 +47,7 @@ pub(crate) async fn settle<E: Executor>(
     let mut in_flight = in_flight(db, results).await?;
     let mut outcomes = Vec::new();
     for DeliveryResult { of, ended } in results {
-        // Another attempt, or none, is in flight if the lease was lost.
+        // Fencing: if the lease was lost, another attempt is in flight, or none. Then this result changes nothing.
         let (Some(delivery), Some(known)) = (in_flight.remove(of), known.get_mut(&of.webhook)) else { continue };
         known.streak.add(ended, now);
         known.gone |= ended.is_gone();
@@ -82,7 +82,7 @@ pub(crate) async fn settle<E: Executor>(
     Ok(known.into_iter().filter(|(_, known)| known.must_end(now)).map(|(webhook, _)| webhook).collect())
 }
 
-/// The deliveries whose attempts these are.
+/// The deliveries of these attempts that are in flight.
 async fn in_flight<E: Executor>(
     db: &E,
     results: &[DeliveryResult],

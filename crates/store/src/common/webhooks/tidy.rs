@@ -12,7 +12,8 @@ use crate::sqlkit::both::{Executor, List, Row, Value, values};
 /// Most deliveries of a batch.
 const BATCH: i64 = 500;
 
-/// One part in each call, so that a transaction is short and locks the queues of one webhook, or all at once.
+/// Does one part in each call. So the transaction is short, and it locks the queue of one webhook, or all queues at
+/// once.
 pub(crate) async fn tidy<E: Executor>(db: &E, now: Millis) -> Result<bool, E::Error> {
     Ok(forget_secrets(db, now).await?
         || end_of_disabled(db, now).await?
@@ -20,16 +21,16 @@ pub(crate) async fn tidy<E: Executor>(db: &E, now: Millis) -> Result<bool, E::Er
         || delete_old(db, now).await?)
 }
 
-/// Deletes replaced secrets that sign no more; whether there were some.
+/// Deletes replaced secrets that sign no requests any more. Returns whether there were some.
 async fn forget_secrets<E: Executor>(db: &E, now: Millis) -> Result<bool, E::Error> {
     let sql = "UPDATE webhooks SET previous_secret = NULL, previous_until = NULL, revision = revision + 1
                WHERE previous_until <= ?1";
     Ok(db.run(sql, values![now]).await? > 0)
 }
 
-/// Ends waiting deliveries of a webhook that was disabled; whether there may be more.
+/// Ends waiting deliveries of a webhook that was disabled. Returns whether there may be more.
 async fn end_of_disabled<E: Executor>(db: &E, now: Millis) -> Result<bool, E::Error> {
-    // The results of those in flight still count.
+    // Deliveries in flight are left out, because their results still count.
     let waiting = "d.webhook_key = q.webhook_key AND d.state = 0 AND d.event_seq <= q.end_until";
     let sql = format!(
         "SELECT q.webhook_key, q.end_until FROM webhook_queues q WHERE q.end_until IS NOT NULL AND
@@ -59,11 +60,12 @@ async fn end_of_disabled<E: Executor>(db: &E, now: Millis) -> Result<bool, E::Er
     Ok(true)
 }
 
-/// Deletes deliveries of a webhook that was deleted, and the webhook after the last one; whether there may be more.
+/// Deletes deliveries of a webhook that was deleted, and the webhook after its last delivery. Returns whether there may
+/// be more.
 async fn delete_of_deleted<E: Executor>(db: &E) -> Result<bool, E::Error> {
     let sql = "SELECT key FROM webhooks WHERE deleted ORDER BY key LIMIT 1";
     let Some(webhook) = db.row(sql, values![], |row| row.get::<WebhookKey>("key")).await? else { return Ok(false) };
-    // A fan-out that has begun before the deletion ends first.
+    // The lock waits for a fan-out that began before the deletion.
     queues::lock(db, &[webhook]).await?;
     let sql = "DELETE FROM deliveries WHERE webhook_key = ?1 AND event_seq IN
                    (SELECT event_seq FROM deliveries WHERE webhook_key = ?1 ORDER BY state, event_seq LIMIT ?2)";
@@ -74,7 +76,7 @@ async fn delete_of_deleted<E: Executor>(db: &E) -> Result<bool, E::Error> {
     Ok(true)
 }
 
-/// Deletes the oldest deliveries, as far as they are old enough; whether there may be more.
+/// Deletes the oldest deliveries, as far as they are old enough. Returns whether there may be more.
 async fn delete_old<E: Executor>(db: &E, now: Millis) -> Result<bool, E::Error> {
     let before = now - DELIVERY_RETENTION;
     let sql = "SELECT event_seq, created_at FROM deliveries ORDER BY event_seq LIMIT ?1";
@@ -100,7 +102,7 @@ async fn delete<E: Executor>(db: &E, of: &str, values: &[Value<'_>]) -> Result<(
         Ok(row.get::<bool>("waited")?.then_some(of))
     };
     let waited: Vec<_> = db.rows(&sql, values, read).await?.into_iter().flatten().collect();
-    // A fan-out may have created some of these just before.
+    // A fan-out may have created some of the deleted deliveries after the first query.
     let webhooks: BTreeSet<_> = webhooks.into_iter().chain(waited.iter().map(|(webhook, _)| *webhook)).collect();
     let webhooks: Vec<_> = webhooks.into_iter().collect();
     queues::lock(db, &webhooks).await?;
@@ -113,7 +115,7 @@ pub(crate) async fn forget<E: Executor>(db: &E, events: &str, of: Value<'_>) -> 
     delete(db, &format!("event_seq IN (SELECT seq FROM events WHERE {events})"), &[of]).await
 }
 
-/// Ends all leases of a process that is gone, on a store that one process owns.
+/// Ends all leases of the previous process, on a store that one process owns.
 pub(crate) async fn release_all<E: Executor>(db: &E) -> Result<(), E::Error> {
     let sql = "UPDATE webhook_queues SET due_first = 0, due_retry = 0, due_failing = 0
                WHERE webhook_key IN (SELECT webhook_key FROM deliveries WHERE leased)";
