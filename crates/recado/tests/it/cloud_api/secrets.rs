@@ -217,9 +217,15 @@ fn the_command_line_changes_settings() {
         run(command(&stage.home, &stage.graph), &stage.home, &args)
     };
     let before = stage.channel("vendas");
-    assert_eq!(before["settings"], json!({"pipeline": 16, "unknownPolicy": "leave", "unknownWaitSeconds": 600}));
+    assert_eq!(
+        before["settings"],
+        json!({"pipeline": 16, "unknownPolicy": "leave", "unknownWaitSeconds": 600, "groups": "off", "ownDevice": "on"})
+    );
     let shown = printed(&update(&["--pipeline", "4", "--unknown-policy", "resend", "--unknown-wait", "5s"]));
-    assert_eq!(shown["settings"], json!({"pipeline": 4, "unknownPolicy": "resend", "unknownWaitSeconds": 5}));
+    assert_eq!(
+        shown["settings"],
+        json!({"pipeline": 4, "unknownPolicy": "resend", "unknownWaitSeconds": 5, "groups": "off", "ownDevice": "on"})
+    );
     assert_eq!(stage.channel("vendas"), shown);
     for bad in [["--pipeline", "0"], ["--pipeline", "257"], ["--unknown-wait", "4s"], ["--unknown-policy", "maybe"]] {
         assert!(!update(&bad).status.success(), "{bad:?}");
