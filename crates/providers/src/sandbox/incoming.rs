@@ -1,7 +1,7 @@
 //! What people do on the simulated network. The network keeps it durably before the gateway gets it, and delivers it again
 //! until the gateway has stored it. So a crash in between loses nothing, as with a real network.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use recado_domain::channel::{ChannelKey, ChannelRef};
 use recado_domain::clock::{Millis, millis};
@@ -15,6 +15,9 @@ use crate::sandbox::network::KeptAct;
 
 /// How long a call has to deliver what it brought. After that the background task delivers it.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long a call delivers what was held before it. The background task delivers the rest, so that a call ends in time however
+/// much was held.
+const HELD_FOR: Duration = Duration::from_secs(1);
 /// The wait after the gateway could not store what was delivered.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -64,7 +67,12 @@ impl Sandbox {
     /// Delivers what was held on a channel: the next one has arrived.
     async fn deliver_held(&self, channel: ChannelKey, inbox: &dyn Inbox) -> Result<(), StoreError> {
         self.network.release(channel).await?;
+        let began = Instant::now();
         for kept in self.network.undelivered(Some(channel), self.clock.now()).await? {
+            if began.elapsed() >= HELD_FOR {
+                self.told.notify_one();
+                break;
+            }
             self.deliver(&kept, inbox).await?;
         }
         Ok(())
