@@ -232,6 +232,8 @@ fn schemathesis_finds_nothing() {
         .arg("run")
         .arg(own("../../openapi.json"))
         .args(["--url", &server.url(""), "--header", &format!("Authorization: Bearer {}", text("key"))])
+        // A slow machine is no fault of the server.
+        .args(["--request-timeout", "60"])
         .env("RECADO_TEST_KEY_ID", text("id"))
         .current_dir(&folder)
         .output()
