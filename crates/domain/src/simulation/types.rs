@@ -29,8 +29,9 @@ impl Type {
         Self { answers: false, ..Self::message(name, parse, fields) }
     }
 
-    pub(super) fn has(&self, field: &str) -> bool {
-        (self.fields)().iter().any(|(name, ..)| *name == field)
+    /// The names of the fields. Each call builds all schemas of the type, so a caller calls it once.
+    pub(super) fn field_names(&self) -> Vec<&'static str> {
+        (self.fields)().into_iter().map(|(name, ..)| name).collect()
     }
 }
 
