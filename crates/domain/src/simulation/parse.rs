@@ -158,8 +158,7 @@ fn is_user_id(text: &str) -> bool {
 fn content(reader: &mut Reader<'_, '_>, kind: &'static Type) -> Parsed<Read> {
     let read = reader.child("content", |content| {
         let read = (kind.parse)(content, kind.name)?;
-        let names = kind.field_names();
-        content.refuse_others(|name| names.contains(&name));
+        content.refuse_others(|name| kind.has(name));
         Ok(read)
     })?;
     match read {

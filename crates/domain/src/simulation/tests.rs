@@ -151,6 +151,20 @@ fn every_invalid_field_is_named() {
     }
 }
 
+/// To build the schemas of `contact` takes about a second in a debug build, and a caller can ask for it again and again.
+#[test]
+fn to_refuse_a_field_builds_no_schema() {
+    let mut content = smallest("contact");
+    for number in 0..20 {
+        content[format!("x{number}")] = json!(1);
+    }
+    let body = json!({"from": "5511977776666", "type": "contact", "content": content});
+    let began = std::time::Instant::now();
+    let errors = parse(&body).expect_err("refused");
+    assert_eq!(errors.as_slice().len(), 20);
+    assert!(began.elapsed() < std::time::Duration::from_millis(500), "{:?}", began.elapsed());
+}
+
 #[test]
 fn times_are_never_ahead() {
     let at = |text: &str| {

@@ -5,15 +5,21 @@ use serde_json::{Map, Value, json};
 use super::parse::{self, Parse};
 use crate::kinds::contact::Contact;
 use crate::kinds::location::Location;
-use crate::kinds::{MessageKind, reply_schema};
+use crate::kinds::{FieldSpec, MessageKind, reply_schema};
 use crate::schema;
+
+/// A field of `content`: its name, its schema, and whether it is required. A schema with a pattern walks over all
+/// characters, so it is built for the documentation alone, and a call reads the names only.
+type Field = (&'static str, fn() -> Value, bool);
 
 /// A type of the call.
 pub(super) struct Type {
     pub(super) name: &'static str,
     pub(super) parse: Parse,
-    /// The fields of `content`, each with its schema, and whether it is required.
-    fields: fn() -> Vec<(&'static str, Value, bool)>,
+    /// The fields of `content`.
+    fields: &'static [&'static [Field]],
+    /// The fields of the kind of messages that `content` follows.
+    of_kind: &'static [FieldSpec],
     /// Whether it may answer a message.
     pub(super) answers: bool,
     /// Whether `content` may be left out.
@@ -21,66 +27,76 @@ pub(super) struct Type {
 }
 
 impl Type {
-    const fn message(name: &'static str, parse: Parse, fields: fn() -> Vec<(&'static str, Value, bool)>) -> Self {
-        Self { name, parse, fields, answers: true, is_plain: false }
+    const fn message(name: &'static str, parse: Parse, fields: &'static [&'static [Field]]) -> Self {
+        Self { name, parse, fields, of_kind: &[], answers: true, is_plain: false }
     }
 
-    const fn change(name: &'static str, parse: Parse, fields: fn() -> Vec<(&'static str, Value, bool)>) -> Self {
+    const fn of_kind(name: &'static str, parse: Parse, of_kind: &'static [FieldSpec]) -> Self {
+        Self { of_kind, ..Self::message(name, parse, &[]) }
+    }
+
+    const fn change(name: &'static str, parse: Parse, fields: &'static [&'static [Field]]) -> Self {
         Self { answers: false, ..Self::message(name, parse, fields) }
     }
 
-    /// The names of the fields. Each call builds all schemas of the type, so a caller calls it once.
-    pub(super) fn field_names(&self) -> Vec<&'static str> {
-        (self.fields)().into_iter().map(|(name, ..)| name).collect()
+    fn fields(&self) -> impl Iterator<Item = Field> {
+        let of_kind = self.of_kind.iter().map(|field| (field.name, field.schema, field.required));
+        self.fields.iter().copied().flatten().copied().chain(of_kind)
+    }
+
+    /// Whether `content` can have the field.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.fields().any(|(name, ..)| name == field)
     }
 }
 
 /// Every type, those of messages first.
 pub(super) static TYPES: &[Type] = &[
-    Type::message("text", parse::text, || vec![("text", schema::lines(parse::TEXT_LIMIT, true), true)]),
-    Type::message("image", parse::file, file),
-    Type::message("video", parse::file, file),
-    Type::message("audio", parse::file, || [file(), vec![("ptt", flag(), false)]].concat()),
-    Type::message("document", parse::file, file),
-    Type::message("sticker", parse::file, || [file(), vec![("animated", flag(), false)]].concat()),
-    Type::message("location", parse::location, || of_kind(Location::FIELDS)),
-    Type::message("contact", parse::contact, || of_kind(Contact::FIELDS)),
-    Type::message("button", parse::button, || {
-        vec![
-            ("title", schema::name(parse::TITLE_LIMIT, true), true),
-            ("id", schema::name(parse::TITLE_LIMIT, false), false),
-            ("description", schema::name(parse::TITLE_LIMIT, false), false),
-            ("kind", one_of(parse::CHOICES.map(|(name, _)| name)), false),
-        ]
-    }),
-    Type::message("poll", parse::poll, || {
-        let options = list(*parse::OPTIONS.start(), *parse::OPTIONS.end(), "array");
-        let most = json!({"type": ["integer", "null"], "minimum": 0, "maximum": parse::OPTIONS.end()});
-        vec![
-            ("question", schema::name(parse::QUESTION_LIMIT, true), true),
-            ("options", options, true),
-            ("maxSelections", most, false),
-        ]
-    }),
-    Type {
-        is_plain: true,
-        ..Type::message("unsupported", parse::unsupported, || {
-            vec![("reason", one_of(parse::REASONS.map(|(name, _)| name)), false)]
-        })
-    },
-    Type::change("reaction", parse::reaction, || {
-        vec![("messageId", target(), true), ("emoji", schema::name(parse::EMOJI_LIMIT, false), false)]
-    }),
-    Type::change("edit", parse::edit, || {
-        vec![("messageId", target(), true), ("text", schema::lines(parse::TEXT_LIMIT, true), true)]
-    }),
-    Type::change("revoke", parse::revoke, || vec![("messageId", target(), true)]),
-    Type::change("poll_vote", parse::vote, || {
-        vec![("messageId", target(), true), ("options", list(0, *parse::OPTIONS.end(), "array"), false)]
-    }),
-    Type::message("echo", parse::echo, || vec![("text", schema::lines(parse::TEXT_LIMIT, true), true)]),
-    Type::change("number_change", parse::number_change, || vec![("phone", schema::phone("The new number."), true)]),
+    Type::message("text", parse::text, &[TEXT]),
+    Type::message("image", parse::file, &[FILE]),
+    Type::message("video", parse::file, &[FILE]),
+    Type::message("audio", parse::file, &[FILE, AUDIO]),
+    Type::message("document", parse::file, &[FILE]),
+    Type::message("sticker", parse::file, &[FILE, STICKER]),
+    Type::of_kind("location", parse::location, Location::FIELDS),
+    Type::of_kind("contact", parse::contact, Contact::FIELDS),
+    Type::message("button", parse::button, &[BUTTON]),
+    Type::message("poll", parse::poll, &[POLL]),
+    Type { is_plain: true, ..Type::message("unsupported", parse::unsupported, &[UNSUPPORTED]) },
+    Type::change("reaction", parse::reaction, &[TARGET, REACTION]),
+    Type::change("edit", parse::edit, &[TARGET, TEXT]),
+    Type::change("revoke", parse::revoke, &[TARGET]),
+    Type::change("poll_vote", parse::vote, &[TARGET, VOTE]),
+    Type::message("echo", parse::echo, &[TEXT]),
+    Type::change("number_change", parse::number_change, &[NUMBER_CHANGE]),
 ];
+
+const TEXT: &[Field] = &[("text", || schema::lines(parse::TEXT_LIMIT, true), true)];
+const FILE: &[Field] = &[
+    ("url", || json!({"type": "string", "pattern": parse::URL, "maxLength": parse::URL_LIMIT}), true),
+    ("caption", || schema::lines(parse::CAPTION_LIMIT, false), false),
+    ("fileName", || schema::name(parse::FILE_NAME_LIMIT, false), false),
+    ("mimeType", || schema::optional(parse::MIME_TYPE, "The type of the file; else a usual one."), false),
+    ("expires", flag, false),
+];
+const AUDIO: &[Field] = &[("ptt", flag, false)];
+const STICKER: &[Field] = &[("animated", flag, false)];
+const BUTTON: &[Field] = &[
+    ("title", || schema::name(parse::TITLE_LIMIT, true), true),
+    ("id", || schema::name(parse::TITLE_LIMIT, false), false),
+    ("description", || schema::name(parse::TITLE_LIMIT, false), false),
+    ("kind", || one_of(parse::CHOICES.map(|(name, _)| name)), false),
+];
+const POLL: &[Field] = &[
+    ("question", || schema::name(parse::QUESTION_LIMIT, true), true),
+    ("options", || list(*parse::OPTIONS.start(), *parse::OPTIONS.end(), "array"), true),
+    ("maxSelections", || json!({"type": ["integer", "null"], "minimum": 0, "maximum": parse::OPTIONS.end()}), false),
+];
+const UNSUPPORTED: &[Field] = &[("reason", || one_of(parse::REASONS.map(|(name, _)| name)), false)];
+const TARGET: &[Field] = &[("messageId", target, true)];
+const REACTION: &[Field] = &[("emoji", || schema::name(parse::EMOJI_LIMIT, false), false)];
+const VOTE: &[Field] = &[("options", || list(0, *parse::OPTIONS.end(), "array"), false)];
+const NUMBER_CHANGE: &[Field] = &[("phone", || schema::phone("The new number."), true)];
 
 /// The type of this name.
 pub(super) fn named(name: &str) -> Option<&'static Type> {
@@ -113,24 +129,9 @@ fn target() -> Value {
     json!({"type": "string", "pattern": "^[!-~]{1,255}$", "description": "The id of a message, or its network id."})
 }
 
-fn file() -> Vec<(&'static str, Value, bool)> {
-    vec![
-        ("url", json!({"type": "string", "pattern": parse::URL, "maxLength": parse::URL_LIMIT}), true),
-        ("caption", schema::lines(parse::CAPTION_LIMIT, false), false),
-        ("fileName", schema::name(parse::FILE_NAME_LIMIT, false), false),
-        ("mimeType", schema::optional(parse::MIME_TYPE, "The type of the file; else a usual one."), false),
-        ("expires", flag(), false),
-    ]
-}
-
-fn of_kind(fields: &'static [crate::kinds::FieldSpec]) -> Vec<(&'static str, Value, bool)> {
-    fields.iter().map(|field| (field.name, (field.schema)(), field.required)).collect()
-}
-
 /// The schema of the content of a type.
 fn content(one: &Type) -> Value {
-    let fields = (one.fields)();
-    let required: Vec<_> = fields.iter().filter(|(.., required)| *required).map(|(name, ..)| *name).collect();
+    let required: Vec<_> = one.fields().filter(|(.., required)| *required).map(|(name, ..)| name).collect();
     let mut schema = json!({"type": "object", "additionalProperties": false, "required": required});
     if one.name == "contact" {
         // One of two forms.
@@ -138,7 +139,7 @@ fn content(one: &Type) -> Value {
         schema["oneOf"] = needs["oneOf"].take();
         schema["required"] = json!([]);
     }
-    let properties: Map<_, _> = fields.into_iter().map(|(name, schema, _)| (name.to_owned(), schema)).collect();
+    let properties: Map<_, _> = one.fields().map(|(name, schema, _)| (name.to_owned(), schema())).collect();
     schema["properties"] = properties.into();
     if one.is_plain {
         schema["type"] = json!(["object", "null"]);
