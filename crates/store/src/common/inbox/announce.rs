@@ -1,4 +1,4 @@
-//! The events of the inbox. Their data is complete: readers receive it as it is recorded.
+//! Records the events of the inbox. Their data is recorded in the form that readers receive.
 
 use recado_domain::contact_book::Contact;
 use recado_domain::conversation::{Assignee, ClosedBy, Conversation};
@@ -86,8 +86,8 @@ impl<E: Executor> Receiving<'_, E> {
     }
 }
 
-/// A message that was delivered, sent from another device, or recovered. `new`: whether the conversation and the contact are
-/// new.
+/// Records that a message was delivered, sent from another device, or recovered. `new`: whether the conversation and
+/// the contact are new.
 pub(super) async fn delivered<E: Executor>(
     of: &Receiving<'_, E>,
     name: &'static str,
@@ -116,7 +116,7 @@ pub(super) async fn delivered<E: Executor>(
         })
     };
     let mut text = data(message);
-    // Each step leaves less, until the event fits.
+    // Each step keeps less of the message, until the event fits into its limit.
     let mut shorter = message.clone();
     for step in 0..SHORTER.len() {
         if text.len() <= DATA_LIMIT {
@@ -129,7 +129,7 @@ pub(super) async fn delivered<E: Executor>(
     of.announce(name, about, message.chat, text).await
 }
 
-/// Code points of the text of a message whose event would be too long, step by step.
+/// How many code points of a text each step keeps, if the event would be too long.
 const SHORTER: [usize; 3] = [30_000, 30_000, 1_000];
 
 fn shorten(body: &mut Body, step: usize) {
@@ -138,17 +138,17 @@ fn shorten(body: &mut Body, step: usize) {
     body.content.mark_truncated();
     body.text = text;
     if step > 0 {
-        // Cards, orders and what forms return are still to be read from the message.
+        // Callers can still read cards, orders and the answers of forms from the stored message.
         body.content = body.content.emptied();
         body.content.mark_truncated();
         body.referral = None;
     }
 }
 
-/// Two texts of an event that are short enough together.
+/// Shortens a text so that an event with two such texts fits into its limit.
 pub(super) fn shortened(text: &str) -> String {
     let mut kept = truncate(text, SHORTER[0]).0;
-    // Control characters take six bytes each.
+    // JSON writes a control character with six bytes.
     while to_json(&kept).len() > DATA_LIMIT / 3 {
         kept = truncate(&kept, kept.chars().count() / 2).0;
     }
@@ -162,7 +162,8 @@ pub(super) async fn contact_created<E: Executor>(of: &Receiving<'_, E>, contact:
     }
 }
 
-/// Once for each contact that became this one; once without any, if something is different.
+/// Records one event for each contact that was merged into this contact. Without a merge it records one event if a
+/// field changed.
 pub(super) async fn contact_updated<E: Executor>(
     of: &Receiving<'_, E>,
     contact: &Contact,
@@ -179,7 +180,7 @@ pub(super) async fn contact_updated<E: Executor>(
     Ok(())
 }
 
-/// An event of a contact.
+/// Records an event about a contact.
 pub(super) async fn of_contact<E: Executor>(
     place: &Place<'_, E>,
     name: &'static str,
@@ -239,7 +240,7 @@ pub(super) async fn closed<E: Executor>(
     of_conversation(place, "conversation.closed", conversation, data).await
 }
 
-/// Somebody else is responsible for a conversation, or it was reopened.
+/// Records that the attendant or the department of a conversation changed, or that it was reopened.
 pub(super) async fn assigned<E: Executor>(
     place: &Place<'_, E>,
     conversation: &Conversation,

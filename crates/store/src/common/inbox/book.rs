@@ -69,7 +69,7 @@ pub(super) async fn identities<E: Executor>(db: &E, id: ContactId) -> Result<Vec
     db.rows(sql, values![&id.as_bytes()[..]], identity).await
 }
 
-/// Stands before the id of a business in a scope.
+/// The prefix of the id of a business in a scope.
 pub(super) const BUSINESS: &str = "b:";
 
 /// Adds a contact, without its identities.
@@ -82,7 +82,8 @@ pub(super) async fn insert<E: Executor>(db: &E, contact: &Contact) -> Result<(),
     add_grams(db, contact).await
 }
 
-/// Writes all columns of a contact. `renamed`: its name or its number differs, by which it is searched.
+/// Writes all columns of a contact. `renamed`: its name or number changed, so the grams of the search are written
+/// again.
 pub(super) async fn save<E: Executor>(db: &E, contact: &Contact, renamed: bool) -> Result<(), E::Error> {
     let sql = "UPDATE contacts SET name = ?4, sort_name = ?5, is_named = ?6, phone = ?7, account = ?8, email = ?9, tags = ?10,
                    tag_keys = ?11, metadata = ?12, opt_out_at = ?13, opt_out_source = ?14, source = ?15,
@@ -154,7 +155,7 @@ async fn add_grams<E: Executor>(db: &E, contact: &Contact) -> Result<(), E::Erro
 /// The most characters of a name by which it is searched.
 const SEARCHED: usize = 200;
 
-/// By which parts a contact is searched.
+/// The grams by which a search finds a contact.
 fn grams_of(contact: &Contact) -> BTreeSet<String> {
     let mut grams = BTreeSet::new();
     let texts = [Some(search_key(&contact.name)), contact.phone.clone(), contact.account.clone()];
@@ -168,7 +169,7 @@ fn grams_of(contact: &Contact) -> BTreeSet<String> {
     grams
 }
 
-/// The gram of a beginning of a word.
+/// The gram of the beginning of a word.
 pub(super) fn beginning(word: &str) -> String {
     format!("^{word}")
 }
@@ -179,7 +180,7 @@ pub(super) fn trigrams(text: &str) -> Vec<String> {
     signs.windows(3).map(|three| three.iter().collect()).collect()
 }
 
-/// Where an identity is valid, as the store keeps it.
+/// The stored form of the scope in which an identity is valid.
 pub(super) struct ScopeOf<'a> {
     pub channel: i64,
     pub business: Option<&'a str>,
@@ -194,7 +195,7 @@ impl ScopeOf<'_> {
         }
     }
 
-    /// The channel that the identity belongs to, if it is valid there alone.
+    /// The channel of an identity that is valid on one channel only.
     fn channel(&self, kind: IdentityKind) -> Option<i64> {
         let of_channel = kind == IdentityKind::Lid || (kind == IdentityKind::UserId && self.business.is_none());
         of_channel.then_some(self.channel)

@@ -11,7 +11,7 @@ use crate::clock::rfc3339;
 use crate::common::PageScan;
 use crate::sqlkit::both::{Row, values};
 
-/// Who changes a message.
+/// The author of a change of a message.
 pub(super) struct By<'a> {
     pub contact: Option<&'a Contact>,
     pub arrival: &'a Arrival,
@@ -22,7 +22,7 @@ impl By<'_> {
         self.contact.map(|contact| contact.id).filter(|_| !self.arrival.from_me)
     }
 
-    /// The number of the person, even if this change hides it.
+    /// The number of the person, from the contact if this change hides it.
     pub fn phone(&self) -> Option<String> {
         let known = || self.contact.and_then(|contact| contact.account.clone());
         self.arrival.person.phone.clone().or_else(known).filter(|_| !self.arrival.from_me)
@@ -49,7 +49,7 @@ impl By<'_> {
     }
 }
 
-/// What an event of a change names.
+/// The message that an event of a change names.
 pub(super) struct About {
     pub id: MessageId,
     pub network_id: String,
@@ -128,10 +128,10 @@ pub(super) async fn revocation<E: PageScan>(
     record(of, "message.revoked", about, by, data.to_string()).await
 }
 
-/// The most options that the result of an unknown poll names.
+/// The most options in the result of a poll that is not stored.
 const NAMES: usize = 32;
 
-/// Keeps a vote, and counts the votes of the poll.
+/// Stores a vote, and counts the votes of the poll.
 pub(super) async fn vote<E: PageScan>(
     of: &Receiving<'_, E>,
     by: &By<'_>,
@@ -159,7 +159,7 @@ pub(super) async fn vote<E: PageScan>(
         Some(Content::Poll { options, .. }) => options.clone(),
         _ => Vec::new(),
     };
-    // Of a poll that is not here only a few are named.
+    // If the poll is not stored, its options are those of the votes, so their number is limited.
     for name in given.iter().filter(|_| poll.is_none()) {
         if names.len() < NAMES && !names.contains(name) {
             names.push(name.clone());

@@ -17,7 +17,7 @@ use super::{Receiving, conversations, deliver, json, optional_id, targets, threa
 use crate::common::PageScan;
 use crate::sqlkit::both::{Row, values};
 
-/// A change that waits for its message.
+/// A change that is stored until its message arrives.
 #[derive(Serialize, Deserialize)]
 struct Held {
     person: SenderIds,
@@ -41,12 +41,12 @@ enum Kind {
 const SHORT: usize = 256;
 /// The most options of a vote.
 const OPTIONS: usize = 32;
-/// The most changes that wait for one message.
+/// The most changes that are stored for one message that has not arrived.
 const WAITING: i64 = 64;
 /// The most people whose reactions are kept with a message.
 const REACTIONS: usize = 256;
 
-/// Makes a change, or holds it until its message arrives.
+/// Applies a change, or stores it until its message arrives.
 pub(super) async fn receive<E: PageScan>(of: &Receiving<'_, E>, arrival: &Arrival) -> Result<Received, E::Error> {
     let short = |text: &String| clean(text, SHORT);
     match &arrival.what {
@@ -74,8 +74,8 @@ pub(super) async fn receive<E: PageScan>(of: &Receiving<'_, E>, arrival: &Arriva
     }
 }
 
-/// A change of a person. It is made once: a repetition may come when the number is another person's, or after a caller has
-/// decided otherwise.
+/// Applies a change of a person once. A repetition changes nothing, because the number may belong to another person by
+/// then, or a caller may have changed the opt-out.
 async fn of_person<E: PageScan>(of: &Receiving<'_, E>, arrival: &Arrival) -> Result<Received, E::Error> {
     if is_known(of, arrival, NO_TARGET, None).await? {
         return Ok(Received::of(Outcome::Repeated, None, None));
@@ -95,7 +95,7 @@ async fn of_person<E: PageScan>(of: &Receiving<'_, E>, arrival: &Arrival) -> Res
     Ok(person_changed(true))
 }
 
-/// The target of a change of a person.
+/// The target of changes that concern a person, not a message.
 const NO_TARGET: &str = "";
 
 fn person_changed(changed: bool) -> Received {
@@ -132,7 +132,7 @@ async fn change<E: PageScan>(
     Ok(made.unwrap_or_else(|| Received::of(Outcome::Held, None, None)))
 }
 
-/// Notes that a change arrived, and keeps it if it waits for its message.
+/// Records that a change arrived. `held` is the change if its message has not arrived.
 async fn note<E: PageScan>(
     of: &Receiving<'_, E>,
     arrival: &Arrival,
@@ -146,7 +146,7 @@ async fn note<E: PageScan>(
     of.db.run(sql, values![of.channel, network_id, target, contact, held, of.now]).await.map(drop)
 }
 
-/// Whether as many changes wait for a message as are made at once.
+/// Whether the limit of changes that are stored for one message is reached.
 async fn too_many_wait<E: PageScan>(of: &Receiving<'_, E>, target: &str) -> Result<bool, E::Error> {
     let sql = "SELECT count(*) AS waiting FROM (SELECT 1 FROM incoming_changes
                    WHERE channel_key = ?1 AND target = ?2 AND held IS NOT NULL LIMIT ?3) AS counted";
@@ -154,7 +154,7 @@ async fn too_many_wait<E: PageScan>(of: &Receiving<'_, E>, target: &str) -> Resu
     Ok(waiting.is_some_and(|waiting| waiting >= WAITING))
 }
 
-/// Whether this change arrived before. In a group, people may choose the same id.
+/// Whether this change arrived before. Different people in a group can use the same id.
 async fn is_known<E: PageScan>(
     of: &Receiving<'_, E>,
     arrival: &Arrival,
@@ -167,7 +167,7 @@ async fn is_known<E: PageScan>(
     Ok(known.iter().any(|of| arrival.group.is_none() || *of == contact))
 }
 
-/// Makes a change; `None` if its message is not here.
+/// Applies a change; `None` if its message is not stored.
 async fn apply<E: PageScan>(
     of: &Receiving<'_, E>,
     arrival: &Arrival,
@@ -185,7 +185,7 @@ async fn apply<E: PageScan>(
     }
 }
 
-/// Makes the changes that waited for this message.
+/// Applies the changes that arrived before this message.
 pub(super) async fn apply_held<E: PageScan>(of: &Receiving<'_, E>, target: &str) -> Result<(), E::Error> {
     let sql = "SELECT n, network_id, held FROM incoming_changes
                WHERE channel_key = ?1 AND target = ?2 AND held IS NOT NULL ORDER BY n LIMIT ?3";
@@ -194,7 +194,7 @@ pub(super) async fn apply_held<E: PageScan>(of: &Receiving<'_, E>, target: &str)
         Ok((n, network_id, json::<Held>(row, "held")?))
     };
     let mut waiting = of.db.rows(sql, values![of.channel, target, WAITING], read).await?;
-    // In the order of the network, whatever the order of arrival.
+    // The network's times decide the order, because changes can arrive in another order.
     waiting.sort_by_key(|(_, _, held)| held.at);
     for (n, network_id, held) in waiting {
         let contact = identify(of, &held.person, None).await?.map(|known| known.contact);
@@ -270,7 +270,7 @@ async fn on_delivered<E: PageScan>(
     Ok(Received::of(outcome, Some(ids.0), Some(ids.1)))
 }
 
-/// The phone has read a message, and so the ones before it.
+/// Marks a message as read on the phone, and all earlier messages of its conversation.
 async fn read_until<E: PageScan>(of: &Receiving<'_, E>, message: &Incoming) -> Result<bool, E::Error> {
     let conversation = conversations::one(of.db, of.owner, message.conversation).await?;
     match conversation {
@@ -279,7 +279,7 @@ async fn read_until<E: PageScan>(of: &Receiving<'_, E>, message: &Incoming) -> R
     }
 }
 
-/// Keeps a reaction; `false` if a later one of the person is here.
+/// Stores a reaction; `false` if a later reaction of the person is stored already.
 fn react(message: &mut Incoming, by: &By<'_>, emoji: Option<&str>) -> bool {
     let is_me = by.arrival.from_me;
     let (contact, from, at) = (by.contact(), by.phone(), by.arrival.sent_at);
@@ -295,14 +295,14 @@ fn react(message: &mut Incoming, by: &By<'_>, emoji: Option<&str>) -> bool {
         }
         return is_newer;
     }
-    // One that was taken back is kept as well: the reaction before it may arrive later.
+    // A removed reaction is stored too, because an earlier reaction of the person can arrive later.
     if message.reactions.len() < REACTIONS {
         message.reactions.push(new);
     }
     true
 }
 
-/// Writes a message, and the copy of its text in its conversation.
+/// Writes a message, and updates the preview of its conversation.
 async fn save<E: PageScan>(of: &Receiving<'_, E>, message: &mut Incoming, forget: bool) -> Result<(), E::Error> {
     message.updated_at = of.now;
     rows::save(of.db, message, forget).await?;
@@ -315,7 +315,8 @@ async fn save<E: PageScan>(of: &Receiving<'_, E>, message: &mut Incoming, forget
     Ok(())
 }
 
-/// A change of a message that a call of the API sent: its row stays, and readers hear of the change.
+/// Records the event for a change of a message that was sent by a call of the API. The row of the message does not
+/// change.
 async fn on_sent<E: PageScan>(
     of: &Receiving<'_, E>,
     message: &Message,

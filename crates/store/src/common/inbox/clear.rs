@@ -9,13 +9,13 @@ use super::lock;
 use crate::common::events;
 use crate::sqlkit::both::{Executor, List, Row, values};
 
-/// How long changes are remembered, so that a repetition is recognised and a change can wait for its message. Networks
-/// repeat for some days.
+/// How long changes are stored, to recognise repetitions and to apply changes whose message arrives later. Networks
+/// repeat deliveries for some days.
 const CHANGES_KEPT: Millis = 8 * 24 * 60 * 60 * 1_000;
 
 /// Deletes a batch of delivered messages from before `before`, and old changes; whether there may be more.
 pub(crate) async fn purge<E: Executor>(db: &E, (before, now): (Millis, Millis)) -> Result<bool, E::Error> {
-    // Ascending with time: when the first rows are young, all are.
+    // The rows are in the order of time. If the first rows are not old enough, no row is.
     let sql = "SELECT seq, received_at FROM incoming ORDER BY seq LIMIT ?1";
     let read = |row: &Row<'_>| Ok((row.get::<Seq>("seq")?, row.get::<Millis>("received_at")?));
     let oldest = db.rows(sql, values![E::PURGED_AT_ONCE], read).await?;
@@ -26,8 +26,8 @@ pub(crate) async fn purge<E: Executor>(db: &E, (before, now): (Millis, Millis)) 
         count_down(db, &gone).await?;
         delete(db, &gone).await?;
     }
-    // A conversation is as old as its newest message, and shows its text. Without messages nobody needs it: the next message
-    // begins another one.
+    // A conversation is as old as its newest message, whose text it shows. A conversation without messages is deleted:
+    // the next message of the chat begins another conversation.
     let conversations = "DELETE FROM conversations WHERE id IN
              (SELECT id FROM conversations WHERE active_at < ?2 ORDER BY active_at LIMIT ?1)
              AND active_at < ?2 AND NOT EXISTS (SELECT 1 FROM incoming m WHERE m.conversation_id = conversations.id)";
@@ -46,7 +46,7 @@ fn is_batch<E: Executor>(rows: usize) -> bool {
     i64::try_from(rows).is_ok_and(|rows| rows >= E::PURGED_AT_ONCE)
 }
 
-/// Takes unread messages that are to be deleted from the counts of their conversations.
+/// Subtracts unread messages that will be deleted from the counts of their conversations.
 async fn count_down<E: Executor>(db: &E, gone: &List<Seq>) -> Result<(), E::Error> {
     let unread = format!("{} AND read_at IS NULL AND direction = 'INBOUND'", E::any("seq", 1));
     let sql = format!(
@@ -73,7 +73,7 @@ pub(super) struct Gone {
     pub conversation: ConversationId,
 }
 
-/// Deletes messages with their files and events, and what their conversations show of them.
+/// Deletes messages with their files and events, and removes their text from their conversations.
 pub(super) async fn erase<E: Executor>(db: &E, messages: &[Gone]) -> Result<u64, E::Error> {
     let subjects: Vec<_> = messages.iter().map(|gone| *gone.id.as_bytes()).collect();
     events::forget_subjects(db, &subjects).await?;

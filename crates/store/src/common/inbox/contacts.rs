@@ -15,9 +15,9 @@ use super::lock;
 use crate::clock::SystemEntropy;
 use crate::sqlkit::both::{Executor, Row, values};
 
-/// The most contacts that a page with a filter reads, and the most that are counted.
+/// The most contacts that are read for one page with a filter, and the most that are counted.
 const SCANNED: i64 = 10_000;
-/// A number is valid on every channel.
+/// The scope of numbers, which are valid on every channel.
 const OF_NUMBERS: ScopeOf<'static> = ScopeOf { channel: 0, business: None };
 
 /// The contact with this number.
@@ -32,11 +32,11 @@ pub(crate) async fn of_phone<E: Executor>(db: &E, owner: Owner, phone: &str) -> 
 struct Search {
     /// A part of the folded name, or of the number.
     text: Option<String>,
-    /// The rarest gram of the text that was found to be rare enough to begin with.
+    /// The rarest gram of the text, if it is rare enough to begin the search with it.
     gram: Option<String>,
 }
 
-/// The grams that every match has.
+/// The grams that each match must have.
 fn grams(text: &str) -> Vec<String> {
     if text.chars().count() < 3 { vec![beginning(text)] } else { trigrams(text) }
 }
@@ -44,8 +44,8 @@ fn grams(text: &str) -> Vec<String> {
 /// The most grams of a text that are compared.
 const GRAMS: usize = 8;
 
-/// Finds the gram of a search that the fewest contacts have; none, if many contacts have each of them. Then the list is read in
-/// its order, and finds a page soon.
+/// Finds the gram of a search that the fewest contacts have; `None` if many contacts have each gram. Then the list is
+/// read in its order, because a page fills after few contacts.
 async fn search<E: Executor>(db: &E, query: &ContactQuery) -> Result<Search, E::Error> {
     let text = query.search.as_deref().map(|text| search_key(text.trim())).filter(|text| !text.is_empty());
     let Some(text) = text else { return Ok(Search { text: None, gram: None }) };
@@ -93,7 +93,7 @@ impl Asked {
     }
 }
 
-/// The conditions of a list beside its place, on contacts `k`. `?1` and `?2` are the owner.
+/// The conditions of a list without its cursor, on contacts `k`. `?1` and `?2` are the owner.
 fn conditions<E: Executor>() -> String {
     let has = |list: &str| E::shares("k.tag_keys", list);
     format!(
@@ -122,7 +122,7 @@ fn scan(has_gram: bool, is_one: bool) -> String {
     )
 }
 
-/// Behind which place a page begins, and how many contacts it leaves out.
+/// After which place a page begins, and how many contacts it skips.
 fn begin(from: &ContactFrom) -> (String, Vec<u8>, usize) {
     match from {
         ContactFrom::Start => (String::new(), Vec::new(), 0),
@@ -269,7 +269,7 @@ pub(crate) async fn change<E: Executor>(
                 let sql = "DELETE FROM identities WHERE contact_id = ?1 AND kind = ?2";
                 db.run(sql, values![&id.as_bytes()[..], key.kind.name()]).await?;
                 book::add_identity(db, (owner, id), &OF_NUMBERS, &key).await?;
-                // It was the account of the former number.
+                // The stored account belongs to the former number.
                 contact.account = None;
             }
         }
@@ -280,7 +280,7 @@ pub(crate) async fn change<E: Executor>(
         contact.opt_out_source = opt_out.then(|| "API".to_owned());
         changes.push("optOut");
     }
-    // A caller who repeats the name that the network reported wants to keep it.
+    // If a caller gives the name that the network reported, the name is the caller's from now on.
     contact.is_named |= change.name.is_some();
     if !changes.is_empty() {
         contact.updated_at = now;

@@ -24,7 +24,7 @@ use crate::common::messages::{columns, message};
 use crate::sql::{PAST, reached_column};
 use crate::sqlkit::both::{Executor, Row, values};
 
-/// The most conversations that a page with a filter reads. A filter with few matches gets short pages and a cursor.
+/// The most conversations that are read for one page of a list with a filter. If few match, the page is short.
 const SCANNED: i64 = 5_000;
 
 /// One conversation of this owner.
@@ -38,7 +38,7 @@ pub(crate) async fn one<E: Executor>(
     Ok(found.filter(|conversation| conversation.owner == owner))
 }
 
-/// The condition of a query for which the store has an index that reads the fewest conversations.
+/// Chooses the index by which the fewest conversations have to be read for a query.
 fn indexed(query: &ConversationQuery) -> &'static str {
     if query.contact.is_some() {
         "contact_id = ?3"
@@ -53,7 +53,7 @@ fn indexed(query: &ConversationQuery) -> &'static str {
     }
 }
 
-/// Whether a query selects only some of the conversations that the index gives.
+/// Whether a query has filters beside the condition of the index.
 fn has_filter(query: &ConversationQuery) -> bool {
     let conditions = [query.contact.is_some(), query.assigned_to.is_some(), query.channel.is_some(), query.unread];
     let indexed = usize::from(conditions.contains(&true));
@@ -61,7 +61,7 @@ fn has_filter(query: &ConversationQuery) -> bool {
     asked > indexed || query.status.is_some() || query.department.is_some() || query.window_open
 }
 
-/// The query of a page, on the conversations that `behind` reads.
+/// The SQL of a page, on the conversations that `behind` selects.
 fn page_sql(behind: &str) -> String {
     format!(
         "WITH scanned AS (SELECT * FROM conversations {behind} LIMIT ?8),
@@ -113,7 +113,7 @@ pub(crate) async fn page<E: Executor>(db: &E, query: &ConversationQuery) -> Resu
         let next = last.map(|last| ConversationPlace { active_at: last.active_at, id: last.id });
         return Ok(ConversationPage { conversations, next });
     }
-    // All that was read is on the page: the next one begins where the reading ended, if it ended before the list.
+    // The page has everything that was read. If the list goes on, the next page begins where the reading ended.
     let sql = format!("SELECT id, active_at FROM conversations {behind} LIMIT 1 OFFSET ?8 - 1");
     let place = |row: &Row<'_>| {
         Ok(ConversationPlace { active_at: row.get("active_at")?, id: ConversationId::from_bytes(row.bytes("id")?) })
@@ -142,7 +142,7 @@ fn behind(query: &ConversationMessages) -> (&'static str, &'static str, Seq) {
     }
 }
 
-/// The delivered messages of a conversation behind a place, one more than the page has.
+/// The delivered messages of a conversation after a place: one more than the page has.
 async fn delivered<E: Executor>(db: &E, query: &ConversationMessages) -> Result<Vec<Incoming>, E::Error> {
     let (is_behind, order, start) = behind(query);
     let place = query.after.map_or(start, |place| place.incoming);
@@ -151,7 +151,8 @@ async fn delivered<E: Executor>(db: &E, query: &ConversationMessages) -> Result<
     db.rows(&sql, values![&query.conversation.as_bytes()[..], place, one_more(query.limit)], incoming).await
 }
 
-/// The messages that calls sent to the chat while the conversation went on, behind a place, one more than the page has.
+/// The messages that calls sent to the chat while the conversation was active, after a place: one more than the page
+/// has.
 async fn sent<E: Executor>(
     db: &E,
     conversation: &Conversation,
@@ -183,7 +184,7 @@ async fn sent<E: Executor>(
     Ok(sent)
 }
 
-/// Changes a conversation as a caller asks.
+/// Applies a caller's change to a conversation.
 pub(crate) async fn change<E: Executor>(
     db: &E,
     (owner, id): (Owner, ConversationId),
@@ -250,7 +251,7 @@ async fn name_of<E: Executor>(db: &E, owner: Owner, attendant: &str) -> Result<O
     Ok(db.row(sql, values![institution, environment, attendant], name).await?.flatten())
 }
 
-/// Whether another conversation of the same chat goes on.
+/// Whether another conversation of the same chat is active.
 async fn another_goes_on<E: Executor>(db: &E, id: ConversationId) -> Result<bool, E::Error> {
     let sql = "SELECT 1 AS found FROM conversations v JOIN conversations o ON o.channel_key = v.channel_key AND o.chat = v.chat
                WHERE v.id = ?1 AND o.id <> v.id AND o.closed_at IS NULL";
@@ -282,7 +283,7 @@ pub(crate) async fn read<E: Executor>(
     });
     let messages = marks.collect();
     threads::mark_read(db, &mut conversation, Seq::MAX, now).await?;
-    // A count that went wrong must not stay.
+    // All messages are read now, so the count is zero. This repairs a wrong count.
     if conversation.unread > 0 {
         conversation.unread = 0;
         threads::save(db, &conversation).await?;
@@ -293,7 +294,7 @@ pub(crate) async fn read<E: Executor>(
 /// Conversations that one call closes.
 const CLOSED_AT_ONCE: i64 = 100;
 
-/// Closes a batch of a channel's conversations in which nobody wrote since this time; how many there were.
+/// Closes a batch of a channel's conversations without a message since this time. Returns their number.
 pub(crate) async fn close_idle<E: Executor>(
     db: &E,
     channel: ChannelKey,

@@ -1,4 +1,4 @@
-//! A message arrives.
+//! Stores messages that arrive.
 
 use recado_domain::clock::{Millis, random};
 use recado_domain::contact_book::{Contact, is_opt_out};
@@ -17,7 +17,7 @@ use crate::clock::SystemEntropy;
 use crate::common::PageScan;
 use crate::sqlkit::both::Unreadable;
 
-/// Stores a message, unless the store has it.
+/// Stores a message, unless it is a repetition of a stored message.
 pub(super) async fn receive<E: PageScan>(
     of: &Receiving<'_, E>,
     arrival: &Arrival,
@@ -38,8 +38,8 @@ pub(super) async fn receive<E: PageScan>(
     store(of, arrival, new, person).await
 }
 
-/// The message is here already. What the repetition says of the person is new, perhaps, and so is a body that could not be
-/// read before.
+/// Handles the repetition of a stored message. The repetition can name the person in a new way, and it can bring a body
+/// that could not be read at the first delivery.
 async fn repeated<E: PageScan>(
     of: &Receiving<'_, E>,
     arrival: &Arrival,
@@ -120,7 +120,7 @@ pub(super) fn chat<'a>(arrival: &'a Arrival, contact: Option<&Contact>) -> Chat<
     }
 }
 
-/// The address of a person: the number, even if this message hides it.
+/// The address of a person: the number, if this message or the contact has it.
 fn address(person: &SenderIds, contact: Option<&Contact>) -> String {
     let known = contact.and_then(|contact| contact.account.clone().or_else(|| contact.phone.clone()));
     person.phone.clone().or(known).unwrap_or_else(|| person.address())
@@ -143,7 +143,7 @@ async fn body<E: PageScan>(
     Ok(body)
 }
 
-/// The names of a sender, with the number that is known although the network hides it in this message.
+/// The names of a sender. If this message hides the number, the number of the contact is used.
 fn known_names(person: &SenderIds, contact: Option<&Contact>) -> SenderIds {
     let account = contact.and_then(|contact| contact.account.clone());
     SenderIds { phone: person.phone.clone().or(account), ..person.clone() }
@@ -165,7 +165,7 @@ fn row<'a, E>(of: &Receiving<'_, E>, arrival: &'a Arrival, new: &'a NewIncoming,
     }
 }
 
-/// Notes a new message in its conversation.
+/// Updates the conversation of a new message.
 fn note<E>(of: &Receiving<'_, E>, conversation: &mut Conversation, chat: &Chat<'_>, message: &Incoming) {
     if !chat.address.is_empty() {
         conversation.address.clone_from(&chat.address);
@@ -198,7 +198,7 @@ pub(super) fn last_message(message: &Incoming) -> LastMessage {
     }
 }
 
-/// A person who answers with one of the words is left out of bulk sending.
+/// Sets the opt-out of a contact whose message is one of the words for it.
 async fn opt_out_by_word<E: PageScan>(
     of: &Receiving<'_, E>,
     contact: &mut Contact,
@@ -211,7 +211,7 @@ async fn opt_out_by_word<E: PageScan>(
     set_opt_out(of, contact, Some("KEYWORD")).await
 }
 
-/// Leaves a contact out of bulk sending for this reason, or in again.
+/// Sets the opt-out of a contact with this source, or removes it without a source.
 pub(super) async fn set_opt_out<E: PageScan>(
     of: &Receiving<'_, E>,
     contact: &mut Contact,

@@ -1,4 +1,4 @@
-//! Whose an arrival is: finds or creates the contact of a person, and keeps its identities.
+//! Finds or creates the contact of a person, and maintains its identities.
 
 use recado_domain::clock::Millis;
 use recado_domain::contact_book::{Contact, Found, Scope, Source, is_another, resolve};
@@ -21,7 +21,7 @@ impl<E: Executor> Receiving<'_, E> {
         ScopeOf { channel: self.channel, business: self.batch.business.as_deref() }
     }
 
-    /// A contact that must be there, because an identity or a row names it.
+    /// The contact that an identity or a row names.
     pub async fn load(&self, id: ContactId) -> Result<Option<Contact>, E::Error> {
         book::one(self.db, self.owner, id).await
     }
@@ -56,8 +56,8 @@ impl<E: Executor> Receiving<'_, E> {
     }
 }
 
-/// The contact of a person, with what the names say that came now. `wrote`: the person wrote, and so gets a contact; without
-/// it nobody new is created.
+/// Finds the contact of a person, and updates it with these names. `wrote` is the time of a message of the person. Only
+/// a message creates a new contact: without `wrote` the result is `None` for an unknown person.
 pub(super) async fn identify<E: Executor>(
     of: &Receiving<'_, E>,
     ids: &SenderIds,
@@ -133,7 +133,7 @@ fn new_contact<E>(of: &Receiving<'_, E>, ids: &SenderIds) -> Contact {
     }
 }
 
-/// Takes over what the names say; which fields that callers see are different now.
+/// Copies new names into the contact. Returns the names of the fields that changed.
 fn learn(contact: &mut Contact, ids: &SenderIds) -> Vec<&'static str> {
     let mut changes = Vec::new();
     let before = contact.clone();
@@ -146,7 +146,7 @@ fn learn(contact: &mut Contact, ids: &SenderIds) -> Vec<&'static str> {
         }
     }
     if !contact.is_named {
-        // A number stands for a name only until there is one.
+        // A contact without a name shows its number in the place of the name, until a name is known.
         let nameless = before.name.bytes().all(|byte| byte.is_ascii_digit());
         let name = ids.name.clone().or_else(|| ids.username.clone().filter(|_| nameless));
         let name = name.or_else(|| ids.phone.clone().filter(|_| nameless));
@@ -158,7 +158,7 @@ fn learn(contact: &mut Contact, ids: &SenderIds) -> Vec<&'static str> {
     changes
 }
 
-/// Takes an identity from another contact, to whose person it does not belong any more.
+/// Removes an identity from a contact whose person does not have it any more.
 async fn take<E: Executor>(of: &Receiving<'_, E>, loser: ContactId, key: &IdentityKey) -> Result<(), E::Error> {
     book::remove_identity(of.db, of.owner, &of.scope(), key).await?;
     let Some(mut contact) = of.load(loser).await? else { return Ok(()) };
@@ -173,7 +173,7 @@ async fn take<E: Executor>(of: &Receiving<'_, E>, loser: ContactId, key: &Identi
     announce::contact_updated(of, &contact, &[if lost_phone { "phone" } else { "identities" }], &[]).await
 }
 
-/// The person had the old names before, and has the new ones now. Returns the contact, if there is one.
+/// Replaces the old names of a person by the new names. Returns the contact of the person, if there is one.
 pub(super) async fn change<E: Executor>(
     of: &Receiving<'_, E>,
     (old, new): (&SenderIds, &SenderIds),
@@ -202,7 +202,8 @@ pub(super) async fn change<E: Executor>(
     Ok(Some(Identified { contact, is_new: false }))
 }
 
-/// Gives the conversations of a contact the address that reaches the contact now: the old one is another person's, perhaps.
+/// Writes the current address of a contact into its active conversations, because the old address may reach another
+/// person.
 async fn readdress<E: Executor>(of: &Receiving<'_, E>, contact: &Contact) -> Result<(), E::Error> {
     for mut conversation in threads::active_of_contact(of.db, contact.id).await? {
         let phone = contact.account.clone().or_else(|| contact.phone.clone());
@@ -222,9 +223,10 @@ async fn readdress<E: Executor>(of: &Receiving<'_, E>, contact: &Contact) -> Res
     Ok(())
 }
 
-/// Gives a contact an identity that may be another contact's. Returns the contact that has it then.
+/// Gives a contact an identity that another contact may have. Returns the contact that has the identity afterwards.
 ///
-/// Whoever wrote under the new identity before the change of this time was somebody else, who gave it up.
+/// If the other contact wrote before the time of the change, it is another person, who does not have the identity any
+/// more.
 async fn rename<E: Executor>(
     of: &Receiving<'_, E>,
     contact: Contact,

@@ -1,4 +1,4 @@
-//! Two contacts turned out to be one person: the older one stays, and everything of the other moves to it.
+//! Merges two contacts that are one person. The older contact stays, and everything of the other contact moves to it.
 
 use recado_domain::contact_book::{Contact, as_first_written};
 use recado_domain::conversation::{ClosedBy, Status};
@@ -8,7 +8,8 @@ use super::threads::{self, chat_of};
 use super::{Receiving, announce, book, to_json};
 use crate::sqlkit::both::{Executor, values};
 
-/// Moves everything of a contact to another one, and deletes it. The caller saves and announces the one that stays.
+/// Moves everything of the contact `gone` to the contact `stays`, and deletes `gone`. The caller saves and announces
+/// `stays`.
 pub(super) async fn merge<E: Executor>(
     of: &Receiving<'_, E>,
     stays: &mut Contact,
@@ -42,7 +43,7 @@ pub(super) async fn merge<E: Executor>(
     Ok(())
 }
 
-/// One conversation goes on in each channel: the other one's messages move to it.
+/// Merges the active conversations of both contacts on each channel: the messages move, and one conversation is closed.
 async fn join_conversations<E: Executor>(
     of: &Receiving<'_, E>,
     stays: ContactId,
@@ -68,12 +69,12 @@ async fn join_conversations<E: Executor>(
     Ok(())
 }
 
-/// The limits of a contact, which two together could exceed: tags, keys of the metadata, and its bytes.
+/// The limits of a contact (tags, keys and bytes of the metadata), because two contacts together can exceed them.
 const TAGS: usize = 50;
 const KEYS: usize = 50;
 const METADATA: usize = 16 << 10;
 
-/// Fills what the contact that stays does not have.
+/// Copies the fields that the contact `stays` does not have.
 fn take_over(stays: &mut Contact, other: Contact) {
     if !stays.is_named && (other.is_named || stays.name.bytes().all(|byte| byte.is_ascii_digit())) {
         (stays.name, stays.is_named) = (other.name, other.is_named);
@@ -89,7 +90,7 @@ fn take_over(stays: &mut Contact, other: Contact) {
             stays.metadata.entry(key).or_insert(value);
         }
     }
-    // Who does not want to be written to was asked once, under either name.
+    // An opt-out of either contact is an opt-out of the person.
     if stays.opt_out_at.is_none() {
         (stays.opt_out_at, stays.opt_out_source) = (other.opt_out_at, other.opt_out_source);
     }

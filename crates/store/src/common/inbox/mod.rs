@@ -1,7 +1,8 @@
 //! Receiving: messages of networks, their changes, their conversations and contacts.
 //!
-//! Work on the inbox of one owner is done by one transaction at a time ([`lock`]). A contact belongs to all channels of its
-//! owner, and two channels may report one new person at once; with one lock there is no second contact and no deadlock.
+//! Only one transaction at a time changes the inbox of an owner ([`lock`]). A contact belongs to all channels of its
+//! owner, and two channels can report the same new person at the same time. The lock prevents a second contact, and
+//! deadlocks.
 
 mod announce;
 mod book;
@@ -35,21 +36,21 @@ pub(crate) use rows::{media, message, note_media, of_network, page, raw, unread_
 #[cfg(test)]
 pub(crate) use targets::by_remote_id;
 
-/// What all arrivals of a call have in common.
+/// What all arrivals of one call share.
 struct Receiving<'a, E> {
     db: &'a E,
     batch: &'a Arrivals,
     owner: Owner,
     channel: ChannelKey,
     now: Millis,
-    /// Whether anyone reads the owner's events. Without a reader no JSON is written.
+    /// Whether the owner has a reader of events. Without a reader no event is recorded.
     announces: bool,
 }
 
 /// The most characters of the name and of the address of a group.
 const GROUP_LIMIT: usize = 200;
 
-/// Lets this transaction alone change the inbox of the owner.
+/// Locks the inbox of the owner for this transaction.
 pub(super) async fn lock<E: Executor>(db: &E, owner: Owner) -> Result<(), E::Error> {
     let hash = Sha256::new()
         .chain_update(b"recado inbox\0")
@@ -61,7 +62,7 @@ pub(super) async fn lock<E: Executor>(db: &E, owner: Owner) -> Result<(), E::Err
     db.row(E::LOCK_NUMBER, values![i64::from_be_bytes(number)], |_| Ok(())).await.map(drop)
 }
 
-/// Whether anyone reads the owner's events.
+/// Whether the owner has a reader of events.
 async fn has_readers<E: Executor>(db: &E, owner: Owner) -> Result<bool, E::Error> {
     let sql = "SELECT 1 AS found FROM event_consumers WHERE institution_id = ?1 AND environment = ?2";
     let (institution, environment) = (&owner.0.as_bytes()[..], owner.1.name());
@@ -91,7 +92,7 @@ pub(crate) async fn receive<E: PageScan>(db: &E, batch: &Arrivals, now: Millis) 
     let receiving = Receiving { db, batch, owner, channel: batch.channel, now, announces };
     let mut received = Vec::with_capacity(batch.arrivals.len());
     for arrival in &batch.arrivals {
-        // A clock that is ahead must not keep a window open, or hide a later change.
+        // A network time in the future would keep a window open too long, or hide a later change.
         let (sent_at, person) = (arrival.sent_at.min(now), arrival.person.cleaned());
         let group = arrival.group.as_ref().map(|group| Group {
             address: clean(&group.address, GROUP_LIMIT).unwrap_or_default(),
@@ -126,12 +127,12 @@ fn optional_id(row: &Row<'_>, column: &'static str) -> Read<Option<[u8; 16]>> {
     bytes.map(|bytes| bytes.try_into().map_err(|_| Unreadable::Unknown(column))).transpose()
 }
 
-/// A value that is stored as JSON.
+/// Reads a value that is stored as JSON.
 fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: &'static str) -> Read<T> {
     serde_json::from_str(&row.get::<String>(column)?).map_err(|_| Unreadable::Unknown(column))
 }
 
-/// JSON of a value that always has one.
+/// The JSON of a value that can always be serialized.
 fn to_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

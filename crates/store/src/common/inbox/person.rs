@@ -1,4 +1,4 @@
-//! What networks delivered of one person: read in pages, and erased in batches.
+//! Reads, in pages, and erases, in batches, what networks delivered of one person.
 
 use std::collections::BTreeSet;
 
@@ -87,7 +87,7 @@ async fn conversations<E: Executor>(
         let sql = format!("{} WHERE v.contact_id = ?1 AND {of_owner} ORDER BY v.active_at, v.id", select(ALL));
         found.extend(db.rows(&sql, values![&id.as_bytes()[..], institution], conversation).await?);
     }
-    // Those that began before the person had a contact.
+    // Conversations that began before the person had a contact.
     for address in &person.numbers {
         let sql = format!(
             "{} WHERE v.address = ?1 AND {of_owner} AND v.contact_id IS NULL ORDER BY v.active_at",
@@ -98,7 +98,7 @@ async fn conversations<E: Executor>(
     Ok(found)
 }
 
-/// A page of the messages of and with a person, behind this one.
+/// A page of the messages from and to a person, after this message.
 pub(crate) async fn received<E: Executor>(db: &E, person: &Person, after: Seq) -> Result<PersonPage, E::Error> {
     let messages = messages(db, person, after).await?;
     let next = messages.last().map(|last| last.seq);
@@ -106,7 +106,7 @@ pub(crate) async fn received<E: Executor>(db: &E, person: &Person, after: Seq) -
     Ok(PersonPage { rows, next })
 }
 
-/// The first messages of and with a person behind this one.
+/// The next messages from and to a person, after this message.
 async fn messages<E: Executor>(db: &E, person: &Person, after: Seq) -> Result<Vec<Incoming>, E::Error> {
     let contacts = contacts(db, person).await?;
     let mut found: Vec<Incoming> = Vec::new();
@@ -141,8 +141,8 @@ pub(crate) async fn book<E: Executor>(db: &E, person: &Person) -> Result<PersonP
     Ok(PersonPage { rows, next: None })
 }
 
-/// Erases a batch of the messages of and with a person, and at last the conversations and the contacts. `next` of the result
-/// is `None` when nothing is left.
+/// Erases a batch of the messages from and to a person. The last batch also erases the conversations and the contacts,
+/// and its result has no `next`.
 pub(crate) async fn erase<E: Executor>(db: &E, person: &Person) -> Result<Erased, E::Error> {
     lock_owners(db, person).await?;
     let found = messages(db, person, Seq::MIN).await?;
@@ -181,7 +181,8 @@ pub(crate) async fn erase<E: Executor>(db: &E, person: &Person) -> Result<Erased
     Ok(erased)
 }
 
-/// Nobody receives for the owners of the person's contacts and conversations meanwhile.
+/// Locks the inboxes of all owners that have contacts or conversations of the person, so that nothing is received
+/// meanwhile.
 async fn lock_owners<E: Executor>(db: &E, person: &Person) -> Result<(), E::Error> {
     let contacts = contacts(db, person).await?;
     let mut owners: Vec<Owner> = Vec::new();
@@ -191,7 +192,7 @@ async fn lock_owners<E: Executor>(db: &E, person: &Person) -> Result<(), E::Erro
         let contact = db.row(&sql, values![&id.as_bytes()[..]], book::contact).await?;
         owners.extend(contact.map(|contact| contact.owner));
     }
-    // In one order, so that two erasures never wait for each other.
+    // The order is fixed, so that two erasures do not deadlock.
     owners.sort_by_key(|(institution, environment)| (*institution.as_bytes(), environment.name()));
     owners.dedup();
     for owner in owners {
@@ -200,24 +201,24 @@ async fn lock_owners<E: Executor>(db: &E, person: &Person) -> Result<(), E::Erro
     Ok(())
 }
 
-/// A `LIKE` pattern of a name as a value in JSON. Names have no signs that `LIKE` reads.
+/// A `LIKE` pattern that finds a name as a value in JSON. Names contain no wildcards of `LIKE`.
 fn quoted(name: &str) -> String {
     format!("%\"{}\"%", name.strip_suffix("@lid").unwrap_or(name).replace(['%', '_'], ""))
 }
 
-/// Erases what a range of other people's messages behind this one says of a person: quotes, mentions and reactions in groups.
+/// Erases quotes of, mentions of and reactions by a person from a range of other people's messages, after this message.
 pub(crate) async fn erase_traces<E: Executor>(db: &E, person: &Person, after: Seq) -> Result<Erased, E::Error> {
     let sql = "SELECT max(seq) AS last FROM (SELECT seq FROM incoming WHERE seq > ?1 ORDER BY seq LIMIT ?2) AS scanned";
     let last = db.row(sql, values![after, TRACED], |row| row.get::<Option<Seq>>("last")).await?.flatten();
     let Some(last) = last else { return Ok(Erased::default()) };
     let mut erased = Erased { next: Some(last), ..Erased::default() };
-    // A quote of a person without a number has the id of the contact.
+    // A quote of a person without a number names the contact by its id.
     let contacts = contacts(db, person).await?;
     for name in person.numbers.iter().cloned().chain(contacts.iter().map(ToString::to_string)) {
         let sql = format!(
             "{INCOMING} WHERE m.seq > ?1 AND m.seq <= ?2 AND (m.body LIKE ?3 OR m.reactions LIKE ?3)
                AND (?4 IS NULL OR c.institution_id = ?4) ORDER BY m.seq{}",
-            // A change that arrives meanwhile must not be undone.
+            // The row may have been changed since it was read. That change must not be lost.
             E::lock_for("update of m")
         );
         let institution = person.institution.map(|id| id.as_bytes().to_vec());
@@ -246,7 +247,7 @@ async fn forget<E: Executor>(
         .filter(|quoted| quoted.from.as_ref().is_some_and(theirs) || quoted.author.as_ref().is_some_and(is_one));
     if let Some(quoted) = quoted {
         (quoted.from, quoted.author, quoted.content) = (None, None, None);
-        // Its events have the quote too.
+        // The events of the message contain the quote, too.
         events::forget_subjects(db, &[*message.id.as_bytes()]).await?;
     }
     let reactions = (!message.reactions.is_empty()).then(|| to_json(&message.reactions));
@@ -254,8 +255,8 @@ async fn forget<E: Executor>(
     db.run(sql, values![message.seq, to_json(&message.body), reactions]).await
 }
 
-/// Erases a range of complete events behind this one that name a person: those of other people's messages to which the person
-/// reacted, and of contacts that became one.
+/// Erases events that name a person in a range after this event: events of other people's messages to which the person
+/// reacted, and of merged contacts.
 pub(crate) async fn erase_event_traces<E: Executor>(db: &E, person: &Person, after: i64) -> Result<Erased, E::Error> {
     let sql = "SELECT max(seq) AS last FROM (SELECT seq FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2) AS scanned";
     let last = db.row(sql, values![after, TRACED], |row| row.get::<Option<i64>>("last")).await?.flatten();

@@ -28,7 +28,7 @@ pub(super) fn incoming(row: &Row<'_>) -> Read<Incoming> {
         Some(text) => serde_json::from_str(&text).map_err(|_| Unreadable::Unknown("reactions"))?,
         None => Vec::new(),
     };
-    // The number may have become known since the message arrived.
+    // The contact may have got its number after the message arrived.
     let account: Option<String> = row.get("author_account")?;
     let mut body: Body = json(row, "body")?;
     body.sender.phone = body.sender.phone.or(account);
@@ -76,10 +76,10 @@ pub(super) struct Found {
     pub peer: Option<ContactId>,
 }
 
-/// Messages of people who chose one id.
+/// The most messages that are read for one network id.
 const OF_ONE_ID: i64 = 16;
 
-/// The messages of a channel with this network id, newest first. People may choose the same id.
+/// The messages of a channel with this network id, newest first. Different senders can use the same id.
 pub(super) async fn found<E: Executor>(db: &E, channel: ChannelKey, network_id: &str) -> Result<Vec<Found>, E::Error> {
     let sql = format!("{INCOMING} WHERE m.channel_key = ?1 AND m.network_id = ?2 ORDER BY m.seq DESC LIMIT ?3");
     let read = |row: &Row<'_>| {
@@ -175,7 +175,7 @@ async fn insert_media<E: Executor>(db: &E, new: &NewRow<'_>, media: &NewMedia) -
     Ok(id)
 }
 
-/// Gives a message that could not be read its body.
+/// Stores the body of a message that could not be read at its first delivery.
 pub(super) async fn recover<E: Executor>(db: &E, new: &NewRow<'_>) -> Result<(), E::Error> {
     let media = match new.media {
         Some(media) => Some(insert_media(db, new, media).await?),
@@ -196,7 +196,7 @@ pub(super) async fn recover<E: Executor>(db: &E, new: &NewRow<'_>) -> Result<(),
     .map(drop)
 }
 
-/// Writes what changes of a message change. With `forget`, its file and the network's bytes are of no use any more.
+/// Writes the columns that a change of a message can change. With `forget` it deletes its file and the network's bytes.
 pub(super) async fn save<E: Executor>(db: &E, message: &Incoming, forget: bool) -> Result<(), E::Error> {
     let reactions = (!message.reactions.is_empty()).then(|| to_json(&message.reactions));
     let sql =

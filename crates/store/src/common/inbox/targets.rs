@@ -1,4 +1,4 @@
-//! Which message an arrival repeats, answers or changes.
+//! Finds the message that an arrival repeats, answers or changes.
 
 use recado_domain::contact_book::Contact;
 use recado_domain::event::ChatKind;
@@ -13,7 +13,7 @@ use crate::common::{PageScan, messages};
 use crate::sql::IN_NETWORK;
 use crate::sqlkit::both::values;
 
-/// The names of the person of a direct chat, as far as a message knows them.
+/// The names of the person of a direct chat that a stored message has.
 pub(super) fn chat_person(message: &Incoming) -> SenderIds {
     let address = message.address.as_str();
     let by_address = match address.strip_suffix("@lid") {
@@ -34,7 +34,7 @@ pub(super) fn share(one: &SenderIds, other: &SenderIds) -> bool {
     one.keys().iter().any(|key| keys.contains(key))
 }
 
-/// Whether two sets of names cannot be compared: each says what the other one does not.
+/// Whether two sets of names cannot be compared, because they have no kind of identity in common.
 fn complement(one: &SenderIds, other: &SenderIds) -> bool {
     let kinds: Vec<_> = other.keys().iter().map(|key| key.kind).collect();
     !one.is_nobody() && !kinds.is_empty() && one.keys().iter().all(|key| !kinds.contains(&key.kind))
@@ -54,9 +54,10 @@ pub(super) fn in_chat_of(found: &Found, arrival: &Arrival, contact: Option<Conta
     }
 }
 
-/// Whether an arrival is a message that the store has: the same id from the same sender in the same chat. A network may
-/// deliver it once by the number and once by the hidden id. Where the two cannot be compared, the network's time decides: in
-/// one second, nobody else has the id that the sender's device drew.
+/// Whether an arrival is a repetition of this message: the same id from the same sender in the same chat. A network can
+/// name the sender by the number in one delivery and by the hidden id in the other. Then the names cannot be compared,
+/// and an equal time of the network decides. (Devices draw ids at random, so two people do not draw the same id in one
+/// second.)
 pub(super) fn is_repetition(found: &Found, arrival: &Arrival, contact: Option<ContactId>) -> bool {
     let message = &found.message;
     if (message.direction == Direction::Outbound) != arrival.from_me {
@@ -84,8 +85,8 @@ pub(super) async fn delivered<E: PageScan>(
     Ok(found.into_iter().find(|found| in_chat_of(found, arrival, contact)))
 }
 
-/// Finds a message by the network's own id. The condition is that of the partial index; a message that was read is found among
-/// the newest of its chat.
+/// The SQL that finds a message by the network's own id. Its condition is that of the partial index, which has no
+/// messages that were read: [`sent`] searches these among the newest messages of the chat.
 pub(crate) fn by_remote_id() -> String {
     format!(
         "SELECT {} FROM messages WHERE channel_key = ?1 AND remote_id = ?2 AND remote_id IS NOT NULL AND {IN_NETWORK} LIMIT 1",
@@ -107,7 +108,7 @@ pub(super) async fn sent<E: PageScan>(
     ];
     let numbers: Vec<String> = numbers.into_iter().flatten().collect();
     let found = of.db.row(&by_remote_id(), values![of.channel, network_id], messages::message).await?;
-    // A person can name any message, and must not see what another chat was told.
+    // A person can name the id of any message, and must not see a message of another chat.
     let address = arrival.person.address();
     let is_theirs = |message: &Message| {
         let ends = [Some(&message.recipient), message.account.as_ref()];
@@ -131,7 +132,7 @@ pub(super) async fn sent<E: PageScan>(
     Ok(None)
 }
 
-/// A quote with what the store knows of the message that is quoted.
+/// Completes a quote with the stored message that it names.
 pub(super) async fn quote<E: PageScan>(
     of: &Receiving<'_, E>,
     given: &Quoted,
@@ -166,7 +167,7 @@ pub(super) async fn quote<E: PageScan>(
     })
 }
 
-/// A choice with our id of the message that offered it.
+/// Completes a choice with the id of the message that offered it.
 pub(super) async fn choice<E: PageScan>(
     of: &Receiving<'_, E>,
     given: &Choice,

@@ -1,4 +1,4 @@
-//! The rows of conversations, and which conversation a message belongs to.
+//! The rows of conversations, and the choice of the conversation for a message.
 
 use recado_domain::api_key::Environment;
 use recado_domain::channel::ChannelKey;
@@ -68,30 +68,31 @@ fn last(row: &Row<'_>) -> Read<Option<LastMessage>> {
     }))
 }
 
-/// The chat of a contact, as the store keeps it.
+/// The stored key of the chat with a contact.
 pub(super) fn chat_of(contact: ContactId) -> String {
     contact.to_string()
 }
 
-/// The conversation that goes on in a chat.
+/// The active conversation of a chat.
 pub(super) async fn active<E: Executor>(
     db: &E,
     channel: ChannelKey,
     chat: &str,
 ) -> Result<Option<Conversation>, E::Error> {
-    // The purge may delete it: it looks again when this transaction has ended.
+    // The purge deletes conversations too. With the lock it waits for the end of this transaction, and checks the row
+    // again.
     let lock = E::lock_for("update of v");
     let sql = format!("{} WHERE v.channel_key = ?1 AND v.chat = ?2 AND v.closed_at IS NULL{lock}", select(ALL));
     db.row(&sql, values![channel, chat], conversation).await
 }
 
-/// The conversations with a contact that go on, on any channel.
+/// The active conversations with a contact on all channels.
 pub(super) async fn active_of_contact<E: Executor>(db: &E, contact: ContactId) -> Result<Vec<Conversation>, E::Error> {
     let sql = format!("{} WHERE v.contact_id = ?1 AND v.closed_at IS NULL ORDER BY v.active_at, v.id", select(ALL));
     db.rows(&sql, values![&contact.as_bytes()[..]], conversation).await
 }
 
-/// Where a message belongs.
+/// The chat of a message.
 pub(super) struct Chat<'a> {
     pub kind: ChatKind,
     pub address: String,
@@ -103,7 +104,8 @@ pub(super) struct Chat<'a> {
 }
 
 impl Chat<'_> {
-    /// The chat as the store keeps it. The address of a group can have digits only, as a number has.
+    /// The stored key of the chat. The prefix of groups is needed because the address of a group can look like a
+    /// number.
     pub fn key(&self) -> String {
         match self.kind {
             ChatKind::Group => format!("group:{}", self.address),
@@ -111,7 +113,7 @@ impl Chat<'_> {
         }
     }
 
-    /// Under which addresses a chat may be on record that began before the person had a contact.
+    /// The keys that this chat can have if it began before the person had a contact.
     fn former(&self) -> Vec<String> {
         let phones = self.person.phone.iter().flat_map(|phone| forms(phone));
         let lid = self.person.lid.iter().map(|lid| format!("{lid}@lid"));
@@ -119,7 +121,7 @@ impl Chat<'_> {
     }
 }
 
-/// The conversation of a chat, which begins with a message in this direction if none goes on; whether it is new.
+/// Finds the active conversation of a chat, or begins one with a message in this direction. Returns whether it is new.
 pub(super) async fn join<E: Executor>(
     of: &Receiving<'_, E>,
     chat: &Chat<'_>,
@@ -132,7 +134,7 @@ pub(super) async fn join<E: Executor>(
     if let Some(found) = adopt(of, chat, &key).await? {
         return Ok((found, false));
     }
-    // The window of a chat outlasts a conversation.
+    // The service window belongs to the chat, so a new conversation continues it.
     let sql = "SELECT max(wrote_at) AS wrote_at FROM conversations WHERE channel_key = ?1 AND chat = ?2";
     let wrote_at: Option<Option<Millis>> = of.db.row(sql, values![of.channel, key], |row| row.get("wrote_at")).await?;
     let id = new_conversation_id(of.now);
@@ -169,7 +171,7 @@ pub(super) async fn join<E: Executor>(
     made.map(|made| (made, true)).ok_or_else(|| Unreadable::Unknown("conversation").into())
 }
 
-/// A conversation that began with a message of the channel to a person who had no contact then.
+/// Finds a conversation that began before its person had a contact, and gives it the contact.
 async fn adopt<E: Executor>(
     of: &Receiving<'_, E>,
     chat: &Chat<'_>,
@@ -223,7 +225,7 @@ pub(super) async fn save<E: Executor>(db: &E, conversation: &Conversation) -> Re
     .map(drop)
 }
 
-/// Marks messages of a conversation as read, up to this one; how many there were.
+/// Marks messages of a conversation as read, up to this one. Returns their number.
 pub(super) async fn mark_read<E: Executor>(
     db: &E,
     conversation: &mut Conversation,
