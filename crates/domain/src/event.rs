@@ -23,7 +23,7 @@ pub use id::{CursorText, EventId};
 /// The number of an event, which orders all events of a store.
 pub type EventSeq = i64;
 
-/// Whose an event is.
+/// The owner of an event.
 pub type Owner = (InstitutionId, Environment);
 
 /// Every event that readers and webhooks receive, with the scope that a key needs for it. Events with another name, such as
@@ -103,10 +103,10 @@ pub struct NewEvent {
     pub channel: Option<ChannelKey>,
     /// One of [`EVENTS`].
     pub name: &'static str,
-    /// What the event is about: the id of a message, a conversation or a contact. Events of one subject are delivered one
-    /// after another, and are erased by [`EventSubject`] together.
+    /// The subject: the id of a message, a conversation or a contact. Events of one subject are delivered one after
+    /// another, and are erased together.
     pub subject: EventSubject,
-    /// The conversation that it belongs to, by which webhooks can order.
+    /// The conversation of the event, by which webhooks can order events.
     pub conversation: Option<EventSubject>,
     pub chat: ChatKind,
     pub at: Millis,
@@ -114,7 +114,7 @@ pub struct NewEvent {
     pub data: String,
 }
 
-/// The id of what an event is about, as bytes of a UUID.
+/// The id of the subject of an event, as bytes of a UUID.
 pub type EventSubject = [u8; 16];
 
 /// Most bytes of an event's data. The store refuses longer data. The caller truncates texts first.
@@ -151,7 +151,7 @@ pub struct EventChannel {
     pub kind: Option<ChannelType>,
 }
 
-/// The outbound message of an event: what never changes, and what was known at the time of the event.
+/// The outbound message of an event: fields that never change, and fields as they were at the time of the event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventMessage {
     pub id: MessageId,
@@ -196,7 +196,7 @@ pub struct OwnedRange {
     pub last: EventSeq,
 }
 
-/// What the store knows of its events as a whole.
+/// The state of the event stream of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventState {
     /// Random bytes that distinguish this store from its copy on the other engine.
@@ -229,7 +229,7 @@ impl Event {
 }
 
 impl Recording {
-    /// What the readers of these patterns need.
+    /// The least setting that records the events of these patterns.
     pub fn of<'a>(patterns: impl IntoIterator<Item = &'a Patterns>) -> Self {
         let of_one = |patterns: &Patterns| match patterns {
             none if none.matches_none() => Self::Off,

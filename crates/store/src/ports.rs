@@ -462,7 +462,7 @@ pub trait Inbox: Send + Sync + 'static {
     async fn media(&self, owner: Owner, id: MediaId) -> Result<Option<Media>>;
     /// Records where the bytes of a file are, its size, and that they were read now. `false` if there is no such file.
     async fn note_media(&self, id: MediaId, state: MediaState, size: Option<u64>, now: Millis) -> Result<bool>;
-    /// Files that are stored here and that nobody has read since this time, oldest first. Their bytes can be deleted.
+    /// Stored files that were not read since this time, oldest first. Their bytes can be deleted.
     async fn unread_media(&self, before: Millis, limit: usize) -> Result<Vec<MediaId>>;
     /// Deletes a batch of all delivered messages, conversations and contacts of an owner; `false` when nothing is left.
     async fn clear_inbox(&self, owner: Owner) -> Result<bool>;

@@ -1,4 +1,4 @@
-//! What a caller may do to a contact.
+//! The changes of a contact by callers.
 
 use serde_json::{Map, Value};
 
@@ -45,13 +45,13 @@ pub enum ContactChanged {
     /// The contact after it.
     Done(Box<Contact>),
     NotFound,
-    /// This contact has the number.
+    /// The contact with this id has the number already.
     Exists(ContactId),
 }
 
 impl ContactChange {
-    /// Changes a contact; the names of the fields that are different now, in the order of the contract. The phone is
-    /// another identity, and the store changes it.
+    /// Changes a contact, and returns the names of the changed fields in the order of the contract. The store changes
+    /// the identity of a new phone.
     pub fn apply(&self, contact: &mut Contact) -> Vec<&'static str> {
         let mut changes = Vec::new();
         let mut note = |name: &'static str, differs: bool| differs.then(|| changes.push(name)).is_some();
@@ -93,7 +93,7 @@ impl ContactChange {
     }
 }
 
-/// Tags without repetitions, each in the spelling that the contact had before.
+/// Removes repeated tags. A tag that the contact had before keeps its spelling.
 pub fn as_first_written(tags: &[String], before: &[String]) -> Vec<String> {
     let mut written: Vec<String> = Vec::new();
     for tag in tags {

@@ -1,4 +1,4 @@
-//! Contacts: one per person, found by every name that a network gives the person.
+//! Contacts. Each person has one contact, which is found by every name that a network gives the person.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
@@ -74,12 +74,12 @@ pub struct Contact {
     pub id: ContactId,
     pub owner: Owner,
     pub name: String,
-    /// Whether a caller gave the name: then none that the network reports replaces it.
+    /// Whether a caller gave the name. Such a name is not replaced by a name that the network reports.
     pub is_named: bool,
-    /// Digits, as they were typed or as the network reported them.
+    /// Digits of the number, as a caller typed it or as the network reported it.
     pub phone: Option<String>,
     pub email: Option<String>,
-    /// As they were first written.
+    /// Each tag in the spelling in which it was first written.
     pub tags: Vec<String>,
     pub metadata: Map<String, Value>,
     /// The account that the network last named for the number.
@@ -104,7 +104,7 @@ impl std::fmt::Debug for Contact {
 
 /// Whether a text is one of the words by which a person opts out: compared without case, accents and dots.
 pub fn is_opt_out(text: &str, words: &[String]) -> bool {
-    // Longer texts are no single word, and need no folding.
+    // A longer text is not a single word, so it is not folded.
     if text.len() > 256 {
         return false;
     }

@@ -69,7 +69,7 @@ pub enum ContactFrom {
     Offset(usize),
 }
 
-/// The place of a contact in the list. It stays a place when the contact is renamed or goes.
+/// The place of a contact in the list. The place stays valid if the contact is renamed or deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContactPlace {
     /// The name as it is sorted.
@@ -77,7 +77,7 @@ pub struct ContactPlace {
     pub id: ContactId,
 }
 
-/// A name would need an encoding in a URL, so its bytes are written as hexadecimal digits.
+/// Writes the bytes of the name as hexadecimal digits, because a name would need an encoding in a URL.
 impl fmt::Display for ContactPlace {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}.", self.id)?;
@@ -96,7 +96,7 @@ impl FromStr for ContactPlace {
         let byte = |at: usize| u8::from_str_radix(&name[at..at + 2], 16).map_err(|_| InvalidId);
         let name = (0..name.len()).step_by(2).map(byte).collect::<Result<Vec<_>, _>>()?;
         let name = String::from_utf8(name).map_err(|_| InvalidId)?;
-        // No name has it, and a database cannot be asked for it.
+        // No name contains NUL, and a database does not accept it in a query.
         if name.contains('\0') {
             return Err(InvalidId);
         }

@@ -1,15 +1,17 @@
-//! Whose the identities of an arrival are: pure rules above what the store found for each of them.
+//! Decides to which contact the identities of an arrival belong: pure rules on the contacts that the store found for
+//! them.
 
 use crate::clock::Millis;
 use crate::ids::ContactId;
 use crate::incoming::{IdentityKey, IdentityKind};
 
-/// A contact that has one of the identities, with the identities that are compared.
+/// A contact that has one of the identities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     pub id: ContactId,
     pub created_at: Millis,
-    /// Its identities that are valid here: the numbers, those of this channel and those of this business.
+    /// The identities of the contact that are valid on this channel: numbers, and identities of the channel or the
+    /// business.
     pub keys: Vec<IdentityKey>,
 }
 
@@ -18,20 +20,20 @@ pub struct Found {
 pub struct Resolution {
     /// The contact of the person; `None`: it is new.
     pub contact: Option<ContactId>,
-    /// Contacts that turned out to be the same, and go.
+    /// Contacts of the same person, which are merged into [`Self::contact`].
     pub merged: Vec<ContactId>,
     /// Identities that another contact loses, because they belong to this person now.
     pub taken: Vec<(ContactId, IdentityKey)>,
     /// Identities that the contact gets.
     pub added: Vec<IdentityKey>,
-    /// Identities that the contact loses, because the person has another one of the kind now.
+    /// Identities that the contact loses, because the person has another identity of the same kind now.
     pub replaced: Vec<IdentityKey>,
 }
 
 /// Resolves identities in the order in which they are looked up: a user id, a hidden id, a number.
 ///
-/// Two contacts are one person unless both have an identity of a stronger kind than the one that they share, and these
-/// differ: hidden ids and user ids stay with an account, but a number is given to another person when it is free again.
+/// Two contacts that share an identity are one person, unless both have an identity of a stronger kind and these
+/// identities differ. Hidden ids and user ids stay with an account. A number can be given to another person later.
 pub fn resolve(keys: &[IdentityKey], found: &[Found]) -> Resolution {
     let owner = |key: &IdentityKey| found.iter().find(|contact| contact.keys.contains(key));
     let mut same: Vec<&Found> = Vec::new();
@@ -61,7 +63,7 @@ pub fn resolve(keys: &[IdentityKey], found: &[Found]) -> Resolution {
     Resolution { contact: stays, merged, taken, added, replaced }
 }
 
-/// Whether the contact that has this key is another person than the one with all of the keys.
+/// Whether the contact that has this key belongs to another person than the person with all of these keys.
 pub fn is_another(keys: &[IdentityKey], key: &IdentityKey, contact: &Found) -> bool {
     let differs = |kind: IdentityKind| {
         let of = |keys: &[IdentityKey]| keys.iter().filter(|key| key.kind == kind).cloned().collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! What a caller may do to a conversation: pure rules. The store applies the result to the row that it has locked.
+//! The changes of a conversation by callers, as pure rules. The store applies the result to the row that it has locked.
 
 use super::{Assignee, Conversation, Status};
 
@@ -8,7 +8,7 @@ pub enum Change {
     Assign {
         attendant: String,
         name: Option<String>,
-        /// Who must be responsible until now; `Some(None)`: nobody.
+        /// The attendant whom the conversation must have before the change; `Some(None)`: no attendant.
         expected: Option<Option<String>>,
     },
     Unassign,
@@ -16,7 +16,7 @@ pub enum Change {
     Transfer {
         attendant: Option<String>,
         department: Option<String>,
-        /// For the person who continues.
+        /// A note for the next attendant.
         note: Option<String>,
     },
     Close {
@@ -59,9 +59,9 @@ pub enum Changed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClosedBy {
     Api,
-    /// Nobody wrote for long.
+    /// The conversation was idle for long.
     Idle,
-    /// Its contact turned out to be another one, whose conversation goes on.
+    /// Its contact was merged into another contact, whose conversation stays active.
     Merge,
 }
 
@@ -77,8 +77,8 @@ impl ClosedBy {
 }
 
 impl Change {
-    /// The columns after this change; `None` if nothing changes. `name_of` is the name that was last given for an
-    /// attendant, `other_is_active` whether a newer conversation of the same chat goes on.
+    /// The columns after this change; `None` if nothing changes. `name_of` returns the name that was last given for an
+    /// attendant. `other_is_active` says whether a newer conversation of the same chat is active.
     pub fn on(
         &self,
         conversation: &Conversation,
@@ -170,7 +170,7 @@ mod tests {
         Change::Assign { attendant: attendant.to_owned(), name: None, expected: None }
     }
 
-    /// The same, if this attendant is responsible until now.
+    /// The same, if the conversation has this attendant before the change.
     fn replace(attendant: &str, expected: Option<&str>) -> Change {
         let expected = Some(expected.map(str::to_owned));
         Change::Assign { attendant: attendant.to_owned(), name: None, expected }

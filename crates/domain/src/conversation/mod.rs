@@ -1,4 +1,4 @@
-//! Conversations: what is said in one chat of a channel, until somebody closes it.
+//! Conversations: the messages of one chat of a channel, until the conversation is closed.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
@@ -22,10 +22,10 @@ pub use window::{WINDOW, Window, WindowState};
 /// The status of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// Nobody is responsible.
+    /// No attendant is responsible.
     Pending,
     Open,
-    /// It has ended: the next message begins another one.
+    /// The conversation has ended. The next message of the chat begins another one.
     Closed,
 }
 
@@ -46,7 +46,7 @@ impl Status {
     }
 }
 
-/// Who is responsible. The caller owns these ids.
+/// The attendant who is responsible. The ids are the caller's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignee {
     pub id: String,
@@ -104,7 +104,7 @@ pub struct Conversation {
     pub note: Option<String>,
     pub status: Status,
     pub last: Option<LastMessage>,
-    /// Received messages that nobody has read.
+    /// The number of received messages that are unread.
     pub unread: u32,
     /// Whether the network has a service window on this channel.
     pub windowed: bool,

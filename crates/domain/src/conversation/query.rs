@@ -22,7 +22,7 @@ pub struct ConversationQuery {
     pub department: Option<String>,
     pub channel: Option<ChannelKey>,
     pub contact: Option<ContactId>,
-    /// Only those with messages that nobody has read.
+    /// Only conversations with unread messages.
     pub unread: bool,
     /// Only those whose service window is open now.
     pub window_open: bool,
@@ -51,7 +51,7 @@ impl ConversationQuery {
     }
 }
 
-/// The place of a conversation in the list. It stays a place when the conversation moves or goes.
+/// The place of a conversation in the list. The place stays valid if the conversation moves or is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConversationPlace {
     pub active_at: Millis,
@@ -158,7 +158,7 @@ fn sent_at(message: &Message) -> Millis {
     sending.unwrap_or_default()
 }
 
-/// Whether the received message is before the sent one. Of the same time the answer is the later one.
+/// Whether the received message is before the sent one. If both have the same time, the sent one is the later one.
 fn is_first(received: Option<Millis>, sent: Option<Millis>, order: Order) -> bool {
     match (received, sent, order) {
         (Some(received), Some(sent), Order::NewestFirst) => received > sent,
@@ -190,7 +190,7 @@ impl FromStr for InboxPlace {
     }
 }
 
-/// A conversation whose messages were marked as read, and what its network has to be told.
+/// A conversation whose messages were marked as read, with the messages to mark at the network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MarkedRead {
     pub conversation: Conversation,
@@ -225,7 +225,8 @@ mod tests {
     #[test]
     fn the_next_message_is_the_one_of_its_time() {
         let table = [
-            // Received, sent: whether the received one is first, newest and oldest first.
+            // The times of the received and of the sent message, and whether the received one comes first in each
+            // order.
             (Some(5), Some(3), true, false),
             (Some(3), Some(5), false, true),
             (Some(4), Some(4), false, true),

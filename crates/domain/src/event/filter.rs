@@ -1,4 +1,4 @@
-//! Which events a reader wants.
+//! The events that a reader receives.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Reads a pattern; `None` where it matches no event that there is.
+    /// Reads a pattern; `None` if it matches no known event.
     fn parse(text: &str, may_exclude: bool) -> Option<Self> {
         let (excludes, positive) = match text.strip_prefix('!') {
             Some(rest) if may_exclude => (true, rest),
@@ -54,7 +54,7 @@ impl Patterns {
         texts.iter().map(pattern).collect::<Result<_, _>>().map(Self)
     }
 
-    /// As the store keeps them: with spaces between them. What a newer version has stored is left out.
+    /// Reads stored patterns, which are separated by spaces. Patterns that only a newer version knows are skipped.
     pub fn from_stored(text: &str) -> Self {
         Self(text.split_whitespace().filter_map(|text| Pattern::parse(text, true)).collect())
     }
@@ -87,8 +87,8 @@ impl Patterns {
         covers(false) && !covers(true)
     }
 
-    /// The scopes that a key needs for the names and groups that are asked for. Who asks for `*` receives what the key may
-    /// read.
+    /// The scopes that a key needs for the names and groups of these patterns. `*` needs no scope: it gives the events
+    /// that the key may read.
     pub fn needed_scopes(&self) -> Scopes {
         let named = self.0.iter().filter(|pattern| !pattern.excludes && pattern.text != "*");
         named

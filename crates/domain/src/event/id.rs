@@ -33,7 +33,7 @@ impl EventId {
         Self(id)
     }
 
-    /// The number that the id names. Whether the event has this id shows the event itself.
+    /// The number that the id names. The caller compares the whole id with the id of the event that has this number.
     pub fn seq(&self) -> EventSeq {
         let mut bytes = [0; 8];
         bytes[2..].copy_from_slice(&self.0[6..12]);

@@ -1,4 +1,4 @@
-//! What is stored of a received message as one JSON document, because no query needs a part of it.
+//! The part of a received message that is stored as one JSON document, because no query needs a single field of it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -46,7 +46,7 @@ pub struct Quoted {
     /// Digits of its author.
     #[serde(default)]
     pub from: Option<String>,
-    /// The contact of its author, by whom an erasure finds the quote; the store sets it.
+    /// The contact of its author, by which an erasure finds the quote. The store sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<ContactId>,
     #[serde(rename = "type", default)]
@@ -78,7 +78,7 @@ pub struct Choice {
     pub matched_by: MatchedBy,
 }
 
-/// What was chosen from.
+/// The kind of control that offered the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ChoiceKind {
@@ -136,7 +136,7 @@ impl Body {
         self.text = text;
     }
 
-    /// Without what its sender said: the message was revoked.
+    /// The stored form of a revoked message, without the content.
     pub fn empty(&mut self) {
         self.content = self.content.emptied();
         self.text = String::new();

@@ -19,9 +19,9 @@ pub enum Content {
     Sticker(Captioned),
     Location(Place),
     Contact {
-        /// As the API shows the cards of sent contacts.
+        /// The cards in the form in which the API shows sent contacts.
         contacts: Vec<Value>,
-        /// The cards themselves, which have a route of their own.
+        /// The vCards, which callers read by another route.
         #[serde(default)]
         vcards: Vec<String>,
     },
@@ -83,7 +83,7 @@ pub struct Place {
     pub live: bool,
 }
 
-/// An order, or a product that was asked for.
+/// An order, or a request for a product.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Order {
@@ -114,13 +114,13 @@ pub enum UnsupportedReason {
     Undecryptable,
 }
 
-/// The types whose content can be an answer to the words by which a person opts out.
+/// The types of messages whose text can be an opt-out word.
 pub const ANSWER_KINDS: [&str; 2] = ["text", "button"];
 
-/// The most levels of JSON that a person may send. A reader of JSON refuses text that is much deeper.
+/// The most levels of JSON in a received message, because JSON that is nested much deeper cannot be parsed again.
 pub(super) const DEPTH: usize = 32;
 
-/// Whether JSON has more levels than this.
+/// Whether JSON is nested deeper than this.
 pub(super) fn is_deep(value: &Value, levels: usize) -> bool {
     match value {
         Value::Array(values) => levels == 0 || values.iter().any(|value| is_deep(value, levels - 1)),
@@ -169,7 +169,7 @@ impl Content {
         object
     }
 
-    /// Whether the network tells something of the person, who wrote nothing.
+    /// Whether this is a notice of the network about the person, not a message of the person.
     pub fn is_notice(&self) -> bool {
         matches!(self, Self::Other { kind, .. } if kind == "system")
     }
@@ -179,7 +179,7 @@ impl Content {
         matches!(self, Self::Unsupported { reason: UnsupportedReason::Undecryptable })
     }
 
-    /// Without JSON that is too deep to be read again: what a form returned becomes a text, and such a card is left out.
+    /// Replaces JSON that is nested too deep: the answer of a form becomes a text, and a card is removed.
     pub(super) fn flatten(&mut self) {
         match self {
             Self::Button { data: Some(data), .. } if is_deep(data, DEPTH) => *data = data.to_string().into(),
@@ -206,7 +206,7 @@ impl Content {
         }
     }
 
-    /// The same type with nothing in it: what stays of a message that its sender revoked.
+    /// The same type without content, for a revoked message.
     #[must_use]
     pub fn emptied(&self) -> Self {
         match self {

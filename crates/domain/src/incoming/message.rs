@@ -44,7 +44,7 @@ pub struct Incoming {
     /// The public id of the channel.
     pub channel_id: String,
     pub conversation: ConversationId,
-    /// The author; `None` for the channel itself, for nobody, and after the contact was deleted.
+    /// The author. `None`: the channel itself, a sender without identity, or a deleted contact.
     pub contact: Option<ContactId>,
     pub direction: Direction,
     pub network_id: String,
@@ -66,7 +66,7 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Whether it was on its way for long.
+    /// Whether it was delivered late: see [`super::LATE_AFTER`].
     pub fn is_late(&self) -> bool {
         self.received_at - self.sent_at > LATE_AFTER
     }
@@ -76,13 +76,13 @@ impl Incoming {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reaction {
-    /// Whose it is; `None`: the channel's own, or nobody's.
+    /// The contact of the person. `None`: the channel itself, or a person without identity.
     pub contact: Option<ContactId>,
     #[serde(default)]
     pub is_me: bool,
     /// Digits of the person.
     pub from: Option<String>,
-    /// `None`: it was taken back. It is kept because an older reaction may arrive later.
+    /// `None`: the reaction was removed. The removal is stored because an older reaction may arrive later.
     pub emoji: Option<String>,
     pub at: Millis,
 }
@@ -92,7 +92,7 @@ pub struct Reaction {
 pub enum MediaState {
     /// At the network.
     Remote,
-    /// At the network and here.
+    /// At the network and in this store.
     Stored,
     /// The network has lost them.
     Gone,
@@ -144,7 +144,7 @@ pub struct Media {
     pub channel: ChannelKey,
     pub state: MediaState,
     pub about: NewMedia,
-    /// When the bytes were last read; decides how long they are kept.
+    /// When the bytes were last read. This time decides how long they are kept.
     pub read_at: Option<Millis>,
 }
 

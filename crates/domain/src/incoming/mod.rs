@@ -2,8 +2,8 @@
 //! changes of messages.
 //!
 //! A driver translates the bytes of its network into [`Arrivals`] and passes them to the store, which keeps them in one
-//! transaction. The driver acknowledges them to the network only after that. A network may repeat everything, in any
-//! order; the store recognises what it has.
+//! transaction. The driver acknowledges them to the network only after the commit. A network may repeat arrivals in any
+//! order, and the store recognises repetitions.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
@@ -65,8 +65,8 @@ pub struct Arrival {
     pub network_id: NetworkId,
     /// The group; `None`: a chat with one person.
     pub group: Option<Group>,
-    /// The other person of a direct chat, also if the channel itself sent the message. In a group, its author. A person
-    /// without any identity is stored as nobody: nothing is dropped.
+    /// The other person of a direct chat, also if the channel itself sent the message. In a group, the author. An
+    /// arrival of a person without identity is stored too.
     pub person: SenderIds,
     /// Whether the channel's own account sent it, from another device.
     pub from_me: bool,
@@ -83,8 +83,8 @@ pub struct Group {
     pub name: Option<String>,
 }
 
-/// What arrived. A target is the network id of the message that is changed. A change whose target is not here yet is held
-/// until the target arrives.
+/// What arrived. A target is the network id of the message that is changed. A change is stored until its target
+/// arrives.
 #[derive(Debug, Clone)]
 pub enum What {
     Message(Box<NewIncoming>),
@@ -102,7 +102,7 @@ pub enum What {
         target: NetworkId,
         by_admin: bool,
     },
-    /// The names of the options that the person has chosen now; empty: the person took the vote back.
+    /// The names of all options that the person has chosen now. Empty: the person removed the vote.
     PollVote {
         target: NetworkId,
         options: Vec<String>,
@@ -111,7 +111,7 @@ pub enum What {
     ReadSelf {
         targets: Vec<NetworkId>,
     },
-    /// The person had these identities before, and has those of [`Arrival::person`] now.
+    /// The person has the identities of [`Arrival::person`] in place of these.
     IdentityChanged {
         old: SenderIds,
     },
@@ -126,7 +126,7 @@ pub struct NewIncoming {
     /// The text that a person reads: text, caption, title of a button, question of a poll.
     pub text: String,
     pub media: Option<NewMedia>,
-    /// The message that it answers, as far as the network says.
+    /// The message that it answers, with the fields that the network gives.
     pub reply_to: Option<Quoted>,
     /// Digits of the people whom it mentions.
     pub mentions: Vec<String>,
@@ -159,11 +159,11 @@ impl NewIncoming {
     }
 }
 
-/// What became of an arrival.
+/// The result of an arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
     pub outcome: Outcome,
-    /// The message that was stored, or that was changed. `None` where there is none, or where it is not here yet.
+    /// The message that was stored or changed. `None`: no message was, or the message has not arrived.
     pub message: Option<MessageId>,
     pub conversation: Option<ConversationId>,
 }
@@ -174,11 +174,11 @@ pub enum Outcome {
     Stored,
     /// The body of a message that could not be read before was stored.
     Recovered,
-    /// It was here already, and changed nothing.
+    /// The arrival is a repetition, and changed nothing.
     Repeated,
     /// A message was changed.
     Applied,
-    /// The target is not here yet: it is changed when it arrives.
+    /// The target has not arrived. The change is applied when it arrives.
     Held,
     /// Nothing was stored.
     Ignored(Ignored),
@@ -191,11 +191,11 @@ pub enum Ignored {
     ChannelGone,
     /// This server sent the message: it is no echo.
     SentByUs,
-    /// A later change is stored already, or the change is the state that is stored.
+    /// A later change is stored already, or the stored state is the state after this change.
     Stale,
 }
 
-/// The rest of a batch that the store leaves to the next call.
+/// The part of a batch that the store leaves to the next call.
 impl Received {
     pub fn of(outcome: Outcome, message: Option<MessageId>, conversation: Option<ConversationId>) -> Self {
         Self { outcome, message, conversation }

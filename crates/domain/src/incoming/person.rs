@@ -1,4 +1,4 @@
-//! By which names a network knows a person.
+//! The names by which a network knows a person.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use crate::phone::forms;
 
 use super::text::clean;
 
-/// The names of a person, as a network gives them. A driver gives every name that it knows: names that come together lead
-/// to one contact.
+/// The names of a person, as a network gives them. A driver gives every name that it knows, because names that arrive
+/// together belong to one contact.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SenderIds {
@@ -61,7 +61,7 @@ impl IdentityKind {
     }
 }
 
-/// An identity as it is looked up: both forms of a Brazilian number have one.
+/// An identity in the form in which it is looked up. Both forms of a Brazilian number have the same form here.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdentityKey {
     pub kind: IdentityKind,
@@ -77,7 +77,7 @@ impl fmt::Debug for IdentityKey {
 
 impl IdentityKey {
     pub fn phone(digits: &str) -> Self {
-        // The shorter form, without the ninth digit: either is the same person.
+        // The form without the ninth digit, because both forms are the same person.
         let value = forms(digits).min_by_key(String::len).unwrap_or_else(|| digits.to_owned());
         Self { kind: IdentityKind::Phone, value }
     }
@@ -104,7 +104,7 @@ impl SenderIds {
         Self { user_id: Some(id.to_owned()), ..Self::default() }
     }
 
-    /// Without names that no network can have given, and with bounded texts.
+    /// Removes names that no network can have given, and limits texts.
     #[must_use]
     pub fn cleaned(&self) -> Self {
         let user_id =
@@ -118,7 +118,7 @@ impl SenderIds {
         }
     }
 
-    /// Whether no identity is known, by which the person could be found again.
+    /// Whether the person has no identity, so that the person cannot be found again.
     pub fn is_nobody(&self) -> bool {
         self.phone.is_none() && self.lid.is_none() && self.user_id.is_none()
     }
@@ -131,7 +131,7 @@ impl SenderIds {
     }
 
     /// The address by which a message reaches the person: the number, or else the hidden id or the user id. Empty for a
-    /// person without an identity, whom nothing can reach.
+    /// person without identity.
     pub fn address(&self) -> String {
         match (&self.phone, &self.lid, &self.user_id) {
             (Some(phone), ..) => phone.clone(),
@@ -140,13 +140,13 @@ impl SenderIds {
         }
     }
 
-    /// What a contact is called that nobody has named.
+    /// The name of a new contact, until a caller gives another one.
     pub fn display_name(&self) -> String {
         let known = [&self.name, &self.username, &self.phone, &self.lid, &self.user_id];
         known.into_iter().flatten().next().cloned().unwrap_or_default()
     }
 
-    /// With what only the other one knows.
+    /// Adds the names that only `other` has.
     #[must_use]
     pub fn or(self, other: &Self) -> Self {
         Self {

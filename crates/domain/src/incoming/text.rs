@@ -1,4 +1,4 @@
-//! Texts of a network: bounded, and without what a database cannot hold.
+//! Limits the texts of a network, and removes characters that a database cannot store.
 
 /// The most code points of the text of a message.
 pub const CONTENT_LIMIT: usize = 65_536;

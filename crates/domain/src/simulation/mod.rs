@@ -1,4 +1,4 @@
-//! What a person would do on the sandbox's network: the call that simulates it, and how it arrives.
+//! The simulation of a person on the sandbox's network: the call, and the arrival that it produces.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
@@ -23,14 +23,14 @@ pub struct Simulation {
     pub act: Act,
     /// The message that the act is about: its id, or its network id.
     pub target: Option<Target>,
-    /// The channel; `None` for the institution's own one.
+    /// The channel; `None`: the channel `sandbox` of the institution.
     pub channel: Option<ChannelId>,
     /// The name or the address of a group.
     pub group: Option<String>,
     pub sent_at: Option<Millis>,
     /// How often the network delivers it.
     pub repeat: u32,
-    /// Held until the next one is delivered.
+    /// Whether the network delivers it only after the next act of the channel.
     pub out_of_order: bool,
     /// Whether the channel behaves from now on as if it had Meta's window; `None`: as before.
     pub windowed: Option<bool>,
@@ -68,7 +68,7 @@ pub enum Act {
     Vote {
         options: Vec<String>,
     },
-    /// Gets these names.
+    /// The person gets these names.
     Change {
         new: SenderIds,
     },
@@ -77,7 +77,7 @@ pub enum Act {
 /// The prefix of the remote id of a file that the network has lost.
 pub const EXPIRED: &str = "expired:";
 
-/// An act as the network delivers it: everything is decided, so that a repetition is the same. The form is stored.
+/// An act as the network delivers it. All values are fixed, so that each repetition is the same. The form is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Simulated {
@@ -106,7 +106,7 @@ impl SimulatedGroup {
         if given.strip_suffix(GROUP).is_some_and(is_address) {
             return Self { address: given.to_owned(), name: None };
         }
-        // FNV-1a: the same name is always the same group.
+        // FNV-1a: the same name always gives the same address.
         let hash = given
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
@@ -131,7 +131,7 @@ impl Simulated {
         }
     }
 
-    /// What the gateway receives. A row that a newer version wrote may have no target where it needs one.
+    /// The arrival that the gateway receives. A row of a newer version may lack a target that this act needs.
     pub fn arrival(&self) -> Option<Arrival> {
         let target = self.target.clone();
         let id = || target.clone().map(NetworkId::from_stored);
@@ -161,7 +161,7 @@ impl Simulated {
         };
         let group = self.group.clone().map(|group| Group { address: group.address, name: group.name });
         let network_id = NetworkId::from_stored(self.network_id.clone());
-        // In a group the person of a message is its author, and the channel is no person.
+        // In a group the person of a message is its author. An echo has none, because the channel is no person.
         let person = if from_me && group.is_some() { SenderIds::default() } else { person };
         Some(Arrival { network_id, group, person, from_me, sent_at: self.sent_at, what })
     }

@@ -57,7 +57,7 @@ const PHONE: PhoneTexts = PhoneTexts {
 };
 const TEXT: Rule = Rule::lines(TEXT_LIMIT);
 const SENT_AT: &str = "O campo sentAt deve ser uma data em RFC 3339.";
-/// Before WhatsApp nobody sent anything.
+/// The earliest time of a message: there was no WhatsApp before it.
 const FIRST: Millis = 1_230_768_000_000;
 
 type Parsed<T> = Result<Option<T>, FieldErrors>;
@@ -131,7 +131,7 @@ fn kind(object: &Object<'_>) -> Result<&'static Type, FieldErrors> {
     }
 }
 
-/// The names of the person: at least one by which the network knows people.
+/// The names of the person. At least one of them must be an identity.
 fn person(reader: &mut Reader<'_, '_>) -> Parsed<SenderIds> {
     let of_form = |path: &str| format!("O campo {path} tem um formato invalido.").into();
     let user_id = reader.of_form("userId", is_user_id, of_form)?;
@@ -194,7 +194,7 @@ fn target(reader: &mut Reader<'_, '_>) -> Parsed<Target> {
     }
 }
 
-/// A time that has not come yet is now, as on a network whose clock is ahead.
+/// The time of the act. A time in the future becomes the current time.
 fn sent_at(reader: &mut Reader<'_, '_>, now: Millis) -> Parsed<Option<Millis>> {
     let given = reader.given("sentAt")?;
     let time = given.map(|text| text.map(|text| parse_rfc3339(&text).ok_or(SENT_AT)).transpose());

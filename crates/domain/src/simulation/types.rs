@@ -1,4 +1,4 @@
-//! The types of what can be simulated: the fields of their content, as schemas.
+//! The types of acts that can be simulated, with the fields of their content as schemas.
 
 use serde_json::{Map, Value, json};
 
@@ -20,7 +20,7 @@ pub(super) struct Type {
     fields: &'static [&'static [Field]],
     /// The fields of the kind of messages that `content` follows.
     of_kind: &'static [FieldSpec],
-    /// Whether it may answer a message.
+    /// Whether the act may answer a message.
     pub(super) answers: bool,
     /// Whether `content` may be left out.
     pub(super) is_plain: bool,

@@ -1,5 +1,5 @@
-//! Events as the stream and webhooks carry them. The text of an event is the same whenever it is written: it is made of what
-//! was recorded and of what never changes.
+//! Events as the stream and webhooks send them. The JSON of an event is the same each time it is rendered, because it
+//! is made of recorded data and of fields that never change.
 
 use recado_domain::channel::{ChannelState, ChannelType, Recorded};
 use recado_domain::clock::Millis;
@@ -75,7 +75,7 @@ struct Channel<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// An event. Without content: ids, states and times, and nothing of a person.
+    /// An event. Without content it has ids, states and times, and no data of a person.
     pub fn new(event: &'a Event, content: bool) -> Self {
         Self {
             id: event.id().to_string(),
@@ -117,7 +117,7 @@ impl<'a> Body<'a> {
 
     /// The JSON in one line.
     pub fn text(&self) -> String {
-        // Texts, numbers and JSON always write.
+        // These types can always be serialized.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -176,7 +176,7 @@ fn raw(value: &impl Serialize) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).unwrap_or_default()
 }
 
-/// Keys whose values say nothing of a person: ids of ours, states, times.
+/// Keys whose values contain no data of a person: ids of Recado, states, times.
 const NEUTRAL: [&str; 28] = [
     "id",
     "messageId",

@@ -3,7 +3,7 @@
 use recado_domain::event::EVENTS;
 use serde_json::{Value, json};
 
-/// The event that a test of a webhook sends if its caller names none. It is not recorded, and nobody can subscribe to it.
+/// The event that a test of a webhook sends if its caller names none. It is not recorded, and a webhook cannot name it.
 pub const TEST_EVENT: &str = "webhook.test";
 
 const AT: &str = "2026-11-23T12:26:15.403Z";

@@ -1,5 +1,5 @@
-//! `POST /v1/callbacks/meta` and `/v1/callbacks/meta/{channelId}`: statuses of messages, and what people write. A 200 means
-//! that they are on disk.
+//! `POST /v1/callbacks/meta` and `/v1/callbacks/meta/{channelId}`: statuses of messages, and received messages. A 200
+//! means that they are on disk.
 
 use std::sync::Arc;
 
@@ -53,8 +53,8 @@ where
     let caller = Caller::of(gateway, &head.extensions);
     let announced = body.size_hint().exact();
     let is_small = announced.is_some_and(|bytes| bytes <= SMALL);
-    // Failures must not block Meta, whose address may be the same. A small body is read all the same, and costs a hash if it
-    // names a number that is linked here.
+    // Failures of other callers must not block Meta, which may have the same address behind a proxy. So a small body is
+    // read, and hashed if it names a linked number.
     if !is_small {
         caller.admit()?;
     }
@@ -71,7 +71,7 @@ where
     let Some(content) = verified else { return Err(refuse(gateway, &caller)) };
     gateway.intake.note_verified(caller.peer, now);
     let (receipts, delivered) = content?;
-    // Both can be repeated, so a crash in between loses nothing: Meta repeats a callback without an answer.
+    // A crash between the two loses nothing: Meta repeats a callback without an answer, and both are stored once.
     gateway.store.record_receipts(&receipts, now).await?;
     arrivals::receive(gateway, &delivered, now).await?;
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Recebido." }))

@@ -1,4 +1,4 @@
-//! What people write, for the channels of the number to which they wrote.
+//! Received messages of a callback, for the channels of the number that received them.
 
 use async_trait::async_trait;
 use recado_domain::channel::types::cloud_api::Settings;
@@ -51,8 +51,8 @@ pub(super) fn of(gateway: &Gateway, address: &Address, app: &Link, received: Vec
     delivered
 }
 
-/// Stores everything, one part after the other, so that the copies for several channels are never in memory together. After
-/// an error Meta repeats the callback, and the store recognises what it has.
+/// Stores all parts, one after the other, so that the copies for several channels are never in memory together. After
+/// an error Meta repeats the callback, and the store recognises the parts that it has.
 pub(super) async fn receive(gateway: &Gateway, delivered: &[Delivered], now: Millis) -> Result<(), ApiError> {
     for Delivered { of, channels } in delivered {
         for channel in channels {
@@ -94,8 +94,9 @@ impl Receives for Inbox<'_> {
     }
 }
 
-/// Stores a part. If the store can never take one of its messages, the others are stored, and that one in a simpler form:
-/// otherwise Meta would repeat the callback for days, and nothing behind it would arrive. A failure of the store is returned.
+/// Stores a part. If the store refuses one of its messages for good, that message is stored in a simpler form, and the
+/// others as usual. Otherwise Meta would repeat the callback for days, and later messages would wait. A failure of the
+/// store is returned.
 async fn store(inbox: &impl Receives, arrivals: Arrivals) -> Result<(), StoreError> {
     match inbox.receive(arrivals.clone()).await {
         Err(StoreError::Refused(_)) => {}
@@ -140,7 +141,7 @@ fn simplified(arrival: &Arrival) -> Option<Arrival> {
 }
 
 impl Channel {
-    /// Whether the settings of the channel admit it.
+    /// Whether the settings of the channel accept this arrival.
     fn takes(&self, arrival: &Arrival) -> bool {
         (arrival.group.is_none() || self.settings.groups.is_on())
             && (!arrival.from_me || self.settings.own_device.is_on())

@@ -14,7 +14,7 @@ use crate::api::error::ApiError;
 pub(super) fn of(address: &Address, app: &Link, statuses: &[Status], most: usize) -> Result<Vec<Receipt>, ApiError> {
     let mut receipts = Vec::new();
     for status in statuses {
-        // Other data is what another program sent with its message.
+        // Other data is from a message of another program.
         let Ok(ours) = status.opaque.as_deref().map(str::parse).transpose() else { continue };
         let of = MessageRef::RemoteId { remote_id: status.remote_id.clone(), ours };
         let channels = address.of_number(&status.phone_number_id).into_iter();

@@ -57,7 +57,7 @@ pub fn change(
     Ok(change)
 }
 
-/// Whether a field has to have a value: a new contact needs it, or the body names it, and no contact is without it.
+/// Whether a field must have a value: it is required in a new contact, or the body names it and no contact may lack it.
 fn is_due(fields: &Fields<'_, '_>, name: &'static str, required: &[&'static str]) -> bool {
     let object = fields.object();
     required.contains(&name) || object.has(name) || object.is_null(name)
@@ -134,7 +134,7 @@ fn metadata(fields: &mut Fields<'_, '_>) -> Option<Map<String, Value>> {
         let path = format!("metadata.{name}");
         match entry(&given, &name) {
             Ok(value) => drop(metadata.insert(name, value)),
-            // A key of any length is not repeated to the caller.
+            // The error does not repeat the key, because the key can have any length.
             Err(text) if is_id(&name) => fields.fault(path, text),
             Err(text) => fields.fault("metadata", text),
         }

@@ -28,7 +28,7 @@ pub async fn create(
     metadata.retain(|_, value| !value.is_null());
     let new = NewContact {
         owner: (caller.institution, caller.environment),
-        // Both are there: the body would have been refused.
+        // The body has both fields: otherwise it was refused.
         name: given.name.unwrap_or_default(),
         phone: given.phone.unwrap_or_default(),
         email: given.email.flatten(),

@@ -13,7 +13,7 @@ use super::error::ApiError;
 
 pub use view::{ContactView, example};
 
-/// The id of a contact. Another text is the id of nothing.
+/// Parses the id of a contact. A text of another form gets the same error as an unknown id.
 fn parse(id: &str) -> Result<ContactId, ApiError> {
     id.parse().map_err(|_| ApiError::ContactNotFound)
 }

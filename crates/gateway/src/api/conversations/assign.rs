@@ -38,7 +38,7 @@ fn parse(object: &Object<'_>) -> Result<Change, ApiError> {
         fields.missing("attendantId");
     }
     let name = fields.line("attendantName", NAME_LIMIT)?;
-    // `null` says that nobody may have it; a field that is left out says nothing.
+    // `null` requires that no attendant has the conversation. Without the field there is no condition.
     let expected = if object.is_null("expectedAttendantId") {
         Some(None)
     } else {

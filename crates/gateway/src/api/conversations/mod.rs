@@ -1,4 +1,4 @@
-//! Conversations: lists, one conversation with its messages, and what a caller may do to it.
+//! Conversations: lists, one conversation with its messages, and changes by callers.
 
 pub mod assign;
 pub mod close;
@@ -26,12 +26,12 @@ use crate::gateway::Gateway;
 
 pub use view::{ConversationView, example};
 
-/// The id of a conversation. Another text is the id of nothing.
+/// Parses the id of a conversation. A text of another form gets the same error as an unknown id.
 fn parse(id: &str) -> Result<ConversationId, ApiError> {
     id.parse().map_err(|_| ApiError::ConversationNotFound)
 }
 
-/// Makes a change, and answers with the conversation as it is then.
+/// Applies a change, and answers with the changed conversation.
 async fn change(
     gateway: &Gateway,
     caller: &Caller<scope::ConversationsWrite>,

@@ -97,7 +97,7 @@ pub fn patterns<T: AsRef<str>>(texts: &[T], may_exclude: bool) -> Result<Pattern
         return Err("A lista deve ter no maximo 64 eventos.".to_owned());
     }
     Patterns::parse(texts, may_exclude).map_err(|text| {
-        // A name of any length is not repeated to the caller.
+        // The error does not repeat the name, because the name can have any length.
         let shown: String = text.chars().filter(|sign| !sign.is_control()).take(64).collect();
         format!("Evento desconhecido: {shown}.")
     })

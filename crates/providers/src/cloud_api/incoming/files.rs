@@ -1,4 +1,4 @@
-//! Images, videos, recordings, documents and stickers. Their bytes stay at Meta until somebody asks for them.
+//! Images, videos, recordings, documents and stickers. Their bytes stay at Meta until a caller asks for them.
 
 use base64ct::{Base64, Encoding};
 use recado_domain::incoming::{CONTENT_LIMIT, Captioned, Content, NewIncoming, NewMedia, clean, truncate};

@@ -32,7 +32,7 @@ pub(super) const TO: Keys = Keys { phone: "to", user_id: "to_user_id", parent_us
 pub(super) const CONTACT: Keys = Keys { phone: "wa_id", user_id: "user_id", parent_user_id: "parent_user_id" };
 
 impl People {
-    /// The list `contacts`. Elements of another form are left out: they name nobody.
+    /// The list `contacts`. Elements of another form are skipped, because they have no names.
     pub(super) fn of(value: &Object<'_>) -> Self {
         let mut people = Self::default();
         if let Some(list) = value.raw("contacts") {
