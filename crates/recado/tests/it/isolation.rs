@@ -28,7 +28,7 @@ const TEXT: &str = r#"{"to":"5511999998888","content":"Ola"}"#;
 const LOCATION: &str = r#"{"to":"5511999998888","latitude":-23.5,"longitude":-46.6}"#;
 const ANY: &str = r#"{"type":"text","to":"5511999998888","content":"Ola"}"#;
 const EVENT_LOG: &str = r#"{"eventLog":["message.failed"]}"#;
-/// Nobody has the name, and the server asks for it only in a test.
+/// No server has this name, and Recado resolves it only in a test.
 const NEW_WEBHOOK: &str = r#"{"url":"https://hooks.invalid/","events":["*"]}"#;
 const SIMULATION: &str = r#"{"from":"5511977776666","type":"text","content":{"text":"Oi"}}"#;
 const ASSIGNMENT: &str = r#"{"attendantId":"bia"}"#;

@@ -72,7 +72,7 @@ pub(crate) trait Transaction {
     async fn defer(&mut self, channel: ChannelKey, until: Millis) -> Result<(), Self::Error>;
     /// Resets the scan cursor, because a recipient may have become known.
     async fn reset_cursor(&mut self, channel: ChannelKey) -> Result<(), Self::Error>;
-    /// Locks the channels of an owner, and then the institution, so that nobody adds a channel or a reader of events;
+    /// Locks the channels of an owner, and then the institution, so that no channel and no reader of events is added;
     /// `false` when there is no such institution.
     async fn lock_owner(&mut self, owner: Owner) -> Result<bool, Self::Error>;
     /// Which events of messages are recorded, also on channels that are made later. The owner is locked.

@@ -1,4 +1,4 @@
-//! Receiving: messages of networks, whoever repeats them and in whatever order.
+//! Receiving: messages of networks, with repetitions and in any order.
 
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelKey, ChannelType};
@@ -427,7 +427,7 @@ pub(super) async fn ids_of_a_business_and_people_without_a_number_are_contacts(g
     store.receive(of(other_channel, "2", "A3"), NOW).await.expect("stored");
     assert_eq!(contacts(&ground).await.len(), 2, "the same id of another business is another person's");
     drop(id);
-    // Nobody is a chat as well: nothing is dropped.
+    // Messages without a sender have a chat, too, so none is dropped.
     let nobody = one(&ground, one_channel, text("N1", SenderIds::default(), "?")).await;
     let again = one(&ground, one_channel, text("N1", SenderIds::default(), "?")).await;
     assert_eq!((nobody.outcome, again.outcome, again.message), (Outcome::Stored, Outcome::Repeated, nobody.message));
@@ -835,7 +835,7 @@ pub(super) async fn old_messages_go_with_their_files_and_empty_conversations(gro
     assert_eq!(left.iter().map(|message| &*message.network_id).collect::<Vec<_>>(), ["A2"]);
     assert_eq!(ground.store.media(owner(&ground), file).await.expect("read"), None);
     let all = conversations(&ground).await;
-    // One that nobody closed goes as well: it would show the text of its last message for ever.
+    // An active conversation is deleted, too: otherwise it would show the text of its last message for ever.
     assert_eq!((all.len(), all[0].status, &*all[0].address), (1, Status::Pending, ANA));
     assert_eq!(all[0].unread, 1, "the one that is there");
     assert_eq!(contacts(&ground).await.len(), 2, "a contact is no message");
@@ -870,7 +870,7 @@ pub(super) async fn a_page_of_a_conversation_goes_on_in_both_orders(ground: Grou
     }
 }
 
-/// What nobody finds any more of a person who was erased.
+/// Checks that nothing of an erased person can be found.
 pub(crate) const ERASED: [&str; 5] = ["5531966665555", "553166665555", "103899771998284", "Carla", "segredo"];
 
 /// A person in every table: messages in both directions, in a group, quoted, mentioned, and changes of all kinds.

@@ -163,7 +163,7 @@ pub(super) async fn who_wrote_is_erased_and_taken_out_of_what_others_wrote(groun
             event.kind
         );
     }
-    // The next message of the person is one of somebody unknown.
+    // The next message of the person is from an unknown person.
     let again = receive(&ground, channel, vec![says("A6", maria(), "de novo")]).await;
     assert_eq!(again[0].outcome, Outcome::Stored);
     assert_eq!(shown(&ground, &names, PersonPart::Book).await.len(), 2);

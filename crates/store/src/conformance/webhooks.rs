@@ -96,7 +96,7 @@ async fn cursor(ground: &Ground) -> EventSeq {
     behind(ground, 0).await.last().map_or(0, |event| event.seq)
 }
 
-/// The events behind a number. Nobody else writes, so no number is missing.
+/// The events behind a number. No other task writes, so no number is missing.
 async fn behind(ground: &Ground, after: EventSeq) -> Vec<Event> {
     let mut events = Vec::new();
     for (seq, _) in ground.store.event_times(after, usize::MAX).await.expect("read") {
@@ -455,7 +455,7 @@ pub(super) async fn a_lost_lease_is_claimed_again_and_its_result_counts_no_more(
     settle(&ground, &again, 200, NOW + LEASE + 4).await;
     let delivery = log(&ground, &webhook).await.remove(1);
     assert_eq!((delivery.status, delivery.attempts.len(), delivery.attempt), (Pending, 1, 2));
-    // A result that is late, but whose lease nobody took, counts.
+    // A late result counts, if no other node claimed the delivery in the meantime.
     let third = claim(&ground, Lane::Retry, 10, NOW + 10 * MINUTE).await;
     settle(&ground, &third, 204, NOW + 20 * MINUTE).await;
     assert_eq!(statuses(&ground, &webhook).await, [Delivered, Delivered]);

@@ -46,7 +46,7 @@ impl Reader {
         Self { url, open: None }
     }
 
-    /// The connection. It is put back when all went well: one that failed, or whose answers nobody awaits, is closed.
+    /// The connection. It is put back after a success. A connection that failed, or whose call was dropped, is closed.
     async fn take_open(&mut self) -> Result<Open> {
         match self.open.take().filter(|open| !open.client.is_closed()) {
             Some(open) => Ok(open),

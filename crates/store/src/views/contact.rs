@@ -23,7 +23,7 @@ pub struct ContactView<'a> {
     opt_out_at: Option<String>,
     opt_out_source: Option<&'a str>,
     source: &'static str,
-    /// Channels on which the contact is blocked; this version blocks nobody.
+    /// Channels on which the contact is blocked; this version blocks no contact.
     blocked_on: [&'static str; 0],
     identities: Vec<IdentityView<'a>>,
     last_inbound_at: Option<String>,

@@ -287,7 +287,7 @@ fn a_message_has_its_author_however_it_is_named() {
     let parent = "BR.ENT.11815799212886844830";
     let one = person(json!({"messages": [said(json!({"from_parent_user_id": parent}))]}));
     assert_eq!(one, SenderIds::of_user_id(parent));
-    // Nobody is named: the message is kept all the same.
+    // A message without a sender is stored, too.
     assert!(person(json!({"messages": [said(json!({"from": "+x", "from_user_id": "a b"}))]})).is_nobody());
 }
 

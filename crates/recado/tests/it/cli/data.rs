@@ -145,7 +145,7 @@ fn a_person_is_erased_without_a_server_and_by_institution() {
 
 const LID: &str = "103899771998284";
 
-/// Somebody writes to the sandbox.
+/// A person writes to the sandbox.
 fn writes(stage: &Stage, from: &Value, what: &Value) -> String {
     let mut body = what.clone();
     body.as_object_mut().expect("an object").extend(from.as_object().expect("an object").clone());

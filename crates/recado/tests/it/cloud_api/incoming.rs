@@ -260,7 +260,7 @@ fn people_without_a_number_and_groups_are_received() {
     let later = Person { phone: None, ..both };
     inbox.deliver(&Delivery::new().message(&later, &Said::text("De novo")));
     assert_eq!(inbox.received()[2]["sender"]["contactId"], shown["sender"]["contactId"]);
-    // Groups are off until somebody wants them.
+    // The setting `groups` is off by default.
     let said = || Said::text("No grupo").in_group("Y2FwaV9ncm91cDo");
     inbox.deliver(&Delivery::new().message(&ana(), &said()));
     assert_eq!(inbox.received().len(), 3);

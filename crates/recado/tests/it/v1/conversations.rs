@@ -55,7 +55,7 @@ fn events(stage: &Stage) -> Vec<String> {
     list["data"].as_array().expect("events").iter().map(|event| text(event, "event").to_owned()).collect()
 }
 
-/// Somebody reads it, takes it, passes it on, and closes it.
+/// An attendant reads the conversation, takes it, transfers it and closes it.
 fn is_attended_to(stage: &Stage, first: &str, location: &str) {
     let read = after(stage, first, "read", None);
     assert_eq!(read["unreadCount"], 0);
@@ -66,7 +66,7 @@ fn is_attended_to(stage: &Stage, first: &str, location: &str) {
     let bia = json!({"attendantId": "bia", "attendantName": "Bia"});
     let assigned = after(stage, first, "assign", Some(&bia));
     assert_eq!((&assigned["status"], &assigned["assignedTo"]), (&json!("OPEN"), &json!({"id": "bia", "name": "Bia"})));
-    // Repeated, it changes nothing. Whoever expects another attendant comes too late.
+    // A repetition changes nothing. A call that expects another attendant is refused.
     assert_eq!(after(stage, first, "assign", Some(&bia)), assigned);
     let late = json!({"attendantId": "leo", "expectedAttendantId": null});
     assert_refused("another was faster", &act(stage, first, "assign", Some(&late)), CHANGED);

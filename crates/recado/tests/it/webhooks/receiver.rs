@@ -166,7 +166,7 @@ fn read(stream: &TcpStream) -> Option<Arrival> {
     Some(Arrival { path, headers, body, at: Instant::now() })
 }
 
-/// A port where connections are made and never answered. Nobody accepts them, so they cost the test nothing.
+/// A port where connections are made and never answered. No task accepts them, so they cost the test nothing.
 pub struct Dead(TcpListener);
 
 impl Dead {
