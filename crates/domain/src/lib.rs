@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod account;
+pub mod address;
 pub mod api_key;
 pub mod channel;
 pub mod clock;

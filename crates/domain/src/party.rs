@@ -2,11 +2,9 @@
 
 use std::fmt;
 
+use crate::address::LID;
 use crate::ids::is_account;
 use crate::phone::forms;
-
-/// The suffix of a hidden id, for a column that contains numbers and hidden ids.
-const HIDDEN: &str = "@lid";
 
 /// A person: the number, the hidden id (LID) that the network assigned, or both. Both forms of a Brazilian number are the
 /// same number.
@@ -42,7 +40,7 @@ impl Party {
     /// Every name under which a chat with the person may be stored. No name belongs to another person.
     pub fn names(&self) -> Vec<String> {
         let numbers = self.number.iter().flat_map(|number| forms(number));
-        numbers.chain(self.lid.iter().map(|lid| format!("{lid}{HIDDEN}"))).collect()
+        numbers.chain(self.lid.iter().map(|lid| format!("{lid}{LID}"))).collect()
     }
 
     /// Whether the person is the recipient: by any number of the recipient, or by the recipient's hidden id.
@@ -73,6 +71,15 @@ pub struct Recipient {
     pub numbers: Vec<String>,
     /// The hidden id, if the network reported it.
     pub lid: Option<String>,
+}
+
+impl Recipient {
+    /// The recipient with these names: the address to which the message was sent, and the accounts that the network named
+    /// for it. A message can be sent to a hidden id itself.
+    pub fn new(names: Vec<String>, lid: Option<String>) -> Self {
+        let addressed = names.iter().find_map(|name| name.strip_suffix(LID)).map(str::to_owned);
+        Self { lid: addressed.or(lid), numbers: names }
+    }
 }
 
 /// The log must not name a person.
@@ -120,6 +127,15 @@ mod tests {
         // The typed form is enough, because an account that was never named has both.
         let typed = Recipient { numbers: vec!["5511988887777".to_owned()], lid: None };
         assert!(party("551188887777", "").is_recipient(&typed));
+    }
+
+    #[test]
+    fn a_message_to_a_hidden_id_is_for_the_person_who_has_it() {
+        let recipient = Recipient::new(vec!["900@lid".to_owned()], None);
+        assert!(party("", "900").is_recipient(&recipient));
+        assert!(party("551188886666", "900").is_recipient(&recipient));
+        assert!(!party("", "901").is_recipient(&recipient));
+        assert!(!party("551188886666", "").is_recipient(&recipient));
     }
 
     #[test]

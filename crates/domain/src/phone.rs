@@ -108,10 +108,12 @@ impl PhoneNumber {
     }
 }
 
-/// The digits as given, and those of the [twin](PhoneNumber::twin), if there is one.
-pub fn forms(digits: &str) -> impl Iterator<Item = String> + use<> {
-    let twin = PhoneNumber::of_stored(digits).ok().and_then(|number| number.twin());
-    [digits.to_owned()].into_iter().chain(twin.map(|twin| twin.0))
+/// The address as given, and the digits of its [twin](PhoneNumber::twin), if it is a number that has one.
+pub fn forms(address: &str) -> impl Iterator<Item = String> + use<> {
+    // The digits of a hidden id, of a user id or of a group are no number.
+    let number = Some(address).filter(|address| address.bytes().all(|byte| byte.is_ascii_digit()));
+    let twin = number.and_then(|digits| PhoneNumber::of_stored(digits).ok()?.twin());
+    [address.to_owned()].into_iter().chain(twin.map(|twin| twin.0))
 }
 
 /// The meaning of digits without a country code within a country.

@@ -13,6 +13,13 @@ pub fn phone(description: &str) -> Value {
     json!({"type": "string", "pattern": crate::phone::pattern(), "description": description})
 }
 
+/// The address of a chat: a phone number, or an address that a received message named.
+pub fn address(description: &str) -> Value {
+    let mut schema = phone(description);
+    schema["pattern"] = crate::address::pattern().into();
+    schema
+}
+
 /// A text that `text::check_name` accepts; `required` excludes an empty text.
 pub fn name(longest: usize, required: bool) -> Value {
     of_class(longest, required, text::is_forbidden)

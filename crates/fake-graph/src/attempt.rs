@@ -10,7 +10,7 @@ use serde_json::Value;
 pub struct Attempt {
     /// The id of the sending number, as the path has it.
     pub number_id: String,
-    /// The recipient, as the body has it; empty when it has none.
+    /// The recipient, as the body has it: `to`, or the user id in `recipient`; empty when it has none.
     pub to: String,
     /// `biz_opaque_callback_data`.
     pub opaque_id: Option<String>,
@@ -27,6 +27,13 @@ pub struct Attempt {
     pub http2: bool,
     /// The number of the connection: calls with the same number shared one.
     pub connection: u64,
+}
+
+impl Attempt {
+    /// Whether the recipient is a user id. Meta then names no number, neither in its answer nor in callbacks.
+    pub fn is_to_user_id(&self) -> bool {
+        self.to.contains('.')
+    }
 }
 
 /// The WhatsApp account of a number, which is the `wa_id` of the answer. For Brazilian numbers of 13 digits with an area

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 const META: &str = include_str!("meta.json");
 
 /// The known keys of a message. The object of the kind has the kind's name.
-const KEYS: [&str; 6] = ["messaging_product", "recipient_type", "to", "type", "context", "biz_opaque_callback_data"];
+const KEYS: [&str; 7] =
+    ["messaging_product", "recipient_type", "to", "recipient", "type", "context", "biz_opaque_callback_data"];
 /// The known kinds of messages.
 const KINDS: [&str; 3] = ["contacts", "text", "location"];
 /// The most contacts of a message, by Meta's pages. Its schema says 5.
@@ -132,14 +133,28 @@ fn envelope_faults(body: &Map<String, Value>) -> Vec<String> {
         }
     }
     let digits = |to: &str| !to.is_empty() && to.bytes().all(|byte| byte.is_ascii_digit());
-    if !body.get("to").and_then(Value::as_str).is_some_and(digits) {
-        faults.push("to: must be digits".to_owned());
+    let text = |key: &str| body.get(key).map(|value| value.as_str().unwrap_or_default());
+    match (text("to"), text("recipient")) {
+        (Some(to), None) if digits(to) => {}
+        // Meta's description does not have the field yet; its pages do.
+        (None, Some(id)) if is_user_id(id) => {}
+        (None, Some(_)) => faults.push("recipient: must be a user id".to_owned()),
+        // Meta would ignore the second, and drop a message to a user id in the first.
+        (Some(_), Some(_)) => faults.push("recipient: must not stand beside to".to_owned()),
+        (_, None) => faults.push("to: must be digits".to_owned()),
     }
     let opaque = |data: &Value| data.as_str().is_some_and(|text| text.chars().count() <= 512);
     if !body.get("biz_opaque_callback_data").is_none_or(opaque) {
         faults.push("biz_opaque_callback_data: must be text of at most 512 characters".to_owned());
     }
     faults
+}
+
+/// A user id of a business, as Meta's pages show it: `BR.1502576394655843`, `US.ENT.11815799212886844830`.
+fn is_user_id(text: &str) -> bool {
+    let Some((country, id)) = text.split_once('.') else { return false };
+    let id = id.strip_prefix("ENT.").unwrap_or(id);
+    country.len() == 2 && !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Whether the value contains an empty object, list or text. A client that sends one forgot to omit it.
@@ -251,6 +266,8 @@ mod tests {
             ("/context", json!({ "message_id": 1 }), "context/message_id"),
             ("/to", json!("+5511999998888"), "to"),
             ("/to", json!(""), "to"),
+            ("/to", json!("BR.1502576394655843"), "to"),
+            ("/recipient", json!("BR.1502576394655843"), "recipient"),
             ("/to", json!(5_511_999_998_888_u64), "to"),
             ("/biz_opaque_callback_data", json!("x".repeat(513)), "biz_opaque_callback_data"),
             ("/biz_opaque_callback_data", Value::Null, "biz_opaque_callback_data"),

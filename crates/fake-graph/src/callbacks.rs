@@ -127,8 +127,8 @@ pub fn entry(attempt: &Attempt, status: &Status, opaque_id: bool) -> Value {
         "id": attempt.wamid,
         "status": name,
         "timestamp": unix_seconds().to_string(),
-        "recipient_id": account(&attempt.to),
     });
+    entry[if attempt.is_to_user_id() { "recipient_user_id" } else { "recipient_id" }] = account(&attempt.to).into();
     if let (true, Some(id)) = (opaque_id, &attempt.opaque_id) {
         entry["biz_opaque_callback_data"] = id.as_str().into();
     }

@@ -126,7 +126,7 @@ fn read(network: &Network, connection: &Connection, number_id: &str, body: &[u8]
     let text = |key: &str| body[key].as_str().map(str::to_owned);
     Attempt {
         number_id: number_id.to_owned(),
-        to: text("to").unwrap_or_default(),
+        to: text("to").or_else(|| text("recipient")).unwrap_or_default(),
         opaque_id: text("biz_opaque_callback_data"),
         faults: network.schemas.faults(&body),
         wamid: None,
@@ -177,9 +177,11 @@ async fn call_back(
 
 /// Graph's answer for an accepted message.
 fn accepted_answer(attempt: &Attempt) -> Value {
+    let mut contact = json!({ "input": attempt.to });
+    contact[if attempt.is_to_user_id() { "user_id" } else { "wa_id" }] = account(&attempt.to).into();
     json!({
         "messaging_product": "whatsapp",
-        "contacts": [{ "input": attempt.to, "wa_id": account(&attempt.to) }],
+        "contacts": [contact],
         "messages": [{ "id": attempt.wamid }],
     })
 }

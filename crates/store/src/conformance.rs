@@ -226,6 +226,7 @@ suite! { [
         every_receipt_makes_only_legal_moves,
         a_receipt_for_another_channel_means_nothing,
         only_receipts_of_the_recipient_count,
+        receipts_of_a_hidden_id_count_from_the_person_who_has_it,
         no_receipt_is_older_than_its_message,
         repeated_and_late_receipts_change_nothing,
         only_a_queued_message_can_be_cancelled,

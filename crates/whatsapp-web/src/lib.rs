@@ -25,4 +25,4 @@ pub use event::{Event, Person};
 pub use logins::Logins;
 pub use options::{OpenError, Options};
 pub use rows::{Change, Kind, Rows, RowsError};
-pub use session::{Body, Card, LookUpError, Outgoing, PairError, Quote, Session, SubmitError, Submitted};
+pub use session::{Addressee, Body, Card, LookUpError, Outgoing, PairError, Quote, Session, SubmitError, Submitted};

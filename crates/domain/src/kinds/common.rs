@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::reader::{PhoneTexts, Reader};
-use super::{Feature, FieldSpec, Form, GivenPhone, Parts, Rule};
+use super::{Feature, FieldSpec, Form, GivenAddress, Parts, Rule, TO};
 use crate::clock::Millis;
 use crate::field_errors::FieldErrors;
 use crate::{schema, text, time};
@@ -25,8 +25,10 @@ const REFERENCE: Rule = Rule::line(REFERENCE_LIMIT);
 
 /// The common fields, in the order in which their errors are reported.
 pub const COMMON: &[FieldSpec] = &[
-    FieldSpec::text("to", "NUMBER", "The recipient's number, DDI+DDD+NUM", || {
-        schema::phone("The recipient: country, area and number (DDI+DDD+NUM).")
+    FieldSpec::text(TO, "NUMBER", "The recipient's number, DDI+DDD+NUM, or the address of a chat", || {
+        schema::address(
+            "The recipient: country, area and number (DDI+DDD+NUM), or the `chat.address` of a received message.",
+        )
     })
     .required(),
     FieldSpec::text("replyTo", "ID", "Quote a message of this chat: its id, or its id on the network", || {
@@ -67,7 +69,7 @@ fn reference_pattern() -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Common {
     /// The recipient.
-    pub to: GivenPhone,
+    pub to: GivenAddress,
     /// The message that this message quotes: its id, or its network id.
     pub reply_to: Option<String>,
     /// The time of a scheduled message. [`is_schedulable`](Self::is_schedulable) checks that it is within the limits.
@@ -80,7 +82,7 @@ pub struct Common {
 
 impl Common {
     pub(super) fn parse(reader: &mut Reader<'_, '_>) -> Result<Option<Self>, FieldErrors> {
-        let to = reader.phone("to", &RECIPIENT)?;
+        let to = reader.address(TO, &RECIPIENT)?;
         let reply_to = reader.optional("replyTo", &REPLY_TO)?;
         let send_at = reader.given("sendAt")?;
         let context = reader.context();

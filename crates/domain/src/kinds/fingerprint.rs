@@ -45,7 +45,7 @@ impl Call {
     /// The fingerprint of the call on a channel. `composed`: see [`Parts::composed`].
     pub fn fingerprint(&self, channel: ChannelKey, scenario: Option<&str>, composed: bool) -> [u8; 32] {
         let mut parts = Parts { composed, before: Vec::with_capacity(8), after: Vec::new() };
-        parts.push([Some(self.common.to.number.digits().into())]);
+        parts.push([Some(self.common.to.address.as_str().into())]);
         self.content.fingerprint(&mut parts);
         self.common.fingerprint(&mut parts);
         let mut hash = Sha256::new().chain_update(channel.to_be_bytes());

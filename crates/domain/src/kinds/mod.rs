@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::address::Address;
 use crate::channel::ChannelType;
 use crate::clock::Millis;
 use crate::field_errors::{FieldErrors, UNKNOWN};
@@ -285,6 +286,8 @@ pub struct Call {
 
 /// The field that names the kind, on the route for all kinds.
 pub const TYPE: &str = "type";
+/// The field that names the recipient.
+pub const TO: &str = "to";
 
 impl Call {
     /// Reads a call of this kind. `named`: the body names its kind, so the field [`TYPE`] is known.
@@ -328,16 +331,26 @@ impl Call {
         }
     }
 
-    /// The fields that ask for a feature that channels of this type do not offer. If they do not offer the kind, this
-    /// is [`TYPE`] alone.
+    /// The fields that ask for a feature that channels of this type do not offer: first [`TO`], if they do not reach such
+    /// an address. If they do not offer the kind, this is [`TYPE`] alone.
     pub fn not_supported(&self, channel: ChannelType) -> Vec<&str> {
         let supports = self.content.kind().supports;
         if !supports(channel, Feature::Kind) {
             return vec![TYPE];
         }
+        let unreachable = !channel.descriptor().addresses.contains(&self.common.to.address.kind());
         let missing = self.features.iter().filter(|(feature, _)| !supports(channel, *feature));
-        missing.map(|(_, field)| &**field).collect()
+        unreachable.then_some(TO).into_iter().chain(missing.map(|(_, field)| &**field)).collect()
     }
+}
+
+/// The address of a chat, and how the caller wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenAddress {
+    /// As the caller wrote it, without white space around it.
+    pub given: String,
+    /// The address that the text means.
+    pub address: Address,
 }
 
 /// A number and how the caller wrote it.
@@ -402,5 +415,24 @@ mod tests {
         let kind = Kind::named("text").unwrap();
         let call = Call::parse(kind, &Object::parse(body).unwrap(), false, &context).unwrap();
         assert_eq!(call.not_supported(ChannelType::Sandbox), ["linkPreview"]);
+    }
+
+    #[test]
+    fn a_channel_reaches_the_addresses_of_its_network() {
+        let context = Context { country: None, now: 0, ignores_unknown: false, may_repeat: true };
+        let missing = |to: &str, channel| {
+            let body = json!({"to": to, "content": "x"}).to_string();
+            let call = Call::parse(Kind::named("text").unwrap(), &Object::parse(&body).unwrap(), false, &context);
+            call.unwrap().not_supported(channel).first().map(|field| (*field).to_owned())
+        };
+        for (to, reached_by) in [
+            ("5511999998888", [true, true, true]),
+            ("BR.1502576394655843", [true, true, false]),
+            ("103899771998284@lid", [true, false, true]),
+            ("120363041234567890@g.us", [true, false, false]),
+        ] {
+            let reached = ChannelType::ALL.map(|channel| missing(to, channel) != Some(TO.to_owned()));
+            assert_eq!(reached, reached_by, "{to}");
+        }
     }
 }

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
-use super::{Context, Feature, GivenPhone};
+use super::{Context, Feature, GivenAddress, GivenPhone};
+use crate::address::Address;
 use crate::field_errors::{Field, FieldErrors};
 use crate::json::Object;
-use crate::phone::PhoneNumber;
+use crate::phone::{Country, InvalidPhone, PhoneNumber};
 use crate::text::{self, NameFault};
 
 /// The rule for a text. A text of `None` is the common one, which names the field.
@@ -153,13 +154,29 @@ impl<'o, 'a> Reader<'o, 'a> {
 
     /// A phone number that must be there.
     pub fn phone(&mut self, name: &str, texts: &PhoneTexts) -> Read<GivenPhone> {
+        let read = self.parsed(name, texts, PhoneNumber::parse)?;
+        Ok(read.map(|(given, number)| GivenPhone { given, number }))
+    }
+
+    /// The address of a chat, which must be there.
+    pub fn address(&mut self, name: &str, texts: &PhoneTexts) -> Read<GivenAddress> {
+        let read = self.parsed(name, texts, Address::parse)?;
+        Ok(read.map(|(given, address)| GivenAddress { given, address }))
+    }
+
+    fn parsed<T>(
+        &mut self,
+        name: &str,
+        texts: &PhoneTexts,
+        parse: fn(&str, Option<Country>) -> Result<T, InvalidPhone>,
+    ) -> Read<(String, T)> {
         let Some(given) = self.given(name)? else { return Ok(None) };
         let Some(given) = given else {
             self.fault(name, texts.missing);
             return Ok(None);
         };
-        let number = PhoneNumber::parse(&given, self.context.country).map_err(|fault| fault.text(texts.malformed));
-        Ok(self.collect(name, number).map(|number| GivenPhone { given, number }))
+        let value = parse(&given, self.context.country).map_err(|fault| fault.text(texts.malformed));
+        Ok(self.collect(name, value).map(|value| (given, value)))
     }
 
     /// A required number in this range.

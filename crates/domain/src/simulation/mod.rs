@@ -7,6 +7,7 @@ mod types;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::GROUP;
 use crate::clock::Millis;
 use crate::ids::{ChannelId, NetworkId};
 use crate::incoming::{
@@ -113,9 +114,6 @@ impl SimulatedGroup {
         Self { address: format!("{hash:020}{GROUP}"), name: Some(given.to_owned()) }
     }
 }
-
-/// The end of the address of a group.
-const GROUP: &str = "@g.us";
 
 impl Simulated {
     /// The name of the type, as the call has it.

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::types::{FIELDS, REPLY_TO, Type, named, names};
 use super::{Act, EXPIRED, Simulation, Target};
+use crate::address::is_user_id;
 use crate::clock::Millis;
 use crate::field_errors::{FieldErrors, UNKNOWN};
 use crate::incoming::{Captioned, ChoiceKind, Content, NewMedia, Place, SenderIds, UnsupportedReason};
@@ -35,7 +36,6 @@ pub(super) const URL_LIMIT: usize = 2_048;
 pub(super) const URL: &str = "^https?://[!-~]+$";
 pub(super) const MIME_TYPE: &str = "^[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}$";
 /// Meta's user ids: a country, a dot, letters and digits.
-pub(super) const USER_ID: &str = "^[A-Z]{2}[.][A-Za-z0-9.]{1,120}$";
 pub(super) const LID: &str = "^[0-9]{1,32}$";
 /// What a button belongs to.
 pub(super) const CHOICES: [(&str, ChoiceKind); 3] =
@@ -145,14 +145,6 @@ fn person(reader: &mut Reader<'_, '_>) -> Parsed<SenderIds> {
     let name = reader.optional("name", &Rule::line(NAME_LIMIT))?;
     let (Some(phone), Some(lid), Some(user_id), Some(name)) = (phone, lid, user_id, name) else { return Ok(None) };
     Ok(Some(SenderIds { phone, lid, user_id, username: None, name }))
-}
-
-fn is_user_id(text: &str) -> bool {
-    let Some((country, id)) = text.split_once('.') else { return false };
-    country.len() == 2
-        && country.bytes().all(|byte| byte.is_ascii_uppercase())
-        && (1..=120).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
 }
 
 fn content(reader: &mut Reader<'_, '_>, kind: &'static Type) -> Parsed<Read> {

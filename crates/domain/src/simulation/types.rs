@@ -165,7 +165,7 @@ const ABOUT: &str = "What a person does: who (`from`, or `userId` or `lid` for a
 fn variant(one: &Type) -> Value {
     let or_empty = |schema: Value| json!({"anyOf": [schema, {"const": ""}, {"type": "null"}]});
     let text = |pattern: &str| json!({"type": "string", "pattern": pattern});
-    let (from, user_id, lid) = (schema::phone("The person's number."), text(parse::USER_ID), text(parse::LID));
+    let (from, user_id, lid) = (schema::phone("The person's number."), text(crate::address::USER_ID), text(parse::LID));
     let switch = || json!({"type": ["boolean", "null"]});
     let mut properties = json!({
         "from": or_empty(from.clone()),

@@ -1,7 +1,8 @@
 //! Query strings of lists: every parameter is known, or the call is refused.
 
+use recado_domain::address::Address;
 use recado_domain::field_errors::{FieldErrors, REPEATED, UNKNOWN};
-use recado_domain::phone::{Country, PhoneNumber};
+use recado_domain::phone::{Country, InvalidPhone, PhoneNumber};
 
 use super::error::ApiError;
 
@@ -75,10 +76,11 @@ impl Query {
         self.get(name, text, |text| text.parse().ok().filter(|number| range.contains(number)))
     }
 
-    /// The digits of the recipient in `to`.
+    /// The address of the recipient in `to`, as it is stored.
     pub fn recipient(&mut self, country: Option<Country>) -> Option<String> {
         const MALFORMED: &str = "O numero do destinatario deve estar no formato DDI+DDD+NUM.";
-        self.phone("to", MALFORMED, country).map(|phone| phone.digits().to_owned())
+        let address = self.parsed("to", MALFORMED, |text| Address::parse(text, country));
+        address.map(|address| address.as_str().to_owned())
     }
 
     /// A phone number. `malformed` is the parameter's own error text.
@@ -88,11 +90,20 @@ impl Query {
         malformed: &'static str,
         country: Option<Country>,
     ) -> Option<PhoneNumber> {
+        self.parsed(name, malformed, |text| PhoneNumber::parse(text, country))
+    }
+
+    fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        malformed: &'static str,
+        parse: impl Fn(&str) -> Result<T, InvalidPhone>,
+    ) -> Option<T> {
         let (_, value) = self.parameters.iter().find(|(known, _)| known == name)?;
         // A `+` that was not encoded has become a space, which still marks a country code.
         let international = value.strip_prefix(' ').filter(|rest| rest.starts_with(|sign: char| sign.is_ascii_digit()));
         let text = international.map_or_else(|| value.trim().to_owned(), |rest| format!("+{}", rest.trim()));
-        PhoneNumber::parse(&text, country).map_err(|fault| self.errors.push(name, fault.text(malformed))).ok()
+        parse(&text).map_err(|fault| self.errors.push(name, fault.text(malformed))).ok()
     }
 
     /// A switch: `true` or `false`.

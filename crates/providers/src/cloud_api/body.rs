@@ -8,6 +8,7 @@ mod contacts;
 #[cfg(test)]
 mod tests;
 
+use recado_domain::address::AddressKind;
 use recado_domain::kinds::{Content, location, text};
 use recado_domain::message::{ContactRendition, Stored};
 use recado_domain::queue::Claimed;
@@ -29,7 +30,12 @@ pub enum Unreadable {
 struct Body<'a> {
     messaging_product: &'static str,
     recipient_type: &'static str,
-    to: &'a str,
+    /// The digits of a number. Meta ignores a message whose `to` is a user id, and a `recipient` beside a `to`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<&'a str>,
+    /// A user id of the business.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipient: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<Context<'a>>,
     #[serde(rename = "type")]
@@ -97,10 +103,13 @@ pub fn of(message: &Claimed, content: &Content, quoted: Option<&str>) -> Result<
         Content::Text(content) => ("text", Object::Text(content.into())),
         Content::Location(content) => ("location", Object::Location(content.into())),
     };
+    let recipient = Some(&*message.recipient);
+    let by_id = AddressKind::of(&message.recipient) == AddressKind::UserId;
     let body = Body {
         messaging_product: "whatsapp",
         recipient_type: "individual",
-        to: &message.recipient,
+        to: recipient.filter(|_| !by_id),
+        recipient: recipient.filter(|_| by_id),
         context: quoted.map(|message_id| Context { message_id }),
         kind,
         object,

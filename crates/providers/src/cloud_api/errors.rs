@@ -153,6 +153,7 @@ const DIALOG: &str = "https://docs.360dialog.com/docs/support/api-error-message-
 /// What callbacks report.
 const WOLKVOX: &str = "https://wolkvox.helpjuice.com/en_US/como-funciona-el-webhook-de-whatsapp";
 /// Throughput, the pair limit and quality.
+const BSUID: &str = "https://dualhook.com/docs/contacts-bsuid-api-changes";
 const DUALHOOK: &str = "https://dualhook.com/docs/capacity-quality-limits";
 /// Observed to be temporary.
 const DOUBLETICK: &str = "https://learn.doubletick.io (error 131016)";
@@ -239,6 +240,13 @@ static TABLE: &[Row] = &[
         "A mensagem nao pode ser entregue: o numero nao esta no WhatsApp, usa uma versao antiga ou nao aceitou os \
          termos.",
         WOLKVOX,
+    ),
+    one(
+        131_062,
+        ErrorClass::PermanentFailure,
+        "RECIPIENT_NOT_ALLOWED",
+        "A Meta nao aceita esta mensagem para um id de usuario: informe o numero.",
+        BSUID,
     ),
     one(
         131_047,

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
+use recado_domain::address::AddressKind;
 use recado_domain::channel::{ChannelRef, ChannelSettings};
 use recado_domain::clock::{Clock, millis};
 use recado_domain::error::AppError;
@@ -243,7 +244,8 @@ impl ChannelDriver for Sandbox {
             (Some(Scenario::Timeout), _) => (false, SendOutcome::UnknownOutcome),
             (Some(Scenario::LostAnswer), 1) => (true, SendOutcome::UnknownOutcome),
             _ => {
-                let account = Some(message.recipient.clone());
+                let is_number = AddressKind::of(&message.recipient) == AddressKind::Phone;
+                let account = is_number.then(|| message.recipient.clone());
                 (true, SendOutcome::Accepted { account, remote_id: None, rendition: None })
             }
         };

@@ -15,6 +15,7 @@
 
 use std::time::Duration;
 
+use recado_domain::address::LID;
 use recado_domain::channel::types::whatsapp_web::Settings;
 use recado_domain::clock::{millis, random};
 use recado_domain::message::{ContactRendition, Stored};
@@ -22,7 +23,7 @@ use recado_domain::pacing::Pacing;
 use recado_domain::party::{Party, Recipient};
 use recado_domain::queue::Claimed;
 use recado_store::clock::rfc3339;
-use recado_whatsapp_web::{Outgoing, Session, SubmitError};
+use recado_whatsapp_web::{Addressee, Outgoing, Session, SubmitError};
 use tokio::time::timeout;
 
 use crate::SendOutcome;
@@ -45,7 +46,8 @@ const TYPING: Pacing = Pacing { min: Duration::from_millis(800), max: Duration::
 
 /// The result of the preparations of a message.
 struct Prepared {
-    account: String,
+    /// The account of the recipient's number. `None`: the message goes to a hidden id, without a number.
+    account: Option<String>,
     /// The party whose receipts count.
     recipient: Recipient,
     outgoing: Outgoing,
@@ -103,8 +105,10 @@ impl Connection {
         let Some(session) = self.session() else {
             return Tried::Ended(SendOutcome::ChannelUnavailable { wait: RETRY_WHEN_DOWN });
         };
-        let account = Party::new(Some(prepared.account.clone()), prepared.recipient.lid.clone());
-        let doubted = |outcome: SendOutcome| match account {
+        // A hidden id leads to no number that could be looked up again.
+        let known =
+            prepared.account.clone().and_then(|number| Party::new(Some(number), prepared.recipient.lid.clone()));
+        let doubted = |outcome: SendOutcome| match known {
             Some(account) => Tried::Doubted(account, outcome),
             None => Tried::Ended(outcome),
         };
@@ -120,8 +124,8 @@ impl Connection {
         self.answers.note_device(&message.network_id);
         match self.answer(awaited).await {
             Ok(Answer::Accepted) => {
-                let account = Some(prepared.account);
-                let taken = SendOutcome::Accepted { account, remote_id: None, rendition: prepared.rendition };
+                let taken =
+                    SendOutcome::Accepted { account: prepared.account, remote_id: None, rendition: prepared.rendition };
                 if submitted.missed_devices() { Tried::Missed(taken) } else { Tried::Ended(taken) }
             }
             Ok(Answer::Refused { code }) => match refusal::of(&code) {
@@ -161,20 +165,29 @@ impl Connection {
         let stored = serde_json::from_str::<Stored>(&message.payload).map_err(|_| unreadable())?;
         let Stored { content, reply_to, .. } = stored;
         let quote = self.quote(reply_to).await?;
-        let known = self.look_up(&message.recipient).await.map_err(|error| self.lookup_failed(error))?;
-        let Some(account) = known.account else {
-            return Err(not_on_whatsapp());
-        };
-        let recipient = Recipient { numbers: vec![message.recipient.clone(), account.clone()], lid: known.lid };
+        let (to, account, recipient) = self.addressee(&message.recipient).await?;
         let accepted = message.rendition.as_deref().and_then(ContactRendition::from_json);
         let changed = self.find_accounts(&content, accepted.as_ref()).await?;
         let body = message::body(&content, changed.as_ref().or(accepted.as_ref())).ok_or_else(unreadable)?;
         if self.settings().await?.typing {
-            self.type_a_while(&account).await;
+            self.type_a_while(&to).await;
         }
-        let outgoing = Outgoing { id: message.network_id.clone(), account: account.clone(), body, quote, refresh };
+        let outgoing = Outgoing { id: message.network_id.clone(), to, body, quote, refresh };
         let rendition = changed.as_ref().map(ContactRendition::to_json);
         Ok(Prepared { account, recipient, outgoing, rendition })
+    }
+
+    /// To whom a message with this recipient is sent, the account of the number, and whose receipts count.
+    async fn addressee(&self, recipient: &str) -> Result<(Addressee, Option<String>, Recipient), SendOutcome> {
+        if let Some(lid) = recipient.strip_suffix(LID) {
+            return Ok((Addressee::Lid(lid.to_owned()), None, Recipient::new(vec![recipient.to_owned()], None)));
+        }
+        let known = self.look_up(recipient).await.map_err(|error| self.lookup_failed(error))?;
+        let Some(account) = known.account else {
+            return Err(not_on_whatsapp());
+        };
+        let names = Recipient::new(vec![recipient.to_owned(), account.clone()], known.lid);
+        Ok((Addressee::Number(account.clone()), Some(account), names))
     }
 
     async fn settings(&self) -> Result<Settings, SendOutcome> {
@@ -183,11 +196,11 @@ impl Connection {
         Ok(channel.map(|channel| channel.settings.into()).unwrap_or_default())
     }
 
-    async fn type_a_while(&self, account: &str) {
+    async fn type_a_while(&self, to: &Addressee) {
         let Some(session) = self.session() else { return };
         let random = u64::from_le_bytes(random(&*self.shared.entropy));
         // A failure to show it does no harm.
-        drop(session.type_for(account, TYPING.interval(random)).await);
+        drop(session.type_for(to, TYPING.interval(random)).await);
     }
 
     /// Waits for the network's answer, as long as the connection is open.

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
-use recado_domain::ids::{InstitutionId, is_account};
+use recado_domain::address::AddressKind;
+use recado_domain::ids::InstitutionId;
 use recado_domain::phone::PhoneNumber;
 use recado_gateway::control::Command as Control;
 use recado_store::person::{Person, PersonPart, PersonQuery};
@@ -69,7 +70,7 @@ impl Recipient {
     /// The names under which the store may know the person: the number in both of its forms, as the store reads it, or an
     /// id.
     async fn names(&self, local: &Local) -> Result<Vec<String>> {
-        if is_id(&self.recipient) {
+        if matches!(AddressKind::of(&self.recipient), AddressKind::Lid | AddressKind::UserId) {
             return Ok(vec![self.recipient.clone()]);
         }
         let institution = self.institution(local).await?;
@@ -109,20 +110,6 @@ impl Recipient {
     }
 }
 
-/// Whether the text is an id that a network gave to a person without a known number: a hidden id, as `chat.address` shows
-/// it, or a user id, which begins with the letters of a country.
-fn is_id(text: &str) -> bool {
-    let user_id = |rest: &str| (1..=128).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    match (text.strip_suffix("@lid"), text.split_once('.')) {
-        (Some(digits), _) => is_account(digits),
-        (None, Some((country, rest))) => {
-            let two_letters = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
-            two_letters && user_id(rest.strip_prefix("ENT.").unwrap_or(rest))
-        }
-        _ => false,
-    }
-}
-
 /// The digits under which a person may be stored.
 fn forms(number: &PhoneNumber) -> Vec<String> {
     let others = [number.twin(), number.with_trunk_zero()];
@@ -158,18 +145,6 @@ fn rows(page: &mut Value) -> impl Iterator<Item = Value> + use<> {
 #[cfg(test)]
 mod tests {
     use crate::data::*;
-
-    #[test]
-    fn a_person_without_a_number_has_an_id() {
-        for id in ["103899771998284@lid", "BR.1502576394655843", "US.ENT.a1"] {
-            assert!(is_id(id), "{id}");
-        }
-        for other in
-            ["5511988887777", "55 11 98888.7777", "@lid", "x@lid", "BR.", "br.15", "BR.1 5", "BRA.15", "120363@g.us"]
-        {
-            assert!(!is_id(other), "{other}");
-        }
-    }
 
     #[test]
     fn a_person_is_found_under_all_digits_that_any_version_stored() {

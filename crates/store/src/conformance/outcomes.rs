@@ -282,6 +282,28 @@ pub(super) async fn only_receipts_of_the_recipient_count(ground: Ground) {
     }
 }
 
+pub(super) async fn receipts_of_a_hidden_id_count_from_the_person_who_has_it(ground: Ground) {
+    let channel = ground.channel_of(ChannelType::WhatsAppWeb, "loja").await;
+    let party = |number: Option<&str>, lid: &str| {
+        Party::new(number.map(str::to_owned), Some(lid.to_owned())).expect("a person")
+    };
+    // The digits look like a Brazilian number. Its other form is another person.
+    for (from, counts) in [
+        (party(None, "551188887777"), true),
+        (party(Some("5521977776666"), "551188887777"), true),
+        (party(None, "5511988887777"), false),
+        (party(Some("5511988887777"), "901"), false),
+    ] {
+        let id = ground.accept(channel, "551188887777@lid").await;
+        let claimed = ground.claim_one(channel).await;
+        ground.settle(channel, claimed.seq, sent()).await;
+        let receipt = receipt(channel, &claimed.network_id, MessageStatus::Read, NOW + 3);
+        ground.apply(Receipt { from: Some(from.clone()), ..receipt }).await;
+        let expected = if counts { MessageStatus::Read } else { MessageStatus::Sent };
+        assert_eq!(ground.status(channel, id).await, expected, "{:?}", from.names());
+    }
+}
+
 pub(super) async fn no_receipt_is_older_than_its_message(ground: Ground) {
     let channel = ground.channel("loja").await;
     for settles in [false, true] {

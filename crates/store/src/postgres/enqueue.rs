@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use futures_util::future::try_join3;
+use recado_domain::address::AddressKind;
 use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Ordering};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
@@ -127,9 +128,11 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// Whether a message can be stored in this form without losing a field.
+    /// Whether a message can be stored in this form without losing a field. The version before kinds sends to numbers
+    /// alone.
     pub fn can_hold(self, message: &NewMessage) -> bool {
-        self == Self::Kinds || cards::as_before(message).is_some()
+        let is_to_number = AddressKind::of(&message.recipient) == AddressKind::Phone;
+        self == Self::Kinds || (is_to_number && cards::as_before(message).is_some())
     }
 
     /// The columns of the content, and the expression for the last one.

@@ -102,7 +102,7 @@ async fn find(db: Db<'_>, receipts: &[&Receipt]) -> Done<Vec<Option<Seen>>> {
 /// Whom a message was sent to.
 fn recipient(row: &Row) -> Recipient {
     let numbers = (10..13).filter_map(|column| row.get(column));
-    Recipient { numbers: numbers.collect(), lid: row.get(13) }
+    Recipient::new(numbers.collect(), row.get(13))
 }
 
 /// The receipts that name their messages in one way.

@@ -388,6 +388,7 @@ async fn no_message_is_stored_that_an_old_node_cannot_send() {
         contact(&short.replace("\"email\"", "\"title\":\"x\",\"email\"")),
         contact(&short.replace("\"type\"", "\"replyTo\":\"x\",\"type\"")),
         NewMessage { rendition: Some(r#"{"cards":[]}"#.to_owned()), ..contact(short) },
+        NewMessage { recipient: "BR.1502576394655843".to_owned(), ..contact(short) },
     ];
     for message in &refused {
         assert_eq!(ground.enqueue(message.clone()).await, Enqueued::OldNodes, "{message:?}");

@@ -98,7 +98,7 @@ fn recipient(writing: &Writing, seq: Seq) -> rusqlite::Result<Recipient> {
     )?;
     statement.query_row([seq], |row| {
         let numbers: [Option<String>; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
-        Ok(Recipient { numbers: numbers.into_iter().flatten().collect(), lid: row.get(3)? })
+        Ok(Recipient::new(numbers.into_iter().flatten().collect(), row.get(3)?))
     })
 }
 

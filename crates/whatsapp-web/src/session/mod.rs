@@ -34,7 +34,7 @@ use crate::{Event, OpenError, Options, Rows, RowsError};
 pub use body::{Body, Card, Quote};
 pub use look_up::LookUpError;
 pub use pair::PairError;
-pub use submit::{Outgoing, SubmitError, Submitted};
+pub use submit::{Addressee, Outgoing, SubmitError, Submitted};
 
 /// The version presented to a server on loopback. The session makes no outside request for the current one.
 const LOOPBACK_VERSION: (u32, u32, u32) = (2, 3000, 1);

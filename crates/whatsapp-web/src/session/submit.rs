@@ -24,13 +24,37 @@ const REFRESH: Duration = Duration::from_secs(3);
 /// The seconds for which the cached devices of an account are trusted.
 const KEPT: i64 = 24 * 60 * 60;
 
-/// A message to one account.
+/// Whom a message or a typing indicator is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Addressee {
+    /// The digits of the number that [`Session::look_up`] returned.
+    Number(String),
+    /// The digits of a hidden id (LID), of a person whose number the network does not tell.
+    Lid(String),
+}
+
+impl Addressee {
+    pub(super) fn jid(&self) -> Jid {
+        match self {
+            Self::Number(digits) => Jid::pn(digits),
+            Self::Lid(digits) => Jid::lid(digits),
+        }
+    }
+
+    fn digits(&self) -> &str {
+        match self {
+            Self::Number(digits) | Self::Lid(digits) => digits,
+        }
+    }
+}
+
+/// A message to one person.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     /// The message's id on the network. The network treats a second submission with the same id as the same message.
     pub id: String,
-    /// The digits that [`Session::look_up`] returned.
-    pub account: String,
+    /// To whom it goes.
+    pub to: Addressee,
     pub body: Body,
     /// The message that this message answers.
     pub quote: Option<Quote>,
@@ -78,8 +102,7 @@ impl Session {
         if !self.is_up() {
             return Err(SubmitError::Down);
         }
-        if (message.refresh || self.devices_are_old(&message.account).await) && self.ask_for_lid(&message.account).await
-        {
+        if (message.refresh || self.devices_are_old(&message.to).await) && self.ask_for_lid(&message.to).await {
             match self.submit_once(message, Freshness::Refresh, REFRESH).await {
                 // Use the cached data.
                 Err(SubmitError::NotSent(_)) => {}
@@ -97,7 +120,7 @@ impl Session {
     ) -> Result<Submitted, SubmitError> {
         let stanza = self.client.wait_for_sent_node(NodeFilter::tag("message").attr("id", &message.id));
         let ack = self.client.wait_for_node(NodeFilter::tag("ack").attr("id", &message.id).attr("class", "message"));
-        let to = Jid::pn(&message.account);
+        let to = message.to.jid();
         let options = SendOptions::default().with_message_id(&message.id).with_device_freshness(devices);
         let Some(own) = self.client.pn() else { return Err(SubmitError::NotSent("no account is linked".to_owned())) };
         let content = body::message(&message.body, message.quote.as_ref(), &own.to_non_ad(), &to);
@@ -107,7 +130,7 @@ impl Session {
         let stanza = stanza.now_or_never().and_then(Result::ok);
         match (sent, stanza) {
             // The library also returns `Ok` when the stanza addresses only the sender's own phone.
-            (Ok(Ok(_)), Some(stanza)) if reaches(&self.client, &stanza, &message.account) => {
+            (Ok(Ok(_)), Some(stanza)) if reaches(&self.client, &stanza, message.to.digits()) => {
                 let devices = MessageUtils::participant_list_hash(&addressees(&stanza)).ok();
                 Ok(Submitted { ack, devices })
             }
@@ -122,11 +145,11 @@ impl Session {
 
     /// Whether the devices of an account were fetched too long ago. The library caches them forever, and fetches them by
     /// itself only when it knows none.
-    async fn devices_are_old(&self, account: &str) -> bool {
-        let lid = self.client.get_lid_pn_entry(&Jid::pn(account)).await.ok().flatten();
+    async fn devices_are_old(&self, to: &Addressee) -> bool {
+        let lid = self.client.get_lid_pn_entry(&to.jid()).await.ok().flatten();
         let backend = self.client.persistence_manager().backend();
         // The devices are cached under the hidden id, if it is known.
-        for user in lid.iter().map(|entry| &*entry.lid).chain([account]) {
+        for user in lid.iter().map(|entry| &*entry.lid).chain([to.digits()]) {
             if let Ok(Some(devices)) = backend.get_devices(user).await {
                 return devices.timestamp.saturating_add(KEPT) <= now_secs();
             }
@@ -134,8 +157,10 @@ impl Session {
         false
     }
 
-    /// Fetches the current hidden id of a number, which may have a new owner. Returns whether the network answered.
-    async fn ask_for_lid(&self, account: &str) -> bool {
+    /// Fetches the current hidden id of a number, which may have a new owner. Returns whether the network answered. A hidden
+    /// id itself is of one person forever.
+    async fn ask_for_lid(&self, to: &Addressee) -> bool {
+        let Addressee::Number(account) = to else { return true };
         let client = Arc::clone(&self.client);
         let (asked, sid) = (Jid::pn(account), format!("lid.{account}"));
         let answer = within(REFRESH, async move {

@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use whatsapp_rust::Client;
 use whatsapp_rust::wacore_binary::Jid;
 
-use super::{ConnectionState, Session, SubmitError};
+use super::{Addressee, ConnectionState, Session, SubmitError};
 
 /// The time limit for sending each presence.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -30,14 +30,14 @@ impl Drop for Online {
 }
 
 impl Session {
-    /// Shows `account` for this time that we are typing. Only an online account is seen typing, so the session goes online,
+    /// Shows a person for this time that we are typing. Only an online account is seen typing, so the session goes online,
     /// and offline again at the end. The phone gets no notifications meanwhile. If the caller is dropped, the session goes
     /// offline too.
-    pub async fn type_for(&self, account: &str, time: Duration) -> Result<(), SubmitError> {
+    pub async fn type_for(&self, to: &Addressee, time: Duration) -> Result<(), SubmitError> {
         if !self.is_up() {
             return Err(SubmitError::Down);
         }
-        let (client, to, online) = (Arc::clone(&self.client), Jid::pn(account), Online::new(&self.state));
+        let (client, to, online) = (Arc::clone(&self.client), to.jid(), Online::new(&self.state));
         let shown = self.tasks.spawn(async move {
             if timeout(LIMIT, begin(&client, &to)).await.is_ok_and(|begun| begun.is_ok()) {
                 sleep(time).await;

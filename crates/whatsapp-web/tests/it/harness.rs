@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use fake_whatsapp::{Account, FakeWhatsApp};
-use recado_whatsapp_web::{Body, Card, Change, Event, Kind, Logins, Options, Outgoing, Rows, Session, backlog};
+use recado_whatsapp_web::{
+    Addressee, Body, Card, Change, Event, Kind, Logins, Options, Outgoing, Rows, Session, backlog,
+};
 use tokio::time::timeout;
 
 pub const ACCOUNT: &str = "551140001000";
@@ -100,7 +102,7 @@ impl Client {
 pub fn card(id: &str) -> Outgoing {
     Outgoing {
         id: id.into(),
-        account: PEER.into(),
+        to: Addressee::Number(PEER.into()),
         body: Body::Contact(Card { display_name: "Maria".into(), vcard: VCARD.into() }),
         quote: None,
         refresh: false,

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use fake_whatsapp::{FakeWhatsApp, Refusal, proto};
-use recado_whatsapp_web::{Body, Card, Event, LookUpError, Outgoing, Person, Quote, Rows, Session, SubmitError};
+use recado_whatsapp_web::{
+    Addressee, Body, Card, Event, LookUpError, Outgoing, Person, Quote, Rows, Session, SubmitError,
+};
 
 use crate::harness::{ACCOUNT, Client, PEER, PEER_LID, VCARD, card, link, network};
 use crate::memory_rows::MemoryRows;
@@ -154,7 +156,7 @@ async fn a_message_that_was_not_submitted_is_reported_as_not_sent() -> Result<()
 #[tokio::test]
 async fn a_message_to_a_number_without_a_device_fails() -> Result<()> {
     let (_whatsapp, _, client) = up().await?;
-    let ghost = Outgoing { account: "15550000000".into(), ..card("3EB0D1") };
+    let ghost = Outgoing { to: Addressee::Number("15550000000".into()), ..card("3EB0D1") };
     assert_eq!(client.session.submit(&ghost).await.map(drop), Err(SubmitError::NoDevice));
     client.session.stop().await;
     Ok(())
@@ -192,7 +194,7 @@ async fn an_author_is_reported_and_can_be_answered() -> Result<()> {
 #[tokio::test]
 async fn a_recipient_sees_typing_begin_and_end() -> Result<()> {
     let (whatsapp, _, mut client) = up().await?;
-    client.session.type_for(PEER, Duration::from_millis(50)).await?;
+    client.session.type_for(&Addressee::Number(PEER.into()), Duration::from_millis(50)).await?;
     client.send("3EB0F1").await?;
     let shown: Vec<_> = whatsapp.typing().into_iter().map(|typing| (typing.from, typing.to, typing.on)).collect();
     assert_eq!(shown, [true, false].map(|on| (ACCOUNT.into(), PEER.into(), on)));
@@ -204,7 +206,7 @@ async fn a_recipient_sees_typing_begin_and_end() -> Result<()> {
 #[tokio::test]
 async fn a_card_to_oneself_is_sent() -> Result<()> {
     let (_whatsapp, _, client) = up().await?;
-    let own = Outgoing { account: ACCOUNT.into(), ..card("3EB0G1") };
+    let own = Outgoing { to: Addressee::Number(ACCOUNT.into()), ..card("3EB0G1") };
     assert_eq!(client.session.submit(&own).await.map(drop), Ok(()));
     client.session.stop().await;
     Ok(())

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::address::AddressKind;
 use crate::api_key::Environment;
 use crate::channel::settings::settings;
 use crate::channel::types::descriptor::LinkView;
@@ -172,6 +173,8 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     name: "WHATSAPP_WABA",
     environment: Environment::Live,
     ordering: Ordering::Recipient,
+    // Meta offers groups to few accounts, and knows no hidden ids.
+    addresses: &[AddressKind::Phone, AddressKind::UserId],
     opens_chats: false,
     holds_session: false,
     has_secrets: true,

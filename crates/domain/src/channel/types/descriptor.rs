@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::address::AddressKind;
 use crate::api_key::Environment;
 use crate::channel::Setting;
 use crate::error::AppError;
@@ -18,6 +19,8 @@ pub struct Descriptor {
     pub environment: Environment,
     /// Which messages of a channel are sent in order.
     pub ordering: Ordering,
+    /// The addresses to which its network sends.
+    pub addresses: &'static [AddressKind],
     /// Whether a message to a new recipient opens a chat, which the network watches and limits.
     pub opens_chats: bool,
     /// Whether a phone links a channel of this type, and one process keeps its session open.

@@ -1,5 +1,6 @@
 //! Channels of the simulated network. They have no settings, and need no connecting.
 
+use crate::address::AddressKind;
 use crate::api_key::Environment;
 use crate::channel::TypeSettings;
 use crate::channel::settings::settings;
@@ -14,6 +15,7 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     name: "SANDBOX",
     environment: Environment::Test,
     ordering: Ordering::Channel,
+    addresses: &AddressKind::ALL,
     opens_chats: false,
     holds_session: false,
     has_secrets: false,

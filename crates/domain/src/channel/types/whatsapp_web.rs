@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::address::AddressKind;
 use crate::api_key::Environment;
 use crate::channel::settings::settings;
 use crate::channel::types::descriptor::LinkView;
@@ -84,6 +85,7 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     name: "WHATSAPP_BAILEYS",
     environment: Environment::Live,
     ordering: Ordering::Channel,
+    addresses: &[AddressKind::Phone, AddressKind::Lid],
     opens_chats: true,
     holds_session: true,
     has_secrets: true,

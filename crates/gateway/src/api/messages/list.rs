@@ -106,7 +106,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .pages(schemas::message_place())
         .query("direction", "Sent by calls, or delivered.", schemas::one_of(Direction::ALL.map(Direction::name)))
         .query("status", "Only those in this state.", schemas::one_of(MessageStatus::ALL.map(MessageStatus::name)))
-        .query("to", "Only those to this number.", schemas::phone("DDI+DDD+NUM."))
+        .query("to", "Only those to this address.", schemas::address("DDI+DDD+NUM, or the address of a chat."))
         .query("type", "Only those of this type.", schemas::one_of(KINDS.iter().map(|kind| kind.name)))
         .query("reference", "Only those with this reference.", json!({"type": "string", "maxLength": 128}))
         .query("scheduled", "Only those that wait for their time.", json!({"const": true}))

@@ -163,7 +163,7 @@ impl Request {
         }
         self.call.common.is_schedulable(now)?;
         let Common { to, reply_to: Some(name), .. } = &self.call.common else { return Ok(None) };
-        let to = to.number.digits();
+        let to = to.address.as_str();
         let sent_at = self.call.common.send_at.unwrap_or(now);
         let is_target = |message: &Message| is_of_chat(message, to) && is_sent_by(message, sent_at);
         let found = quoted(gateway, entry, to, name).await?.filter(is_target);
@@ -190,7 +190,7 @@ impl Request {
             id,
             channel: entry.via.key,
             network_id,
-            recipient: common.to.number.digits().to_owned(),
+            recipient: common.to.address.as_str().to_owned(),
             payload,
             kind: self.call.content.kind().name,
             rendition: self.rendition(gateway, entry).await,
@@ -237,8 +237,8 @@ fn is_sent_by(message: &Message, at: Millis) -> bool {
     message.send_at.is_none_or(|send_at| send_at <= at)
 }
 
-/// Whether the message was sent to this number, in any of its forms, or to the account that the network named for it.
-fn is_of_chat(message: &Message, digits: &str) -> bool {
+/// Whether the message was sent to this address, in any form of a number, or to the account that the network named for it.
+fn is_of_chat(message: &Message, address: &str) -> bool {
     let known = [Some(&*message.recipient), message.account.as_deref()];
-    known.into_iter().flatten().any(|known| forms(known).any(|form| form == digits))
+    known.into_iter().flatten().any(|known| forms(known).any(|form| form == address))
 }

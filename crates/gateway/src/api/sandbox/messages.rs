@@ -67,7 +67,7 @@ struct OutboundView {
     network_id: String,
     #[schemars(with = "schemas::Outbound")]
     direction: &'static str,
-    #[schemars(with = "schemas::Digits")]
+    /// The digits of a number, or the address of a chat.
     to: String,
     #[serde(rename = "type")]
     #[schemars(with = "schemas::Kinds")]
@@ -175,7 +175,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .needs(Scope::SandboxRead)
         .pages(schemas::network_id())
         .query("direction", "Only one direction.", schemas::one_of(["OUTBOUND", "INBOUND"]))
-        .query("to", "Only those that were sent to this number.", schemas::phone("DDI+DDD+NUM."))
+        .query("to", "Only those to this address.", schemas::address("DDI+DDD+NUM, or the address of a chat."))
         .answers::<List<ShownView>>(
             200,
             "A page of what arrived.",

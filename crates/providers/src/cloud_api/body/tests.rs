@@ -16,7 +16,7 @@ fn stored(kind: &str, fields: &Value) -> Claimed {
     let call = Call::parse(kind, &Fields::parse(&text).expect("JSON"), false, &rules).expect("a good call");
     Claimed {
         payload: serde_json::to_string(&Stored::new(&call, None)).expect("JSON"),
-        recipient: call.common.to.number.digits().to_owned(),
+        recipient: call.common.to.address.as_str().to_owned(),
         kind: kind.name.to_owned(),
         rendition: ContactRendition::stored(&call.content.cards(), &[]),
         ..recado_store::fixtures::claimed()
@@ -64,6 +64,15 @@ fn the_least_card() {
         "biz_opaque_callback_data": MessageId::new(1, [7; 10]).to_string(),
     });
     assert_eq!(body, expected);
+}
+
+#[test]
+fn a_user_id_is_never_in_the_field_of_numbers() {
+    let body = written(&stored("text", &json!({"to": "BR.1502576394655843", "content": "Oi"})), None);
+    assert_eq!((&body["to"], &body["recipient"]), (&Value::Null, &json!("BR.1502576394655843")));
+    assert!(body.get("to").is_none(), "{body}");
+    let body = written(&stored("text", &json!({"to": "5511999998888", "content": "Oi"})), None);
+    assert!(body.get("recipient").is_none(), "{body}");
 }
 
 /// A version without kinds wrote the same bytes.

@@ -31,6 +31,7 @@ fn each_code_has_its_class() {
                 131_047,
                 131_049,
                 131_051,
+                131_062,
                 // Unknown codes.
                 -1,
                 199,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fake_graph::{Behaviour, FakeGraph, Number, Status};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{NUMBER, Stage, credentials};
 use crate::harness::wait_for;
@@ -24,6 +24,27 @@ fn a_card_is_sent_delivered_and_read() {
     assert_eq!(message["attempts"], 1);
     for time in ["queuedAt", "sendingAt", "sentAt", "deliveredAt", "readAt"] {
         assert!(message[time].is_string(), "{time}: {message}");
+    }
+}
+
+#[test]
+fn a_person_without_a_number_is_reached_by_the_user_id() {
+    let stage = Stage::linked();
+    stage.graph.behave(|_| Behaviour::accept().calling_back([Status::Sent, Status::Delivered, Status::Read]));
+    let id = stage.accept("vendas", "BR.1502576394655843");
+    let message = stage.until("vendas", &id, "READ");
+    let attempts = stage.graph.attempts();
+    assert_eq!((attempts.len(), &attempts[0].faults), (1, &Vec::new()));
+    assert_eq!(attempts[0].body["recipient"], "BR.1502576394655843");
+    assert!(attempts[0].body.get("to").is_none(), "Meta drops a user id there");
+    assert_eq!((&message["to"], &message["account"]), (&json!("BR.1502576394655843"), &Value::Null));
+    for to in ["103899771998284@lid", "120363041234567890@g.us"] {
+        let body = json!({"to": to, "content": "x"});
+        let refused = stage.server.post("/v1/channels/vendas/messages/text", &stage.key, &body).expect(422).json();
+        assert_eq!(
+            (&refused["code"], &refused["errors"][0]["field"]),
+            (&json!("NOT_SUPPORTED_BY_CHANNEL"), &json!("to"))
+        );
     }
 }
 

@@ -52,6 +52,29 @@ fn only_the_recipients_receipts_count_and_none_is_dated_before_its_message() {
     assert!(millis(&message, "readAt") >= millis(&message, "sendingAt"), "{message}");
 }
 
+/// A chat with a person whose number the network hides is answered by the hidden id.
+#[test]
+fn a_message_reaches_a_hidden_id() {
+    let stage = Stage::linked();
+    stage.whatsapp.faults(|faults| faults.no_receipts = true);
+    let to = format!("{KNOWN_LID}@lid");
+    let id = stage.accept("vendas", &to);
+    let message = stage.until("vendas", &id, "SENT");
+    assert_eq!((&message["to"], &message["account"]), (&Value::from(&*to), &Value::Null));
+    let network_id = message["networkId"].as_str().expect("an id").to_owned();
+    let inbox = stage.whatsapp.inbox();
+    assert_eq!((inbox.len(), &*inbox[0].to, &*inbox[0].id), (1, KNOWN, &*network_id));
+    let asked = stage.whatsapp.lookups();
+    assert!(!asked.keys().any(|number| number.contains(KNOWN_LID)), "a hidden id is no number: {asked:?}");
+    // Receipts count from the person who has the hidden id, and from no other.
+    stage.whatsapp.receipt(OWNER, &read_by(&format!("{JOAO_LID}@lid"), &network_id));
+    stage.whatsapp.receipt(OWNER, &MadeUpReceipt::new(&to, &network_id, ""));
+    let message = stage.until("vendas", &id, "DELIVERED");
+    assert_eq!(message["readAt"], Value::Null, "{message}");
+    stage.whatsapp.receipt(OWNER, &read_by(&to, &network_id));
+    stage.until("vendas", &id, "READ");
+}
+
 /// The receipt of another person is no answer for a message that waits for one.
 #[test]
 fn the_receipt_of_another_person_answers_no_message() {

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use crate::harness::Answer;
 use crate::openapi::document;
-use crate::v1::{ALL_SCOPES, JSON, KEY_REUSED, Stage, assert_faults, assert_refused, create_key, location, text};
+use crate::v1::{
+    ALL_SCOPES, JSON, KEY_REUSED, Stage, assert_faults, assert_refused, create_key, location, on_both_engines,
+    simulate, text,
+};
 
 const TO: &str = "5511999998888";
 
@@ -75,6 +78,50 @@ fn a_message_shows_what_it_carries() {
     let accounts = json!({"accounts": [account("5511988887777"), account("551140000000")]});
     assert_eq!(message["cards"], json!([accounts, accounts]));
     assert_eq!(crate::v1::text(&shown, "vcard").matches("BEGIN:VCARD").count(), 2);
+}
+
+/// A reply by the address that a received message shows.
+#[test]
+fn a_reply_reaches_the_chat_of_the_message() {
+    on_both_engines(|stage| {
+        for (person, address) in [
+            (json!({"from": "5511977776666"}), "5511977776666"),
+            (json!({"from": "552177776666"}), "552177776666"),
+            (json!({"lid": "103899771998284"}), "103899771998284@lid"),
+            (json!({"userId": "BR.1502576394655843"}), "BR.1502576394655843"),
+            (json!({"from": "5511966665555", "group": "120363041234567890@g.us"}), "120363041234567890@g.us"),
+        ] {
+            let mut body = person;
+            body["type"] = "text".into();
+            body["content"] = json!({"text": "Oi"});
+            let said = simulate(stage, &body);
+            let message = format!("/v1/channels/sandbox/messages/{}", text(&said, "messageId"));
+            assert_eq!(stage.data(&message)["chat"]["address"], address);
+            let (sent, shown) = sent(stage, "/text", &json!({"to": address, "content": "Bom dia"}));
+            assert_eq!((&sent["to"], &shown["to"]), (&json!(address), &json!(address)));
+            let is_number = !address.contains(['@', '.']);
+            assert_eq!(sent["account"], if is_number { json!(address) } else { Value::Null });
+            let conversation = text(&said, "conversationId");
+            let chat = stage.rows(&format!("/v1/channels/sandbox/conversations/{conversation}"));
+            assert!(chat.iter().any(|message| message["id"] == sent["id"]), "{address}: {chat:?}");
+            let listed = stage.rows(&format!("/v1/channels/sandbox/messages?to={address}"));
+            assert_eq!(listed.len(), 1, "{address}: {listed:?}");
+        }
+        for (to, quoted) in [("103899771998284@lid", true), ("103899771998285@lid", false)] {
+            let target = stage.rows("/v1/channels/sandbox/messages?to=103899771998284@lid")[0]["id"].take();
+            let reply = post(stage, "/text", &[], &json!({"to": to, "content": "b", "replyTo": target}));
+            assert_eq!(reply.status, if quoted { 202 } else { 400 }, "{to}");
+        }
+        let fault = [("to", "O numero do destinatario deve estar no formato DDI+DDD+NUM.")];
+        for to in ["status@broadcast", "120363041234567890@newsletter", "5511977776666@s.whatsapp.net", "BR.1 5"] {
+            assert_faults(to, &post(stage, "/text", &[], &json!({"to": to, "content": "x"})), &fault);
+            assert_faults(
+                to,
+                &stage.get(&format!("/v1/channels/sandbox/messages?to={}", to.replace(' ', "%20"))),
+                &fault,
+            );
+        }
+    });
 }
 
 #[test]
