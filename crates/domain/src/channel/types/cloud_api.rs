@@ -18,11 +18,11 @@ use crate::ids::ChannelId;
 // elsewhere. Messages expire after a day by default, so no message waits longer for a receipt.
 settings! {
     pipeline: u16 = 16, "pipeline", "pipeline", SettingKind::Number(1, 256),
-        "Messages that may be on their way at once.";
+        "Messages that may be in flight at once.";
     unknown_policy: UnknownPolicy = UnknownPolicy::Leave, "unknownPolicy", "unknown-policy", POLICIES,
-        "What becomes of a message whose answer was lost, when the network says nothing more: it stays `UNKNOWN`, or is sent again and may be there twice.";
+        "What happens to a message whose answer was lost, if no status follows: it stays `UNKNOWN`, or is sent again and may arrive twice.";
     unknown_wait_seconds: u32 = 600, "unknownWaitSeconds", "unknown-wait", SettingKind::Seconds(5, 86_400),
-        "How long the network's word is waited for before an `UNKNOWN` message is sent again.";
+        "How long to wait for a status before an `UNKNOWN` message is sent again.";
     groups: OnOff = OnOff::Off, "groups", "groups", OnOff::KIND,
         "Whether messages of groups are received.";
     own_device: OnOff = OnOff::On, "ownDevice", "own-device", OnOff::KIND,
@@ -97,7 +97,7 @@ pub const CONNECT: [ConnectField; 5] = [
         flag: "app-secret-file",
         text: FieldText::Secret { limit: SECRET_LIMIT, variable: "RECADO_APP_SECRET" },
         is_removable: true,
-        about: "The secret of Meta's app. Without it callbacks cannot be believed: no receipts.",
+        about: "The secret of Meta's app. Without it callbacks cannot be verified, so there are no receipts.",
     },
 ];
 
@@ -152,11 +152,11 @@ fn link_schema() -> Value {
         "properties": {
             "phoneNumberId": {"type": "string"},
             "businessAccountId": {"type": "string"},
-            "phone": {"type": ["string", "null"], "description": "The number as Meta writes it for people."},
+            "phone": {"type": ["string", "null"], "description": "The number in the form in which Meta shows it."},
             "name": {"type": ["string", "null"], "description": "The name that Meta verified."},
             "receipts": {
                 "type": "string",
-                "description": "`OFF` where no `appSecret` is known: callbacks are refused then, and no message goes further than `SENT`.",
+                "description": "`OFF` where no `appSecret` is known: callbacks are refused then, and the last status of a message is `SENT`.",
                 "enum": ["ON", "OFF"],
             },
             "callbackPath": {

@@ -18,11 +18,11 @@ use crate::pacing::Pacing;
 
 settings! {
     delay_min_seconds: u16 = 1, "delayMinSeconds", "delay-min", SettingKind::Seconds(0, 600),
-        "The shortest rest between two messages.";
+        "The shortest interval between two messages.";
     delay_max_seconds: u16 = 3, "delayMaxSeconds", "delay-max", SettingKind::Seconds(0, 600),
-        "The longest rest between two messages.";
+        "The longest interval between two messages.";
     typing: bool = false, "typing", "typing", SettingKind::Switch,
-        "Whether the recipient is shown that something is being typed.";
+        "Whether the recipient sees a typing notice before a message.";
     new_recipients_per_day: Option<u32> = None, "newRecipientsPerDay", "new-recipients-per-day",
         SettingKind::Limit(1, 10_000), "Chats that may be opened within 24 hours.";
 }

@@ -79,7 +79,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .named("Channels", "connectChannel", "Connect a channel")
         .about(
             "A channel of type `SANDBOX` takes no body. One of type `WHATSAPP_WABA` is linked by what the body names; \
-             Meta is asked first whether the token may speak for the number. All fields but `appSecret` are required the \
+             Recado first asks Meta whether the token may use the number. All fields but `appSecret` are required the \
              first time; afterwards what is left out stays as it is, so that a new token needs nothing else; an `appSecret` of \
              `null` is taken away.\n\nOne of type `WHATSAPP_BAILEYS` is linked by a phone: the answer has the QR code to scan, \
              or, with the account's own number as `phone` in the body, a code to type on the phone. Codes are replaced by new ones \
@@ -124,7 +124,7 @@ fn body_schema() -> Value {
         others.into_iter().chain(removable).map(|field| (field.name.to_owned(), field_schema(field))).collect();
     json!({
         "type": "object",
-        "description": "How a channel speaks for a number of Meta's Cloud API (none of it but the ids is ever shown again), or the phone that links it.",
+        "description": "The credentials of a number of Meta's Cloud API (only the ids are shown again), or the phone that links the channel.",
         "additionalProperties": false,
         "properties": properties,
     })

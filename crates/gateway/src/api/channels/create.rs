@@ -67,7 +67,7 @@ fn body_schema() -> Value {
             "type": {
                 "type": "string",
                 "enum": ChannelType::ALL.map(ChannelType::name),
-                "description": "`SANDBOX` needs a test key, the others a live one. `WHATSAPP_BAILEYS` is answered 501 by a server that was built without WhatsApp Web.",
+                "description": "`SANDBOX` needs a test key, the other types a live key. `WHATSAPP_BAILEYS` is answered 501 by a server that was built without WhatsApp Web.",
             },
             "id": {
                 "anyOf": [id, {"const": ""}, {"type": "null"}],

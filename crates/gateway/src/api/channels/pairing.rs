@@ -43,7 +43,7 @@ pub struct PairingView {
     status: &'static str,
     /// The code as an image for a page: a `data:` URL with an SVG.
     qr_code: Option<String>,
-    /// The text of the QR code, or the code to type. Anyone who has it can link the channel to a phone.
+    /// The text of the QR code, or the code to type. A person who has it can link the channel to a phone.
     code: Option<String>,
     /// When another code follows.
     #[schemars(with = "Option<Time>")]

@@ -87,7 +87,7 @@ impl JsonSchema for SettingsView {
                 schemas::named(kind.descriptor().settings_schema, schema, generator)
             })
             .collect();
-        json_schema!({"anyOf": of_types, "description": "What a person may set on a channel, by its type."})
+        json_schema!({"anyOf": of_types, "description": "The settings of a channel, by its type."})
     }
 }
 

@@ -34,7 +34,7 @@ pub struct ChannelView {
     restricted_until: Option<String>,
     /// Whether the channel accepts messages in this state.
     accepts: bool,
-    /// The link to its network; `null` if it has none, or needs none.
+    /// The link to its network; `null` if the channel is not linked.
     link: Option<LinkView>,
     /// The settings of the channel; `null` if its type has none.
     settings: Option<SettingsView>,

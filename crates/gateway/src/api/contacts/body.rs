@@ -207,7 +207,7 @@ pub fn schema(required: &[&str]) -> Value {
                 "maxProperties": KEYS,
                 "propertyNames": {"pattern": "^[!-~]{1,64}$"},
                 "additionalProperties": value,
-                "description": "Merged with what is there; a key with `null` is removed. At most 16 KiB.",
+                "description": "Merged with the stored keys; a key with `null` is removed. At most 16 KiB.",
             },
             "optOut": {"type": ["boolean", "null"], "description": "`true` leaves the person out of every bulk."},
         },

@@ -71,7 +71,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
 fn schema() -> Value {
     let mut expected = id_schema();
     expected["type"] = json!(["string", "null"]);
-    expected["description"] = "Who must have the conversation now; `null`: nobody.".into();
+    expected["description"] = "The attendant who must have the conversation now; `null`: no attendant.".into();
     json!({
         "type": "object",
         "required": ["attendantId"],

@@ -76,7 +76,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .query("departmentId", "Only those of this department.", id_schema())
         .query("channelId", "Only those of this channel.", schemas::channel_id())
         .query("contactId", "Only those with this contact.", json!({"type": "string", "pattern": format!("^{uuid}$")}))
-        .query("unread", "Only those with received messages that nobody has read.", json!({"const": true}))
+        .query("unread", "Only those with unread messages.", json!({"const": true}))
         .query("window", "Only those whose service window is open now.", json!({"const": "OPEN"}))
         .answers::<List<ConversationView>>(200, "A page of conversations.", page)
         .refuses([ApiError::ChannelNotFound, ApiError::Unavailable])

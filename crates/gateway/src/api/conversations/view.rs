@@ -77,7 +77,7 @@ impl JsonSchema for ConversationView {
             "closedAt": maybe(),
             "chat": chat,
         }));
-        schemas::described(conversation, "What is said in one chat of a channel, until it is closed.")
+        schemas::described(conversation, "The messages of one chat of a channel, until the conversation is closed.")
     }
 }
 

@@ -259,14 +259,14 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
              record events; `PUT /v1/events/settings` says which. A key receives the events that it may read. Events: `{names}`."
         ))
         .needs(Scope::EventsRead)
-        .query("cursor", "Go on behind this place. The header `Last-Event-ID` is the same.", json!({"type": "string", "pattern": "^[0-9a-f]{48}$"}))
+        .query("cursor", "Continue after this cursor. The header `Last-Event-ID` is the same.", json!({"type": "string", "pattern": "^[0-9a-f]{48}$"}))
         .query("from", "Without a cursor: `now` (default), `oldest`, or a time.", from)
         .query("events", "Names or patterns such as `message.*`, with commas between them.", events)
         .query("channelId", "Events of this channel alone.", json!({"type": "string"}))
         .query("chatKinds", "`DIRECT`, `GROUP`, or both with a comma.", chats)
         .query("limit", "Most events on a page.", json!({"type": "integer", "minimum": 1, "maximum": LIMITS.1, "default": LIMITS.0}))
         .query("wait", "Seconds to wait for the first event.", json!({"type": "integer", "minimum": 0, "maximum": MOST_WAIT, "default": 0}))
-        .answers::<Page<'_>>(200, "The next events. `nextCursor` is the place behind them.", page)
+        .answers::<Page<'_>>(200, "The next events. `nextCursor` continues after them.", page)
         .refuses([
             ApiError::field("cursor", CURSOR),
             ApiError::ChannelNotFound,

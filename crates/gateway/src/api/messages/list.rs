@@ -109,7 +109,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .query("to", "Only those to this address.", schemas::address("DDI+DDD+NUM, or the address of a chat."))
         .query("type", "Only those of this type.", schemas::one_of(KINDS.iter().map(|kind| kind.name)))
         .query("reference", "Only those with this reference.", json!({"type": "string", "maxLength": 128}))
-        .query("scheduled", "Only those that wait for their time.", json!({"const": true}))
+        .query("scheduled", "Only scheduled messages that wait for their `sendAt`.", json!({"const": true}))
         .answers::<List<AnyMessage>>(200, "A page of messages.", page)
         .refuses([ApiError::ChannelNotFound, ApiError::Unavailable])
 }

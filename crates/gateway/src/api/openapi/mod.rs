@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use super::route::{Access, Route};
 
 const DESCRIPTION: &str = "\
-A self-hosted WhatsApp gateway. A call is answered when its message is on disk; what became of it can be asked for.
+A self-hosted WhatsApp gateway. A call is answered when its message is on disk; its status can be read at any time.
 
 Texts in answers are Portuguese without accents, and do not change; programs look at `code`. A path that is not listed \
 answers 404 `NOT_FOUND`, a method that is not listed 405 `METHOD_NOT_ALLOWED` with `Allow`. `HEAD` is answered as `GET`, \
@@ -26,9 +26,9 @@ without the body. A field that a call does not know, or that is given twice, is 
 `X-Request-Id`: the caller's own when it is 1 to 128 characters of `A-Z a-z 0-9 . _ -`, else a new one.";
 
 const TAGS: [(&str, &str); 9] = [
-    ("Messages", "Messages of every kind, and what became of them."),
-    ("Channels", "What messages are sent through."),
-    ("Conversations", "What is said in the chats of channels, and who attends to it."),
+    ("Messages", "Messages of every kind, and their status."),
+    ("Channels", "The senders of messages: one number on one network each."),
+    ("Conversations", "The messages of the chats of channels, and their attendants."),
     ("Contacts", "The people who wrote, or whom a caller added."),
     ("API keys", "Keys of the caller's institution and environment."),
     ("Events", "What happened, in its order: as pages, or as a stream."),

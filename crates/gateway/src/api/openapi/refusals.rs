@@ -144,7 +144,7 @@ fn when(error: &ApiError) -> &'static str {
         }
         ApiError::ContactExists(_) => "Another contact has the number; `Location` names it.",
         ApiError::CursorExpired(_) => {
-            "Events behind the cursor may be gone, or it is of another store. Begin again at `data.oldest`."
+            "Events after the cursor may be deleted, or the cursor is of another store. Continue at `data.oldest`."
         }
         ApiError::WebhookNotFound => "No such webhook for this key.",
         ApiError::DeliveryNotFound => "No such delivery of this webhook, or it is not kept any more.",
@@ -156,7 +156,7 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::TooManyKeys => "The institution has 500 valid keys in this environment.",
         ApiError::TooManyWebhooks => "The institution has 50 webhooks in this environment.",
         ApiError::WebhookInactive => "The webhook is not active, or its former deliveries are still being ended.",
-        ApiError::MessageNotCancellable => "It is not queued any more, or its card may have arrived.",
+        ApiError::MessageNotCancellable => "The message is not queued any more, or it may have arrived.",
         ApiError::PayloadTooLarge => {
             "The body is over 64 KiB; that of a callback over 3 MiB, or with more than 10,000 receipts in it."
         }

@@ -50,7 +50,7 @@ struct AttemptView {
     response_time: i64,
     #[schemars(with = "Option<Errors>")]
     error: Option<String>,
-    /// Whether it was made on request, after the delivery had ended.
+    /// Whether the attempt was made by a replay.
     replay: bool,
 }
 
