@@ -1,5 +1,5 @@
-//! What people do on the simulated network. The network keeps it durably before the gateway gets it, and delivers it again
-//! until the gateway has stored it. So a crash in between loses nothing, as with a real network.
+//! The acts of people on the simulated network. The network stores an act before it delivers it to the gateway, and
+//! repeats the delivery until the gateway has stored it. So a crash loses nothing, as with a real network.
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,15 @@ use tokio_util::sync::CancellationToken;
 use super::Sandbox;
 use crate::sandbox::network::KeptAct;
 
-/// How long a call has to deliver what it brought. After that the background task delivers it.
+/// How long a call may take to deliver its act. After that time the background task delivers it.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long a call delivers what was held before it. The background task delivers the rest, so that a call ends in time however
-/// much was held.
+/// How long a call delivers acts that were held before it. The background task delivers the rest, so that a call ends
+/// in time even if many acts were held.
 const HELD_FOR: Duration = Duration::from_secs(1);
-/// The wait after the gateway could not store what was delivered.
+/// The wait after the gateway could not store an act.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// What a person does.
+/// An act of a person.
 pub struct Told<'a> {
     pub via: &'a ChannelRef,
     /// Its id in the inbox.
@@ -29,14 +29,14 @@ pub struct Told<'a> {
     pub simulated: Simulated,
     /// How often the network delivers it.
     pub repeat: u32,
-    /// Held until the next one was delivered.
+    /// Whether it is held until the next act of the channel was delivered.
     pub is_held: bool,
-    /// Gives the channel a service window, or takes it.
+    /// Turns the service window of the channel on or off. `None`: no change.
     pub windowed: Option<bool>,
 }
 
 impl Sandbox {
-    /// Takes what a person does, and delivers it at once, unless it is held. Returns what became of it.
+    /// Stores an act, and delivers it at once unless it is held. Returns the result of the delivery.
     pub async fn tell(&self, told: Told<'_>, inbox: &dyn Inbox) -> Result<Option<Received>, StoreError> {
         if let Some(windowed) = told.windowed {
             self.network.set_windowed(told.via.key, windowed).await?;
@@ -64,7 +64,7 @@ impl Sandbox {
         Ok(received)
     }
 
-    /// Delivers what was held on a channel: the next one has arrived.
+    /// Delivers the acts that were held on a channel, after the next act was delivered.
     async fn deliver_held(&self, channel: ChannelKey, inbox: &dyn Inbox) -> Result<(), StoreError> {
         self.network.release(channel).await?;
         let began = Instant::now();
@@ -78,7 +78,7 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Delivers it to the gateway as often as the caller wants. The gateway recognises a repetition.
+    /// Delivers an act to the gateway as often as the caller asked for. The gateway recognises repetitions.
     async fn deliver(&self, kept: &KeptAct, inbox: &dyn Inbox) -> Result<Option<Received>, StoreError> {
         let simulated: Option<Simulated> = serde_json::from_str(&kept.payload).ok();
         let mut first = None;
@@ -94,7 +94,7 @@ impl Sandbox {
             for _ in 0..kept.repeat {
                 match inbox.receive(arrivals.clone(), self.clock.now()).await {
                     Ok(received) => first = first.or_else(|| received.into_iter().next()),
-                    // It can never be stored, and must not block what follows.
+                    // An act that can never be stored must not block the acts after it.
                     Err(StoreError::Refused(error)) => {
                         tracing::error!(channel.id = %kept.via.id, error, "simulated act refused by the store");
                         break;
@@ -109,12 +109,12 @@ impl Sandbox {
         Ok(first)
     }
 
-    /// Delivers what a crash, or an outage of the store, has left, until it is stopped.
+    /// Delivers the acts that a crash or an outage of the store has left, until it is stopped.
     pub async fn deliver_rest(&self, inbox: &dyn Inbox, stop: CancellationToken) {
-        // What is older than this was brought before the process started.
+        // Acts that are older than this were stored before the process started.
         let mut grace = Duration::ZERO;
         loop {
-            // The waiter is registered before the query, so that nothing is missed in between.
+            // The waiter is registered before the query, so that no act is missed between the two.
             let told = self.told.notified();
             let wait = match self.deliver_older(inbox, grace).await {
                 Ok(0) => None,
@@ -141,7 +141,7 @@ impl Sandbox {
         }
     }
 
-    /// Delivers a part of what was brought so long ago. Returns how much.
+    /// Delivers a batch of acts that are older than this. Returns their number.
     async fn deliver_older(&self, inbox: &dyn Inbox, grace: Duration) -> Result<usize, StoreError> {
         let before: Millis = self.clock.now() - millis(grace);
         let rest = self.network.undelivered(None, before).await?;

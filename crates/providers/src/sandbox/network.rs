@@ -50,15 +50,15 @@ impl Arrival {
     }
 }
 
-/// The progress of what a person did.
+/// The progress of an act of a person.
 const OPEN: u8 = 0;
 const HELD: u8 = 1;
 const DELIVERED: u8 = 2;
 
-/// The most of it that is delivered in one turn.
+/// The most acts that are delivered in one turn.
 const UNDELIVERED_AT_ONCE: i64 = 100;
 
-/// What a person did, which the network keeps until the gateway has it.
+/// An act of a person, which the network stores until the gateway has it.
 #[derive(Debug, Clone)]
 pub(super) struct KeptAct {
     /// The number; set by the network.
@@ -75,7 +75,7 @@ pub(super) struct KeptAct {
     /// How often it is delivered.
     pub(super) repeat: u32,
     pub(super) at: Millis,
-    /// Whether it waits until the next one was delivered.
+    /// Whether it waits until the next act of the channel was delivered.
     pub(super) is_held: bool,
 }
 
@@ -183,15 +183,15 @@ pub(super) trait Network: Send + Sync {
     async fn arrive(&self, arrival: Arrival) -> Result<(), StoreError>;
     /// Sends some of the due receipts. They are sent again if they were not accepted. No other node sends them meanwhile.
     async fn pass_on(&self, now: Millis, delay: Millis, to: &dyn ReceiptSink) -> Result<Passed, StoreError>;
-    /// Keeps what a person did; returns its number.
+    /// Stores an act of a person; returns its number.
     async fn keep(&self, kept: KeptAct) -> Result<i64, StoreError>;
-    /// Some of what the gateway has to get, in order: of a channel or of all, done by this time.
+    /// The next acts to deliver, in their order: of one channel or of all, from before this time.
     async fn undelivered(&self, channel: Option<ChannelKey>, before: Millis) -> Result<Vec<KeptAct>, StoreError>;
-    /// The gateway has it.
+    /// Removes an act that the gateway has stored.
     async fn delivered(&self, n: i64) -> Result<(), StoreError>;
-    /// What was held on a channel is held no longer.
+    /// Releases the acts that were held on a channel.
     async fn release(&self, channel: ChannelKey) -> Result<(), StoreError>;
-    /// Gives a channel a service window, or takes it.
+    /// Turns the service window of a channel on or off.
     async fn set_windowed(&self, channel: ChannelKey, is_windowed: bool) -> Result<(), StoreError>;
     /// Whether a channel has a service window.
     async fn is_windowed(&self, channel: ChannelKey) -> Result<bool, StoreError>;

@@ -63,7 +63,7 @@ fn subject(row: &Row<'_>, column: &'static str) -> Read<Option<[u8; 16]>> {
     bytes.map(|bytes| bytes.try_into().map_err(|_| Unreadable::Unknown(column))).transpose()
 }
 
-/// The next events behind a cursor, up to this number: every event up to it is there, or never will be.
+/// The next events after a cursor, up to the number `until`. No transaction can still commit an event up to `until`.
 pub(crate) async fn page<E: Executor>(db: &E, query: &EventQuery, until: EventSeq) -> Result<EventPage, E::Error> {
     let Some(near) = end(db, query.after, until, NEAR).await? else { return Ok(query.page(Vec::new(), None)) };
     let mut events = between(db, query, query.after, near, query.rows()).await?;
@@ -76,11 +76,11 @@ pub(crate) async fn page<E: Executor>(db: &E, query: &EventQuery, until: EventSe
     Ok(query.page(events, Some(end)))
 }
 
-/// The numbers that are read first. PostgreSQL joins and sorts all of a range before it limits, so an owner with many events
-/// gets its page from few numbers, and one with few events from many.
+/// How many numbers are read first. PostgreSQL joins and sorts the whole range before it applies the limit. So the page
+/// of an owner with many events is read from a short range, and only an owner with few events needs a long range.
 const NEAR: i64 = 1_000;
 
-/// At most so many events with numbers after the first one, up to the second one.
+/// At most `limit` events with numbers after `after`, up to `end`.
 async fn between<E: Executor>(
     db: &E,
     query: &EventQuery,
@@ -97,8 +97,8 @@ async fn between<E: Executor>(
     db.rows(&sql, asked, event).await
 }
 
-/// The event at which a range of so many numbers ends. The cursor is always the number of an event that was committed: others may be
-/// given again.
+/// The last event of a range of this many numbers. A cursor is always the number of a committed event, because
+/// PostgreSQL can give other numbers again after a crash.
 async fn end<E: Executor>(
     db: &E,
     after: EventSeq,
@@ -108,7 +108,7 @@ async fn end<E: Executor>(
     let bound = until.min(after.saturating_add(numbers));
     for (sql, bound) in [
         ("SELECT max(seq) AS seq FROM events WHERE seq > ?1 AND seq <= ?2", bound),
-        // Events were deleted, and the next one is further away.
+        // Events of the range were deleted, and the next event is after the range.
         ("SELECT min(seq) AS seq FROM events WHERE seq > ?1 AND seq <= ?2", until),
     ] {
         let end = db.row(sql, values![after, bound], |row| row.get::<Option<EventSeq>>("seq")).await?.flatten();
@@ -119,7 +119,7 @@ async fn end<E: Executor>(
     Ok(None)
 }
 
-/// Whose events have these numbers. Every event up to `until` is there, or never will be.
+/// The owners of the events with these numbers. No transaction can still commit an event up to `until`.
 pub(crate) async fn owners<E: Executor>(db: &E, after: EventSeq, until: EventSeq) -> Result<Vec<OwnedRange>, E::Error> {
     let sql = "SELECT coalesce(c.institution_id, e.institution_id) AS institution_id,
                       coalesce(c.environment, e.environment) AS environment, min(e.seq) AS first, max(e.seq) AS last
@@ -170,7 +170,7 @@ pub(crate) async fn state<E: Executor>(db: &E) -> Result<EventState, E::Error> {
     Ok(db.row(sql, values![], state).await?.ok_or(Unreadable::Unknown("store without an identity"))?)
 }
 
-/// The event log of an institution; `None` where nothing has set one, or opened the stream.
+/// The event log of an institution; `None` if no call has set one or opened the stream.
 pub(crate) async fn log<E: Executor>(db: &E, owner: Owner) -> Result<Option<Patterns>, E::Error> {
     let sql = "SELECT patterns FROM event_logs WHERE institution_id = ?1 AND environment = ?2";
     let (institution, environment) = (&owner.0.as_bytes()[..], owner.1.name());
@@ -178,8 +178,8 @@ pub(crate) async fn log<E: Executor>(db: &E, owner: Owner) -> Result<Option<Patt
     db.row(sql, values![institution, environment], log).await
 }
 
-/// The event log of an institution. Where nothing has set one, this one is set. A call that sets another one at the same time
-/// waits for the lock, or is found.
+/// The event log of an institution. If none is set, stores `begun`. The lock of the owner orders this with other calls
+/// that set the event log.
 pub(crate) async fn begin_log<T: Transaction>(
     tx: &mut T,
     owner: Owner,
@@ -203,7 +203,7 @@ pub(crate) async fn set_log<T: Transaction>(tx: &mut T, owner: Owner, log: &Patt
     Ok(found)
 }
 
-/// The owner is locked.
+/// Writes the event log. The caller has locked the owner.
 async fn write_log<T: Transaction>(tx: &mut T, owner: Owner, log: &Patterns) -> Result<(), T::Error> {
     let sql = "INSERT INTO event_logs (institution_id, environment, patterns) VALUES (?1, ?2, ?3)
                ON CONFLICT (institution_id, environment) DO UPDATE SET patterns = excluded.patterns";
@@ -225,15 +225,16 @@ pub(crate) async fn set_recording<T: Transaction>(
     Ok(found)
 }
 
-/// Records what the readers of this owner need from now on. The owner is locked.
+/// Sets which events are recorded from now on, by the event log and the webhooks of the owner. The caller has locked
+/// the owner.
 pub(crate) async fn update_recording<T: Transaction>(tx: &mut T, owner: Owner) -> Result<(), T::Error> {
     let mut readers = webhooks::patterns(tx.db(), owner).await?;
     readers.extend(log(tx.db(), owner).await?);
     tx.record_messages(owner, Recording::of(&readers)).await
 }
 
-/// Records an event with complete data, in the transaction that makes it true; `false` where nothing reads the events of its
-/// owner.
+/// Records an event with complete data, in the transaction of the change that it reports. `false`: the owner has no
+/// reader of events, so nothing was recorded.
 pub(crate) async fn record<E: Executor>(db: &E, new: &NewEvent) -> Result<bool, E::Error> {
     if new.data.len() > DATA_LIMIT {
         return Err(Unreadable::Unknown("event that is longer than the limit").into());
@@ -265,7 +266,7 @@ pub(super) async fn forget_numbers<E: Executor>(db: &E, numbers: Vec<EventSeq>) 
     db.run(&format!("DELETE FROM events WHERE {}", E::any("seq", 1)), values![numbers]).await
 }
 
-/// Events up to this number may be gone from now on.
+/// Stores that events up to this number may be deleted.
 pub(super) async fn note_deleted<E: Executor>(db: &E, until: EventSeq) -> Result<(), E::Error> {
     let sql = format!(
         "INSERT INTO event_state (n, deleted_until) VALUES (1, ?1)
@@ -275,15 +276,16 @@ pub(super) async fn note_deleted<E: Executor>(db: &E, until: EventSeq) -> Result
     db.run(&sql, values![until]).await.map(drop)
 }
 
-/// Deletes the oldest events of the stream, as far as they happened before this time; whether there may be more. In the order of
-/// the stream: a receipt that a network reports late lies among young events, and goes with them. So does an event that was
-/// recorded while the clock was ahead: else it would keep all events behind it until its time has come.
+/// Deletes a batch of events from before this time, in the order of the stream. Returns whether there may be more. An
+/// event whose time does not fit its place is deleted together with its neighbours: a receipt that a network reported
+/// late, or an event that was recorded while the clock was ahead. Otherwise the latter would keep all events after it
+/// until its time has come.
 pub(crate) async fn delete_old<E: Executor>(db: &E, before: Millis, now: Millis) -> Result<bool, E::Error> {
     let sql = "SELECT seq, at FROM events WHERE message_seq IS NOT NULL OR complete ORDER BY seq LIMIT ?1";
     let read = |row: &Row<'_>| Ok((row.get::<EventSeq>("seq")?, row.get::<Millis>("at")?));
     let oldest = db.rows(sql, values![E::PURGED_AT_ONCE], read).await?;
     let Some(last) = last_old(db, &oldest, before, now).await? else { return Ok(false) };
-    // First, so that no event is missing before the store can refuse an older cursor.
+    // This comes before the deletion, so that the store refuses older cursors before events are missing.
     note_deleted(db, last).await?;
     let sql = "DELETE FROM events WHERE seq <= ?1 AND (message_seq IS NOT NULL OR complete)";
     db.run(sql, values![last]).await?;
@@ -291,7 +293,7 @@ pub(crate) async fn delete_old<E: Executor>(db: &E, before: Millis, now: Millis)
     Ok(whole && i64::try_from(oldest.len()).unwrap_or(i64::MAX) == E::PURGED_AT_ONCE)
 }
 
-/// The last of these events that is old. The age of an event from the future is that of the next event behind it.
+/// The last of these events that is old. An event from the future counts as old if the next event after it is old.
 async fn last_old<E: Executor>(
     db: &E,
     oldest: &[(EventSeq, Millis)],

@@ -23,7 +23,7 @@ pub struct ConversationView<'a> {
     created_at: String,
     updated_at: String,
     closed_at: Option<String>,
-    /// Ours: by which address a message reaches the chat.
+    /// Added to the contract: the address by which a message reaches the chat.
     chat: ChatView<'a>,
 }
 

@@ -110,7 +110,7 @@ impl<'a> MessageView<'a> {
         let (person, channel) = (sender.phone.as_deref(), number.as_deref());
         match self.message.direction {
             Direction::Inbound => (person, channel),
-            // The other side of a direct chat is known by its address.
+            // In a direct chat the address names the other person.
             Direction::Outbound => {
                 let address = self.message.address.as_str();
                 let is_number = !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_digit());
@@ -140,7 +140,7 @@ impl<'a> MessageView<'a> {
         shown
     }
 
-    /// What the message says of itself: the first half of the keys.
+    /// The first half of the keys: the content of the message.
     fn head<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         let Incoming { body, media, .. } = self.message;
         let (from, to) = self.ends();

@@ -71,7 +71,7 @@ fn chosen(
     NewIncoming { choice, ..NewIncoming::new(Content::Button { id, title, description, data }, text) }
 }
 
-/// The answers of a form: JSON in a text. What is no JSON stays a text.
+/// The answers of a form, which Meta sends as JSON in a text. A text that is not JSON stays a text.
 fn data(reply: &Object<'_>) -> Option<Value> {
     let text = reply.text("response_json")?;
     let parsed: Option<Box<serde_json::value::RawValue>> =
@@ -89,7 +89,7 @@ pub(super) fn order(message: &Object<'_>) -> Option<NewIncoming> {
         product_id: short(item, "product_retailer_id"),
         name: short(item, "name"),
         quantity: item.value("quantity"),
-        // As Meta writes it: a binary number would change it.
+        // The digits are kept as Meta writes them, because a binary number would change them.
         price: item.raw("item_price").and_then(|raw| clean(raw.get().trim_matches('"'), 64)),
         currency: item.text("currency").and_then(|text| clean(&text, 16)),
     };
@@ -103,7 +103,7 @@ pub(super) fn order(message: &Object<'_>) -> Option<NewIncoming> {
     Some(NewIncoming::new(content, text.unwrap_or_default()))
 }
 
-/// A text that callers compare, so nothing but NUL is changed in it.
+/// A text that callers compare, so only NUL is removed.
 fn short(object: &Object<'_>, key: &str) -> Option<String> {
     object.filled(key).map(|text| truncate(&text, ID_LIMIT).0).filter(|text| !text.is_empty())
 }

@@ -1,5 +1,4 @@
-//! Changes of messages and of people: reactions, edits, revocations, changed numbers and ids, and what people want to
-//! receive.
+//! Changes of messages and of people: reactions, edits, revocations, changed numbers and ids, and opt-outs.
 
 use recado_domain::clock::Millis;
 use recado_domain::ids::NetworkId;
@@ -14,7 +13,7 @@ use crate::cloud_api::lenient::{Object, seconds};
 /// The most characters of an emoji, which may be several joined ones.
 const EMOJI_LIMIT: usize = 32;
 
-/// The change, if the message is one and its form is known.
+/// The change that a message reports; `None` if it reports none, or if its form is unknown.
 pub(super) fn read(message: &Object<'_>) -> Option<What> {
     match &*message.text("type")? {
         "reaction" => {
@@ -85,7 +84,7 @@ fn said(system: &Object<'_>) -> Option<String> {
     (former.contains('.') && former.bytes().all(|byte| byte.is_ascii_graphic())).then(|| former.to_owned())
 }
 
-/// What a person wants to receive: an element of `user_preferences`.
+/// An opt-out, or its end: an element of `user_preferences`.
 pub(super) fn preference(raw: &RawValue, people: &People, now: Millis) -> Option<Arrival> {
     let preference = Object::read(raw)?;
     preference.text_if("category", |category| category == "marketing_messages")?;

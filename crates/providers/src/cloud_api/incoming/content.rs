@@ -7,21 +7,21 @@ use serde_json::{Map, Value};
 use crate::cloud_api::incoming::{answers, cards, files};
 use crate::cloud_api::lenient::{Object, read as parse};
 
-/// What was read of a message.
+/// The result of reading the content of a message.
 pub(super) enum Read {
     Known(Box<NewIncoming>),
     /// A type that Meta added later, with its text, if it has one.
     UnknownType {
         text: Option<String>,
     },
-    /// A known type without what it needs.
+    /// A known type without a required field.
     Unreadable,
 }
 
 /// The content of a message of this type.
 pub(super) fn read(kind: Option<&str>, message: &Object<'_>) -> Read {
     let Some(kind) = kind else {
-        // A message may be nothing but its errors.
+        // A message can consist of errors only.
         let errors = message.raw("errors");
         return errors.map_or(Read::Unreadable, |_| Read::Known(Box::new(unsupported())));
     };
@@ -38,7 +38,7 @@ pub(super) fn read(kind: Option<&str>, message: &Object<'_>) -> Read {
         },
         "order" => answers::order(message),
         "unsupported" | "unknown" | "errors" => Some(unsupported()),
-        // Other changes of a person than a changed number or id are told in a sentence.
+        // Meta reports other changes of a person in a sentence.
         "system" => {
             let text = message.object(kind).and_then(|system| system.text("body"));
             return Read::UnknownType { text: text.map(|text| truncate(&text, CONTENT_LIMIT).0) };
@@ -78,7 +78,7 @@ fn unsupported() -> NewIncoming {
 /// The most levels of JSON of the network. The whole message is read back with a limit of 128.
 const DEPTH: usize = 32;
 
-/// JSON of the network, without what a database cannot hold. `None` if it is nested too deeply.
+/// JSON of the network, without characters that a database cannot store. `None` if it is nested too deeply.
 pub(super) fn plain(raw: &RawValue) -> Option<Value> {
     if depth(raw.get()) > DEPTH { None } else { parse::<Value>(raw).map(without_nul) }
 }

@@ -35,7 +35,7 @@ pub(super) fn read(raw: &RawValue, direction: Direction, people: &People, now: M
         group: group(&message),
         person: changes::author(&message).unwrap_or_else(|| people.named(&message, if from_me { &TO } else { &FROM })),
         from_me,
-        // Clocks differ: a message is never sent after it arrived.
+        // Clocks differ, so the time of sending is at most the time of arrival.
         sent_at: seconds(message.raw("timestamp")).map_or(now, |at| at.min(now)),
         what: known.unwrap_or_else(|| as_it_is(raw, kind.as_deref())),
     };
@@ -81,8 +81,8 @@ fn referral(message: &Object<'_>) -> Option<serde_json::Value> {
     Some(serde_json::json!({ "referred_product": product }))
 }
 
-/// The group, if the message belongs to one. A group with an odd id is a group all the same: an answer must not go to its
-/// author alone.
+/// The group, if the message belongs to one. A group whose id has an unknown form counts as a group, too: otherwise an
+/// answer would go to the author alone.
 fn group(message: &Object<'_>) -> Option<Group> {
     let raw = message.raw("group_id")?;
     let id = message.text("group_id").and_then(|id| id.parse().ok()).unwrap_or_else(|| hash(raw));
@@ -101,14 +101,15 @@ fn type_name(kind: &str) -> String {
     clean(kind, TYPE_LIMIT).unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// The JSON, as far as it is stored.
+/// The JSON, within the limit of what is stored.
 fn cut(raw: &RawValue) -> Vec<u8> {
     let text = raw.get();
     let end = text.floor_char_boundary(RAW_LIMIT);
     text.as_bytes()[..end].to_vec()
 }
 
-/// An id for what has none that can be stored: the same for the same bytes, so that a repetition is recognised.
+/// An id for a message whose own id cannot be stored. The same bytes give the same id, so that a repetition is
+/// recognised.
 pub(super) fn hash(raw: &RawValue) -> NetworkId {
     let mut id = String::from("sha256.");
     for byte in Sha256::digest(raw.get().as_bytes()) {

@@ -1,4 +1,4 @@
-//! What people write to a number, and what the business writes on its phone: the messages of a callback as [`Arrival`]s.
+//! Translates the messages of a callback, from people and from the phone of the business, into [`Arrival`]s.
 //!
 //! | File | |
 //! |---|---|
@@ -13,7 +13,7 @@
 //! Sources: Meta's OpenAPI file (v23.0), and the pages `webhooks/reference/messages/*`,
 //! `webhooks/reference/smb_message_echoes`, `webhooks/reference/user_preferences` and `business-scoped-user-ids`.
 //!
-//! Nothing is lost: an element of unknown form is stored as a message of type `other` with its JSON.
+//! An element of unknown form is stored as a message of type `other` with its JSON.
 
 mod answers;
 mod cards;
@@ -33,14 +33,14 @@ use recado_domain::incoming::{Arrival, Direction};
 use crate::cloud_api::incoming::people::People;
 use crate::cloud_api::lenient::{Object, elements};
 
-/// The lists of a change that hold what people wrote.
+/// The lists of a change that contain messages.
 const LISTS: [(&str, Direction); 2] = [("messages", Direction::Inbound), ("message_echoes", Direction::Outbound)];
-/// The list of what people want to receive.
+/// The list of opt-outs.
 const PREFERENCES: &str = "user_preferences";
-/// The list of errors that are about no message.
+/// The list of errors that concern no message.
 const ERRORS: &str = "errors";
 
-/// What arrived at one number.
+/// The arrivals at one number.
 #[derive(Debug, Clone)]
 pub struct OfNumber {
     pub phone_number_id: Arc<str>,
@@ -48,7 +48,7 @@ pub struct OfNumber {
     pub number: Option<String>,
     /// In the order of the callback.
     pub arrivals: Vec<Arrival>,
-    /// How many of them are stored as they came, because their form is unknown.
+    /// How many of them have an unknown form, and are stored as type `other`.
     pub unreadable: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Who wrote: the names in a message and in the list `contacts` of its change.
+//! The sender of a message, by the names in the message and in the list `contacts` of its change.
 //!
 //! Since 2026 a person may hide the number: then `from` and `wa_id` are missing, and the user id identifies the person
 //! within one business (`business-scoped-user-ids`).
@@ -52,11 +52,12 @@ impl People {
         self.all.push(person);
     }
 
-    /// The person whom these keys of an object name, with what the list says.
+    /// The person whom these keys of an object name, with the names from the list.
     pub(super) fn named(&self, object: &Object<'_>, keys: &Keys) -> SenderIds {
         let given = names(object, keys);
         let known = given.keys().iter().find_map(|key| self.of_ids.get(key)).map(|place| &self.all[*place]);
-        // A single entry is the author, unless it contradicts the message. A wrong guess would join two people.
+        // A single entry is the author, unless it contradicts the message: otherwise two people would become one
+        // contact.
         let only = || match &*self.all {
             [person]
                 if agree(person.phone.as_ref(), given.phone.as_ref(), IdentityKey::phone)
@@ -88,7 +89,7 @@ fn person(contact: &Object<'_>) -> SenderIds {
 
 /// The number and the id under these keys.
 pub(super) fn names(object: &Object<'_>, keys: &Keys) -> SenderIds {
-    // Businesses that share people have an id for all of them, which may come alone.
+    // Businesses that share user ids have a common id for a person, which may be the only one.
     let user_id = object.filled(keys.user_id).or_else(|| object.filled(keys.parent_user_id));
     let phone = object.text(keys.phone).map(|phone| phone.trim_start_matches('+').to_owned());
     SenderIds { phone, user_id, ..SenderIds::default() }.cleaned()
