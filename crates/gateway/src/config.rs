@@ -2,6 +2,8 @@
 //!
 //! The texts are those of `--help`, and of the table in `docs/operations.md`, which a test writes from here.
 
+mod times;
+
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +20,7 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::origin::Origin;
+use times::{time_at_least_a_second, time_of_a_connection, time_of_a_drain};
 
 /// Where the files are.
 #[derive(Debug, Clone, Args)]
@@ -57,7 +60,12 @@ pub struct Config {
           value_parser = time_of_a_connection)]
     pub idle_timeout: Duration,
 
-    /// How long calls and sends in flight may take after SIGTERM; a second signal ends the wait
+    /// How long calls are still accepted after SIGTERM, while `/health/ready` answers 503, so that load balancers use other nodes; a second signal ends the wait
+    #[arg(long, env = "RECADO_DRAIN", hide_env_values = true, default_value = "1s", value_name = "TIME",
+          value_parser = time_of_a_drain)]
+    pub drain: Duration,
+
+    /// How long calls and sends in flight may take after the drain; a further signal ends the wait
     #[arg(long, env = "RECADO_SHUTDOWN_GRACE", hide_env_values = true, default_value = "30s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     pub shutdown_grace: Duration,
@@ -381,17 +389,4 @@ impl Behaviour {
     pub fn sandbox_pacing(&self) -> Pacing {
         Pacing { min: self.sandbox_delay_min, max: self.sandbox_delay_max }
     }
-}
-
-/// Longer than any load balancer keeps a connection.
-const LONGEST_IDLE: Duration = Duration::from_hours(24);
-
-fn time_of_a_connection(text: &str) -> Result<Duration, String> {
-    time_at_least_a_second(text)
-        .and_then(|time| if time > LONGEST_IDLE { Err("at most 24 hours".to_owned()) } else { Ok(time) })
-}
-
-fn time_at_least_a_second(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if time < Duration::from_secs(1) { Err("at least one second".to_owned()) } else { Ok(time) }
 }

@@ -68,7 +68,9 @@ pub struct Gateway {
     pub changes: Arc<Mutex<()>>,
     /// Notified when a key is used for the first time since uses were stored.
     pub key_used: Notify,
-    /// Cancelled when the server stops.
+    /// Cancelled when the drain begins: load balancers should send no more calls, and calls are still accepted.
+    pub draining: CancellationToken,
+    /// Cancelled when the server stops, after the drain.
     pub stop: CancellationToken,
 }
 
@@ -131,6 +133,7 @@ impl Gateway {
             store,
             changes,
             key_used: Notify::new(),
+            draining: CancellationToken::new(),
             stop,
         }))
     }

@@ -1,6 +1,7 @@
 //! Accepts connections and drains them.
 
 mod call;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod waits;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use axum::http::header::{CONNECTION, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, Request, Response, StatusCode, Version};
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,13 +25,13 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::io::InspectReader;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
 use crate::api::error::CloseConnection;
 use crate::rate_limit::Peer;
 use call::Call;
+pub use steps::Steps;
 use waits::{Over, Waits, Watch};
 
 /// The time a client has to send its request's head, from the connection's begin or the head's first byte.
@@ -88,49 +90,95 @@ impl Answer for Api {
     }
 }
 
-/// Serves until `stop`, then drains: calls in flight finish, and those that are unfinished at `hurry` are cut off.
+/// Serves through the steps of a stop: calls in flight finish, and those that are unfinished at `hurry` are cut off.
 pub async fn serve(
     listener: TcpListener,
     api: impl Answer,
     limits: Limits,
-    stop: CancellationToken,
+    steps: Steps,
     hurry: impl Future<Output = ()>,
 ) {
-    let (tracker, keep_alive) = (TaskTracker::new(), keep_alive(limits.idle));
-    let room = Room { permits: Arc::new(Semaphore::new(limits.connections as usize)), crowd: Arc::default() };
+    let server = Server {
+        api,
+        limits,
+        steps,
+        tracker: TaskTracker::new(),
+        room: Room { permits: Arc::new(Semaphore::new(limits.connections as usize)), crowd: Arc::default() },
+        keep_alive: keep_alive(limits.idle),
+    };
     loop {
         let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = room.accept(&listener, limits.write) => accepted,
+            () = server.steps.refuse.cancelled() => break,
+            accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((stream, peer, permit)) => {
-                let (api, tracker, stop) = (api.clone(), tracker.clone(), stop.clone());
-                let calls = Calls {
-                    api,
-                    peer,
-                    tracker,
-                    permit: Arc::new(permit),
-                    waits: Waits::new(),
-                    keep_alive: keep_alive.clone(),
-                    stop,
-                };
-                let watch = Watch::new(calls.waits.clone(), limits, room.crowd.clone());
-                calls.tracker.clone().spawn(connection(stream, calls, watch, limits.write));
-            }
+        // A connection waits for its place here, so that further ones wait in the kernel's queue.
+        let admitted = match accepted {
+            Ok((stream, peer)) => server.room.admit(stream, limits.write).await.map(|place| (place, peer)),
+            Err(error) => Err(error),
+        };
+        match admitted {
+            Ok((place, peer)) => server.connect(place, peer),
             Err(error) => {
                 // Out of file descriptors: close an idle connection.
-                room.crowd.notify_one();
+                server.room.crowd.notify_one();
                 tracing::warn!(%error, "connection accept failed; retrying");
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }
     }
-    drop(listener);
-    tracker.close();
-    tokio::select! {
-        () = tracker.wait() => {}
-        () = hurry => tracing::warn!(connections = tracker.len(), "requests cut off"),
+    server.end(listener, hurry).await;
+}
+
+/// What all connections share.
+struct Server<A> {
+    api: A,
+    limits: Limits,
+    steps: Steps,
+    tracker: TaskTracker,
+    room: Room,
+    /// The header of the answers, made once.
+    keep_alive: HeaderValue,
+}
+
+impl<A: Answer> Server<A> {
+    /// Serves an admitted connection in a task of its own.
+    fn connect(&self, (stream, permit): (TcpStream, Permit), peer: SocketAddr) {
+        let calls = Calls {
+            api: self.api.clone(),
+            peer,
+            tracker: self.tracker.clone(),
+            permit: Arc::new(permit),
+            waits: Waits::new(),
+            keep_alive: self.keep_alive.clone(),
+            steps: self.steps.clone(),
+        };
+        let watch = Watch::new(calls.waits.clone(), self.limits, self.room.crowd.clone());
+        self.tracker.spawn(connection(stream, calls, watch, self.limits.write));
+    }
+
+    /// Closes the listener, then the idle connections, and waits for the calls in flight.
+    async fn end(self, listener: TcpListener, hurry: impl Future<Output = ()>) {
+        for (stream, peer) in steps::accepted_last(listener) {
+            // Beyond the limit of connections it is closed: no place is going to be free in time.
+            if let Some(place) = self.room.admit(stream, self.limits.write).now_or_never().and_then(Result::ok) {
+                self.connect(place, peer);
+            }
+        }
+        self.tracker.close();
+        let ended = async {
+            // A balancer may be sending a call on a connection that is idle here. Such calls find the connection open, and
+            // their answers close it.
+            let _ = tokio::time::timeout(self.steps.linger, self.tracker.wait()).await;
+            self.steps.close_idle.cancel();
+            self.tracker.wait().await;
+        };
+        tokio::select! {
+            () = ended => {}
+            () = hurry => {
+                self.steps.close_idle.cancel();
+                tracing::warn!(connections = self.tracker.len(), "requests cut off");
+            }
+        }
     }
 }
 
@@ -144,10 +192,8 @@ struct Room {
 }
 
 impl Room {
-    /// Accepts a connection. Beyond the limit it waits, later ones wait in the kernel's queue, and the longest idle connection is
-    /// closed.
-    async fn accept(&self, listener: &TcpListener, write: Duration) -> io::Result<(TcpStream, SocketAddr, Permit)> {
-        let (stream, peer) = listener.accept().await?;
+    /// Gives a connection its place. Beyond the limit it waits, and the longest idle connection is closed.
+    async fn admit(&self, stream: TcpStream, write: Duration) -> io::Result<(TcpStream, Permit)> {
         // Answers are small and whole: Nagle's algorithm would only delay them.
         stream.set_nodelay(true)?;
         // Without this the kernel retries for a quarter of an hour if the client's network is gone.
@@ -156,7 +202,7 @@ impl Room {
             self.crowd.notify_one();
         }
         let permit = self.permits.clone().acquire_owned().await.map_err(io::Error::other)?;
-        Ok((stream, peer, permit))
+        Ok((stream, permit))
     }
 }
 
@@ -171,7 +217,7 @@ struct Calls<A> {
     waits: Waits,
     /// The header of the answers, made once.
     keep_alive: HeaderValue,
-    stop: CancellationToken,
+    steps: Steps,
 }
 
 impl<A: Answer> Calls<A> {
@@ -179,7 +225,7 @@ impl<A: Answer> Calls<A> {
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = io::Result<Response<Body>>> + use<A> {
         self.waits.called();
         let (api, peer, permit) = (self.api.clone(), self.peer, self.permit.clone());
-        let (waits, keep_alive, stop) = (self.waits.clone(), self.keep_alive.clone(), self.stop.clone());
+        let (waits, keep_alive, closing) = (self.waits.clone(), self.keep_alive.clone(), self.steps.close.clone());
         let stays = stays_open(request.version(), request.headers());
         let work = async move {
             let answered = answer(&api, peer, request).await;
@@ -189,8 +235,10 @@ impl<A: Answer> Calls<A> {
         let call = Call::new(work, self.tracker.clone());
         async move {
             let mut response = call.await?;
-            // The refused body is left unread, and the connection is closed.
-            if stays && !stop.is_cancelled() && response.status() != StatusCode::PAYLOAD_TOO_LARGE {
+            if closing.is_cancelled() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            } else if stays && response.status() != StatusCode::PAYLOAD_TOO_LARGE {
+                // After a refused body, which is left unread, the connection is closed.
                 response.headers_mut().insert(KEEP_ALIVE, keep_alive);
             }
             Ok(record_end(response, waits))
@@ -234,7 +282,7 @@ fn record_end(response: Response<Body>, waits: Waits) -> Response<Body> {
 }
 
 async fn connection(stream: TcpStream, calls: Calls<impl Answer>, mut watch: Watch, write: Duration) {
-    let (waits, stop) = (calls.waits.clone(), calls.stop.clone());
+    let (waits, stop) = (calls.waits.clone(), calls.steps.close_idle.clone());
     let service = service_fn(|request| calls.answer(request));
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(write));

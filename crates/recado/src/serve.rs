@@ -13,7 +13,7 @@ use recado_gateway::gateway::{self, Gateway};
 use recado_gateway::lock::{DataDirLock, make_private};
 use recado_gateway::log::Log;
 use recado_gateway::operations::secrets;
-use recado_gateway::server::Limits;
+use recado_gateway::server::{Limits, Steps};
 use recado_gateway::shutdown::Signals;
 use recado_gateway::{events, housekeeping, outages, schedule, server, stranded, webhooks};
 use recado_store::nodes::NewNode;
@@ -61,17 +61,16 @@ async fn serve(mut config: Config) -> Result<()> {
         tracing::warn!(%error, "address not written to standard output");
     }
 
-    let hurry = CancellationToken::new();
+    let (hurry, steps) = (CancellationToken::new(), Steps::new(config.drain, gateway.stop.clone()));
     let serving = tokio::spawn({
         let api =
             if config.node.has(Role::Api) { Api::new(gateway.clone()) } else { Api::of_sessions(gateway.clone()) };
-        let (stop, hurry) = (gateway.stop.clone(), hurry.clone());
+        let (steps, hurry) = (steps.clone(), hurry.clone());
         let limits = Limits::new(config.max_connections, config.idle_timeout);
-        async move { server::serve(listener, api, limits, stop, hurry.cancelled()).await }
+        async move { server::serve(listener, api, limits, steps, hurry.cancelled()).await }
     });
     signals.next().await;
-    tracing::info!("shutdown started; draining");
-    gateway.stop.cancel();
+    drain(&config, &gateway, &steps, &mut signals).await;
     let insist = async {
         tokio::select! {
             () = tokio::time::sleep(config.shutdown_grace) => {}
@@ -134,6 +133,17 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
     }
     gateway.nodes.start(node(config, gateway, opens), background);
     Ok(())
+}
+
+/// Lets load balancers notice that this server stops, while calls are still accepted. A second signal ends this.
+async fn drain(config: &Config, gateway: &Gateway, steps: &Steps, signals: &mut Signals) {
+    tracing::info!("shutdown started; draining");
+    gateway.draining.cancel();
+    tokio::select! {
+        () = steps.drain(config.drain) => {}
+        () = signals.next() => {}
+    }
+    gateway.stop.cancel();
 }
 
 /// Ends the calls first, because they may still enqueue, then the sends, and then the receipts. Other nodes get the channels

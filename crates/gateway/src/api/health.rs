@@ -20,7 +20,7 @@ use crate::gateway::Gateway;
 struct Status {
     #[schemars(extend("enum" = ["ok", "unavailable"]))]
     status: &'static str,
-    /// `store`: the store accepts no writes. `stopping`: the server is stopping.
+    /// `store`: the store accepts no writes. `stopping`: the server stops, and accepts calls until `--drain` is over.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
 }
@@ -32,7 +32,7 @@ pub async fn live() -> Response {
 
 /// 200 while messages are accepted; otherwise 503 with the reason.
 pub async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
-    let reason = if gateway.stop.is_cancelled() {
+    let reason = if gateway.draining.is_cancelled() {
         Some("stopping")
     } else if *gateway.store.health().borrow() == Health::Up {
         None

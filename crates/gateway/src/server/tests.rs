@@ -8,6 +8,7 @@ use futures_util::stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 
@@ -51,7 +52,7 @@ impl Answer for TestApi {
 struct Serving {
     address: SocketAddr,
     handler: TestApi,
-    stop: CancellationToken,
+    steps: Steps,
     task: JoinHandle<()>,
 }
 
@@ -60,8 +61,9 @@ const LIMITS: Limits = Limits { connections: 100, head: NEVER, idle: NEVER, writ
 fn serve_with(limits: Limits) -> Serving {
     let listener = listen("127.0.0.1:0".parse().unwrap()).expect("a free port");
     let (address, stop, handler) = (listener.local_addr().unwrap(), CancellationToken::new(), TestApi::default());
-    let served = serve(listener, handler.clone(), limits, stop.clone(), std::future::pending());
-    Serving { address, handler, stop, task: tokio::spawn(served) }
+    let steps = Steps { linger: SHORT, ..Steps::new(Duration::ZERO, stop.clone()) };
+    let served = serve(listener, handler.clone(), limits, steps.clone(), std::future::pending());
+    Serving { address, handler, steps, task: tokio::spawn(served) }
 }
 
 impl Serving {
@@ -79,7 +81,7 @@ impl Serving {
     /// Sends the stop signal, and returns how long the stop takes.
     async fn end(self) -> Duration {
         let stopped = Instant::now();
-        self.stop.cancel();
+        self.steps.refuse.cancel();
         timeout(PATIENCE, self.task).await.expect("an end").expect("no panic");
         stopped.elapsed()
     }
@@ -166,6 +168,47 @@ async fn idle_connections_end_at_once_when_the_server_does() {
 }
 
 #[tokio::test]
+async fn a_stop_ends_the_connections_step_by_step() {
+    let serving = serve_with(LIMITS);
+    let (mut drained, late, mut idle) = (serving.used().await, serving.used().await, serving.used().await);
+
+    // Answers close their connections, and new connections are still accepted.
+    serving.steps.close.cancel();
+    for connection in [&mut drained, &mut serving.connect().await] {
+        let answer = call(connection).await;
+        assert!(answer.contains("\r\nconnection: close\r\n") && !answer.contains("keep-alive"), "{answer}");
+        assert_eq!(until_closed(connection).await.0, "");
+    }
+
+    // Connections are refused. A call that a balancer sends on an idle one is answered, and the rest are closed later.
+    let (address, queued) = (serving.address, serving.connect().await);
+    serving.steps.refuse.cancel();
+    let end = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).await.is_ok() {
+        assert!(Instant::now() < end, "the listener stays open");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for mut connection in [late, queued] {
+        assert!(call(&mut connection).await.contains("\r\nconnection: close\r\n"));
+    }
+    assert_eq!(until_closed(&mut idle).await.0, "");
+    timeout(PATIENCE, serving.task).await.expect("an end").expect("no panic");
+}
+
+/// Without a runtime thread that could accept it in between, the connection is in the kernel's queue when the listener closes.
+#[tokio::test]
+async fn a_connection_that_waits_to_be_accepted_is_served() {
+    let listener = listen("127.0.0.1:0".parse().unwrap()).expect("a free port");
+    let mut waiting = TcpStream::connect(listener.local_addr().unwrap()).await.expect("a connection");
+    let (stop, handler) = (CancellationToken::new(), TestApi::default());
+    stop.cancel();
+    let steps = Steps { linger: SHORT, ..Steps::new(Duration::ZERO, stop) };
+    let serving = tokio::spawn(async move { serve(listener, handler, LIMITS, steps, std::future::pending()).await });
+    assert!(call(&mut waiting).await.contains("\r\nconnection: close\r\n"));
+    timeout(PATIENCE, serving).await.expect("an end").expect("no panic");
+}
+
+#[tokio::test]
 async fn the_longest_idle_connection_is_closed_for_a_new_one() {
     let serving = serve_with(Limits { connections: 2, ..LIMITS });
     let mut first = serving.used().await;
@@ -230,8 +273,8 @@ async fn events_end_when_their_reader_is_gone_and_only_then() {
 #[tokio::test]
 async fn a_network_that_is_gone_is_given_up() {
     let listener = listen("127.0.0.1:0".parse().unwrap()).expect("a free port");
-    let _client = TcpStream::connect(listener.local_addr().unwrap()).await.expect("a connection");
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.expect("a connection");
     let room = Room { permits: Arc::new(Semaphore::new(1)), crowd: Arc::default() };
-    let (stream, ..) = room.accept(&listener, WRITE_TIMEOUT).await.expect("a connection");
+    let (stream, _permit) = room.admit(client, WRITE_TIMEOUT).await.expect("a connection");
     assert_eq!(sockopt::tcp_user_timeout(&stream).expect("an option"), 30_000);
 }

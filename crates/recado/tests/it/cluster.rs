@@ -6,6 +6,7 @@ mod cut_off;
 mod limits;
 mod nodes;
 mod primary;
+mod rolling;
 mod webhooks;
 
 use std::time::Duration;
@@ -37,6 +38,13 @@ impl Place {
         let mut node = self.home.node(name);
         node.database = Some(self.url_of(name));
         node.serve_with(&[&["--node-name", name], flags].concat())
+    }
+
+    /// Starts a node on this address, which a load balancer knows.
+    pub fn start_at(&self, name: &str, address: &str, flags: &[&str]) -> Server {
+        let mut node = self.home.node(name);
+        node.database = Some(self.url_of(name));
+        node.serve_at(address, &[&["--node-name", name], flags].concat())
     }
 
     /// Starts a node whose webhooks may lead to this machine.

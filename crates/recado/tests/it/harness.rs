@@ -22,6 +22,8 @@ pub fn recado() -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RECADO_")) {
         command.env_remove(name);
     }
+    // A drain would only delay tests that do not examine it.
+    command.env("RECADO_DRAIN", "0s");
     command
 }
 
@@ -172,9 +174,18 @@ impl Home {
         Server::start(command, self)
     }
 
-    fn command(&self, flags: &[&str]) -> Command {
+    /// The same on a given address.
+    pub fn serve_at(&self, address: &str, flags: &[&str]) -> Server {
+        Server::start(self.command_at(address, flags), self)
+    }
+
+    pub fn command(&self, flags: &[&str]) -> Command {
+        self.command_at("127.0.0.1:0", flags)
+    }
+
+    fn command_at(&self, address: &str, flags: &[&str]) -> Command {
         let mut command = recado();
-        command.args(["serve", "--data-dir", self.dir(), "--listen", "127.0.0.1:0"]).args(flags);
+        command.args(["serve", "--data-dir", self.dir(), "--listen", address]).args(flags);
         command.envs(self.database.as_ref().map(|url| ("RECADO_DATABASE_URL", url)));
         command
     }
