@@ -24,6 +24,7 @@ pub mod rate_limit;
 pub mod schedule;
 pub mod shutdown;
 pub mod stranded;
+pub mod systemd;
 pub mod webhooks;
 
 /// Whether this build has channels that are linked by QR code.

@@ -15,6 +15,7 @@ use recado_gateway::log::Log;
 use recado_gateway::operations::secrets;
 use recado_gateway::server::{Limits, Steps};
 use recado_gateway::shutdown::Signals;
+use recado_gateway::systemd::Systemd;
 use recado_gateway::{events, housekeeping, outages, schedule, server, stranded, webhooks};
 use recado_store::nodes::NewNode;
 use recado_store::sealed::KeyRing;
@@ -69,7 +70,12 @@ async fn serve(mut config: Config) -> Result<()> {
         let limits = Limits::new(config.max_connections, config.idle_timeout);
         async move { server::serve(listener, api, limits, steps, hurry.cancelled()).await }
     });
+    let systemd = Arc::new(Systemd::from_environment());
+    systemd.ready();
+    let (watched, fed) = (gateway.clone(), systemd.clone());
+    let feeding = tokio::spawn(async move { fed.feed_watchdog(&watched).await });
     signals.next().await;
+    systemd.stopping();
     drain(&config, &gateway, &steps, &mut signals).await;
     let insist = async {
         tokio::select! {
@@ -89,6 +95,7 @@ async fn serve(mut config: Config) -> Result<()> {
         gateway.nodes.force_release().await;
     }
     gateway.close().await;
+    feeding.abort();
     drop(lock);
     Ok(())
 }

@@ -22,6 +22,7 @@ pub fn recado() -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RECADO_")) {
         command.env_remove(name);
     }
+    command.env_remove("NOTIFY_SOCKET");
     // A drain would only delay tests that do not examine it.
     command.env("RECADO_DRAIN", "0s");
     command

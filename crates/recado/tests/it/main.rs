@@ -25,6 +25,7 @@ mod receiver;
 mod references;
 mod seed;
 mod slow;
+mod systemd;
 mod trace;
 mod v1;
 mod webhooks;
