@@ -26,6 +26,11 @@ macro_rules! uuid_id {
                 Self(Builder::from_unix_timestamp_millis(u64::try_from(unix_ms).unwrap_or(0), &random).into_uuid())
             }
 
+            /// When the id was made, in Unix milliseconds.
+            pub fn made_at(&self) -> i64 {
+                self.0.as_bytes()[..6].iter().fold(0, |time, byte| time << 8 | i64::from(*byte))
+            }
+
             /// The stored form of the id.
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()

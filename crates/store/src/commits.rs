@@ -5,7 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use recado_domain::channel::{Channel, ChannelKey};
-use recado_domain::ids::{ApiKeyId, InstitutionId};
+use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use recado_domain::institution::ApiKey;
 use recado_domain::phone::DefaultCountry;
 
@@ -16,6 +16,8 @@ pub enum Change {
     Accepted(ChannelKey),
     /// A message was scheduled, or is due at an earlier time than before.
     Scheduled,
+    /// Messages with files were received.
+    Files(ChannelKey, Vec<MessageId>),
     /// A message of the channel was cancelled, or the channel changed its state: waiting messages may be due now.
     Work(ChannelKey),
     /// The default country of an institution was set.

@@ -16,7 +16,7 @@ use recado_domain::event::{
     Event, EventPage, EventSeq, EventState, EventSubject, NewEvent, Owner, Patterns, Recording,
 };
 use recado_domain::ids::{ApiKeyId, ContactId, ConversationId, InstitutionId, MediaId, MessageId, WebhookId};
-use recado_domain::incoming::{Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, Received};
+use recado_domain::incoming::{Arrivals, Incoming, IncomingPage, IncomingQuery, Media, Received};
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{Enqueued, Idempotency, Message, MessageQuery, Page, Promoted, Seq};
 use recado_domain::party::Party;
@@ -272,16 +272,19 @@ for_both_engines! {
 
 for_both_engines! {
     impl Inbox {
-        write fn receive(arrivals: Arrivals, now: Millis) -> Vec<Received> = |tx| inbox::receive(tx.db(), &arrivals, now);
+        write fn receive(arrivals: Arrivals, now: Millis) -> Vec<Received> = |tx| inbox::receive_and_report(tx, &arrivals, now);
         read fn incoming(channel: ChannelKey, id: MessageId) -> Option<Incoming> = |db| inbox::message(db, channel, id);
         read fn incoming_of_network(channel: ChannelKey, network_id: String) -> Option<Incoming>
             = |db| inbox::of_network(db, channel, &network_id);
         read fn incoming_raw(channel: ChannelKey, id: MessageId) -> Option<Vec<u8>> = |db| inbox::raw(db, channel, id);
         read fn incoming_page(query: IncomingQuery) -> IncomingPage = |db| inbox::page(db, query);
-        read fn media(owner: Owner, id: MediaId) -> Option<Media> = |db| inbox::media(db, owner, id);
-        write fn note_media(id: MediaId, state: MediaState, size: Option<u64>, now: Millis) -> bool
-            = |tx| inbox::note_media(tx.db(), id, (state, size), now);
-        read fn unread_media(before: Millis, limit: usize) -> Vec<MediaId> = |db| inbox::unread_media(db, before, limit);
+        read fn media(owner: Owner, id: MediaId) -> Option<Media> = |db| inbox::media::one(db, owner, id);
+        write fn media_stored(id: MediaId, size: u64, sha256: String, now: Millis) -> bool
+            = |tx| inbox::media::stored(tx.db(), id, (size, &sha256), now);
+        write fn media_gone(id: MediaId) -> bool = |tx| inbox::media::gone(tx.db(), id);
+        write fn media_read(id: MediaId, now: Millis) -> bool = |tx| inbox::media::read(tx.db(), id, now);
+        write fn release_media(before: Millis) -> u64 = |tx| inbox::media::release(tx.db(), before);
+        read fn stored_media(ids: Vec<MediaId>) -> Vec<MediaId> = |db| inbox::media::which_stored(db, &ids);
         write fn clear_inbox(owner: Owner) -> bool = |tx| inbox::clear::all(tx.db(), owner);
     }
 }

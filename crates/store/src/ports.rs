@@ -23,7 +23,7 @@ use recado_domain::event::{
     Event, EventPage, EventQuery, EventSeq, EventState, EventSubject, NewEvent, OwnedRange, Owner, Patterns, Recording,
 };
 use recado_domain::ids::{ApiKeyId, ContactId, ConversationId, InstitutionId, MediaId, MessageId, WebhookId};
-use recado_domain::incoming::{Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, Received};
+use recado_domain::incoming::{Arrivals, Incoming, IncomingPage, IncomingQuery, Media, Received};
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{
     Cancelled, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Page, Promoted, Seq,
@@ -460,10 +460,18 @@ pub trait Inbox: Send + Sync + 'static {
     async fn incoming_page(&self, query: IncomingQuery) -> Result<IncomingPage>;
     /// A file of a delivered message, if it belongs to this owner. It contains what the driver needs to download it.
     async fn media(&self, owner: Owner, id: MediaId) -> Result<Option<Media>>;
-    /// Records where the bytes of a file are, its size, and that they were read now. `false` if there is no such file.
-    async fn note_media(&self, id: MediaId, state: MediaState, size: Option<u64>, now: Millis) -> Result<bool>;
-    /// Stored files that were not read since this time, oldest first. Their bytes can be deleted.
-    async fn unread_media(&self, before: Millis, limit: usize) -> Result<Vec<MediaId>>;
+    /// Records that the bytes of a file are stored, with their size and their SHA-256, and that they were read now. `false`
+    /// if there is no such file any more.
+    async fn media_stored(&self, id: MediaId, size: u64, sha256: String, now: Millis) -> Result<bool>;
+    /// Records that the network has lost the bytes of a file. `false` if there is no such file any more.
+    async fn media_gone(&self, id: MediaId) -> Result<bool>;
+    /// Records that stored bytes were read now. `false` if the file is not stored any more.
+    async fn media_read(&self, id: MediaId, now: Millis) -> Result<bool>;
+    /// Makes a batch of stored files remote that were last read before this time. Returns how many. Their bytes can be
+    /// deleted.
+    async fn release_media(&self, before: Millis) -> Result<u64>;
+    /// Which of these files are stored. Others that have bytes here are left over.
+    async fn stored_media(&self, ids: Vec<MediaId>) -> Result<Vec<MediaId>>;
     /// Deletes a batch of all delivered messages, conversations and contacts of an owner; `false` when nothing is left.
     async fn clear_inbox(&self, owner: Owner) -> Result<bool>;
 }

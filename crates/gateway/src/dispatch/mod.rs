@@ -230,6 +230,8 @@ impl Follow for Dispatcher {
         for change in changes {
             match change {
                 Change::Accepted(channel) => self.notify(channel, WakeReason::Accepted),
+                // Another follower fetches them.
+                Change::Files(..) => {}
                 Change::Scheduled => self.shared.scheduled.notify_one(),
                 Change::Work(channel) => self.notify(channel, WakeReason::Changed),
                 Change::DefaultCountry(institution, country) => directory.set_default_country(institution, country),

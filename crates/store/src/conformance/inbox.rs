@@ -803,14 +803,29 @@ pub(super) async fn files_are_kept_by_their_last_use(ground: Ground) {
         ids.push(message(&ground, channel, stored).await.media.expect("a file").id);
     }
     let store = &ground.store;
-    assert!(store.note_media(ids[0], MediaState::Stored, Some(9), NOW).await.expect("stored"));
-    assert!(store.note_media(ids[1], MediaState::Stored, None, NOW + DAY).await.expect("stored"));
-    assert!(store.note_media(ids[2], MediaState::Gone, None, NOW).await.expect("stored"));
+    let hash = "ab".repeat(32);
+    for (place, at) in [(0, NOW), (1, NOW)] {
+        assert!(store.media_stored(ids[place], 9, hash.clone(), at).await.expect("stored"));
+    }
+    assert!(store.media_gone(ids[2]).await.expect("stored"));
     let strange = recado_domain::ids::MediaId::new(1, [9; 10]);
-    assert!(!store.note_media(strange, MediaState::Stored, Some(1), NOW).await.expect("stored"));
-    assert_eq!(store.unread_media(NOW + DAY, 10).await.expect("read"), [ids[0]]);
+    assert!(!store.media_stored(strange, 1, hash.clone(), NOW).await.expect("stored"));
+    assert!(!store.media_gone(strange).await.expect("stored"));
     let file = store.media(owner(&ground), ids[0]).await.expect("read").expect("there");
     assert_eq!((file.state, file.about.size, file.read_at), (MediaState::Stored, Some(9), Some(NOW)));
+    assert_eq!((file.about.sha256, &*file.about.mime_type), (Some(hash), "audio/ogg"));
+    // One that is read stays.
+    assert!(store.media_read(ids[1], NOW + DAY).await.expect("noted"));
+    assert!(!store.media_read(ids[2], NOW + DAY).await.expect("not noted"), "it is not stored");
+    assert_eq!(store.stored_media(vec![ids[2], ids[1], strange, ids[0]]).await.expect("read"), [ids[1], ids[0]]);
+    assert_eq!(store.release_media(NOW + DAY).await.expect("released"), 1);
+    assert_eq!(store.release_media(NOW + DAY).await.expect("released"), 0);
+    let mut states = Vec::new();
+    for id in &ids {
+        states.push(store.media(owner(&ground), *id).await.expect("read").expect("there").state);
+    }
+    assert_eq!(states, [MediaState::Remote, MediaState::Stored, MediaState::Gone]);
+    assert_eq!(store.stored_media(ids.clone()).await.expect("read"), [ids[1]]);
 }
 
 pub(super) async fn old_messages_go_with_their_files_and_empty_conversations(ground: Ground) {

@@ -13,6 +13,7 @@ pub(crate) mod contacts;
 pub(crate) mod conversations;
 mod deliver;
 mod identify;
+pub(crate) mod media;
 mod merge;
 pub(crate) mod person;
 mod rows;
@@ -27,12 +28,12 @@ use recado_domain::ids::{ContactId, ConversationId, InstitutionId};
 use recado_domain::incoming::{ARRIVALS_AT_ONCE, Arrival, Arrivals, Group, Ignored, Outcome, Received, What, clean};
 use sha2::{Digest, Sha256};
 
-use super::PageScan;
+use super::{PageScan, Transaction};
 use crate::clock::SystemEntropy;
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 
 pub(crate) use book::one as contact;
-pub(crate) use rows::{media, message, note_media, of_network, page, raw, unread_media};
+pub(crate) use rows::{message, of_network, page, raw};
 #[cfg(test)]
 pub(crate) use targets::by_remote_id;
 
@@ -77,6 +78,20 @@ async fn owner_of<E: Executor>(db: &E, channel: ChannelKey) -> Result<Option<Own
         Ok((institution, row.named("environment", Environment::from_name)?))
     };
     db.row(sql, values![channel], owner).await
+}
+
+/// Stores what a network delivered to a channel, and reports the messages that have files.
+pub(crate) async fn receive_and_report<T: Transaction>(
+    tx: &mut T,
+    batch: &Arrivals,
+    now: Millis,
+) -> Result<Vec<Received>, T::Error>
+where
+    T::Db: PageScan,
+{
+    let received = receive(tx.db(), batch, now).await?;
+    media::report(tx, batch, &received);
+    Ok(received)
 }
 
 /// Stores what a network delivered to a channel.

@@ -2,7 +2,7 @@
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::{Millis, random};
-use recado_domain::event::{ChatKind, Owner};
+use recado_domain::event::ChatKind;
 use recado_domain::ids::{ContactId, ConversationId, MediaId, MessageId};
 use recado_domain::incoming::{
     Body, Direction, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewMedia, RAW_LIMIT, Reaction,
@@ -56,7 +56,7 @@ pub(super) fn incoming(row: &Row<'_>) -> Read<Incoming> {
     })
 }
 
-fn file(row: &Row<'_>) -> Read<Option<Media>> {
+pub(super) fn file(row: &Row<'_>) -> Read<Option<Media>> {
     let Some(id) = optional_id(row, "media_id")? else { return Ok(None) };
     let about: NewMedia = json(row, "about")?;
     Ok(Some(Media {
@@ -209,36 +209,4 @@ pub(super) async fn save<E: Executor>(db: &E, message: &Incoming, forget: bool) 
         db.run("DELETE FROM incoming_media WHERE message_id = ?1", values![id]).await?;
     }
     Ok(())
-}
-
-pub(crate) async fn media<E: Executor>(db: &E, owner: Owner, id: MediaId) -> Result<Option<Media>, E::Error> {
-    let sql = "SELECT f.id AS media_id, f.message_id, f.channel_key AS media_channel, f.state, f.about, f.sealed,
-                      f.read_at AS media_read_at
-               FROM incoming_media f JOIN channels c ON c.key = f.channel_key
-               WHERE f.id = ?1 AND c.institution_id = ?2 AND c.environment = ?3";
-    let (institution, environment) = (&owner.0.as_bytes()[..], owner.1.name());
-    let found = db.row(sql, values![&id.as_bytes()[..], institution, environment], file).await?;
-    Ok(found.flatten())
-}
-
-pub(crate) async fn note_media<E: Executor>(
-    db: &E,
-    id: MediaId,
-    (state, size): (MediaState, Option<u64>),
-    now: Millis,
-) -> Result<bool, E::Error> {
-    let id = &id.as_bytes()[..];
-    let sql = "UPDATE incoming_media SET state = ?2, read_at = ?3 WHERE id = ?1";
-    let there = db.run(sql, values![id, state.name(), now]).await? == 1;
-    let Some(size) = size.filter(|_| there) else { return Ok(there) };
-    let about = db.row("SELECT about FROM incoming_media WHERE id = ?1", values![id], |row| json(row, "about")).await?;
-    let Some(about) = about else { return Ok(false) };
-    let about = to_json(&NewMedia { size: Some(size), ..about });
-    Ok(db.run("UPDATE incoming_media SET about = ?2 WHERE id = ?1", values![id, about]).await? == 1)
-}
-
-pub(crate) async fn unread_media<E: Executor>(db: &E, before: Millis, limit: usize) -> Result<Vec<MediaId>, E::Error> {
-    let sql = "SELECT id FROM incoming_media WHERE state = 'STORED' AND read_at < ?1 ORDER BY read_at LIMIT ?2";
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    db.rows(sql, values![before, limit], |row| Ok(MediaId::from_bytes(row.bytes("id")?))).await
 }
