@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use crate::behaviour::{Answer, Behaviour};
 use crate::network::{Network, lock};
 use crate::server::{Broken, Connection};
-use crate::{Attempt, GraphError, Number, account, callbacks};
+use crate::{Attempt, GraphError, Number, account, callbacks, files};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -30,6 +30,9 @@ pub async fn answer(
 ) -> Result<Response<Body>, Broken> {
     let path = request.uri().path().to_owned();
     let method = request.method().as_str().to_owned();
+    if method == "GET" && path.starts_with("/files/") {
+        return Ok(files::serve(&network, &path, &request));
+    }
     let mut parts = path.trim_start_matches('/').split('/');
     match (method.as_str(), parts.next().filter(|part| is_version(part)), parts.next(), parts.next(), parts.next()) {
         ("POST", Some(_), Some(id), Some("messages"), None) => send(network, connection, id, request).await,
@@ -54,8 +57,11 @@ fn token(headers: &HeaderMap) -> Option<&str> {
     headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
-/// The fields of a number: the requested ones, and its id.
+/// A file, or the fields of a number: the requested ones, and its id.
 fn show(network: &Network, id: &str, request: &Request<Incoming>) -> Result<Value, GraphError> {
+    if let Some(file) = files::show(network, id, token(request.headers()), request) {
+        return file;
+    }
     let number = network.authorised("GET", id, token(request.headers()))?;
     let query = request.uri().query().unwrap_or_default();
     let fields = query.split('&').find_map(|pair| pair.strip_prefix("fields=")).map(|list| list.replace("%2C", ","));

@@ -30,6 +30,7 @@ mod callbacks;
 mod calls;
 mod clock;
 mod error;
+mod files;
 mod incoming;
 mod network;
 mod server;
@@ -48,6 +49,7 @@ use server::Server;
 pub use attempt::{Attempt, account};
 pub use behaviour::{Answer, Behaviour, Callback, Signed, Status};
 pub use error::GraphError;
+pub use files::{File, FileCalls, Serving};
 pub use incoming::{Delivery, Person, Said};
 pub use signature::signature;
 
@@ -128,6 +130,21 @@ impl FakeGraph {
         let mut numbers = lock(&self.network.numbers);
         let number = numbers.get_mut(number_id).expect("a number that was added");
         token.clone_into(&mut number.access_token);
+    }
+
+    /// Adds a file that a person sent, or replaces the one with its id.
+    pub fn put_file(&self, id: &str, file: File) {
+        lock(&self.network.files).insert(id.to_owned(), file);
+    }
+
+    /// Deletes a file. From now on Graph does not know its id.
+    pub fn delete_file(&self, id: &str) {
+        lock(&self.network.files).remove(id);
+    }
+
+    /// How often a file was asked for since it was added.
+    pub fn file_calls(&self, id: &str) -> FileCalls {
+        lock(&self.network.files)[id].calls()
     }
 
     /// The address for callbacks. While it is `None`, they wait.

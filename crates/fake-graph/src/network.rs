@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::body::Schemas;
 use crate::callbacks::{Client, client};
 use crate::clock::unix_seconds;
-use crate::{Attempt, Behaviour, GraphError, Number, RefusedCallback};
+use crate::{Attempt, Behaviour, File, GraphError, Number, RefusedCallback};
 
 /// The most concurrent callbacks, because any sender has a limit.
 const POSTS_AT_A_TIME: usize = 64;
@@ -24,6 +24,7 @@ pub struct Network {
     /// The prefix of message ids, unique among the networks of all processes.
     pub id: u128,
     pub numbers: Mutex<HashMap<String, Number>>,
+    pub files: Mutex<HashMap<String, File>>,
     pub behave: Mutex<Behave>,
     pub attempts: Mutex<Vec<Attempt>>,
     pub accepted: AtomicU64,
@@ -43,6 +44,7 @@ impl Network {
         Self {
             id: u128::from(unix_seconds()) << 96 | u128::from(std::process::id()) << 64 | networks << 32,
             numbers: Mutex::default(),
+            files: Mutex::default(),
             behave: Mutex::new(Box::new(|_| Behaviour::accept())),
             attempts: Mutex::default(),
             accepted: AtomicU64::new(0),

@@ -9,6 +9,7 @@ use recado_domain::channel::{Actor, Channel, ChannelKey, ChannelRef, ChannelSett
 use recado_domain::clock::{Clock, Entropy};
 use recado_domain::error::AppError;
 use recado_domain::field_errors::{Field, FieldErrors};
+use recado_domain::incoming::Media;
 use recado_domain::pacing::{Pacing, RecipientPacing};
 use recado_domain::phone::{Country, PhoneNumber};
 use recado_domain::queue::{Claimed, UnknownOutcomePolicy};
@@ -18,6 +19,7 @@ use recado_store::{Store, StoreError};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
+use crate::media::{Download, MediaError};
 use crate::pairing::Pairing;
 use crate::{SendOutcome, Slot};
 
@@ -166,6 +168,11 @@ pub trait ChannelDriver: Send + Sync {
     /// another connection. The returned task tells the network about the deletion.
     fn forget(&self, _: ChannelKey) -> Option<JoinHandle<()>> {
         None
+    }
+
+    /// Begins the download of a file that the network delivered. The call returns in bounded time.
+    async fn fetch_media(&self, _: &ChannelRef, _: &Media) -> Result<Download, MediaError> {
+        Err(MediaError::Unavailable("this build cannot fetch files of the channel type"))
     }
 
     /// The account behind a number. It comes from a recent look-up, or else from the network.

@@ -2,6 +2,7 @@
 
 pub mod cloud_api;
 mod driver;
+pub mod media;
 pub mod outbound;
 pub mod pairing;
 pub mod quoted;

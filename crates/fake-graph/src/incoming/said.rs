@@ -70,6 +70,14 @@ impl Said {
         Self::of(kind, content.into())
     }
 
+    /// The same with this hash of its file, in hexadecimal digits.
+    #[must_use]
+    pub fn with_sha256(mut self, sha256: &str) -> Self {
+        let kind = self.fields["type"].as_str().unwrap_or_default().to_owned();
+        self.fields[&kind]["sha256"] = sha256.into();
+        self
+    }
+
     pub fn location(latitude: f64, longitude: f64, name: &str, address: &str, url: &str) -> Self {
         let place = json!({
             "latitude": latitude, "longitude": longitude, "name": name, "address": address, "url": url,

@@ -34,6 +34,15 @@ pub struct Number {
     pub info: NumberInfo,
 }
 
+/// Where the bytes of a file are.
+#[derive(Debug, PartialEq, Eq)]
+pub struct File {
+    /// Valid for five minutes.
+    pub url: String,
+    /// In hexadecimal digits or in Base64.
+    pub sha256: Option<String>,
+}
+
 /// The longest text of Graph that is kept.
 const TEXT_LIMIT: usize = 255;
 
@@ -76,6 +85,18 @@ struct GivenNumber {
     display_phone_number: Option<String>,
     #[serde(default)]
     verified_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct GivenFile {
+    url: String,
+    #[serde(default)]
+    sha256: Option<String>,
+}
+
+/// The answer of `GET /{media}`.
+pub fn file(status: StatusCode, body: &[u8]) -> Answer<File> {
+    read(status, body, |given: GivenFile| Some(File { url: given.url, sha256: given.sha256 }))
 }
 
 /// The answer of `POST /{number}/messages`.

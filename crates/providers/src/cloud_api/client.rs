@@ -36,7 +36,7 @@ use crate::cloud_api::answer::{self, Answer};
 use crate::cloud_api::errors::{ErrorClass, Refusal};
 use crate::cloud_api::link::{FIELDS, Link};
 use crate::cloud_api::slots::{Slot, Slots};
-use crate::outbound::BaseUrl;
+use crate::outbound::{self, BaseUrl};
 use recado_domain::channel::types::cloud_api::NumberInfo;
 
 /// The time limit for a whole call; below the dispatcher's limit of 60 s.
@@ -63,6 +63,8 @@ pub struct Graph {
     /// Created at the first call: they read the system's certificates, which a server without such channels need not have.
     connections: OnceLock<Vec<Connection>>,
     slots: Arc<Slots>,
+    /// The client for files.
+    files: outbound::client::Client,
     /// Permits for concurrent checks of numbers.
     checks: Semaphore,
     timeout: Duration,
@@ -112,7 +114,7 @@ impl CheckError {
 
 /// A call without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failure {
+pub(super) enum Failure {
     /// Nothing left this machine, or the server processed nothing of it.
     NotSent,
     /// The outcome is unknown.
@@ -139,7 +141,18 @@ impl Graph {
 
     fn of(base: String, url: BaseUrl, connections: OnceLock<Vec<Connection>>) -> Self {
         let (slots, checks) = (Slots::new(MAX_CONNECTIONS * MAX_CALLS, CALLS_OF_ONE), Semaphore::new(CHECKS));
-        Self { base, url, connections, slots, checks, timeout: TIMEOUT }
+        let files = super::media::client(&url);
+        Self { base, url, connections, slots, files, checks, timeout: TIMEOUT }
+    }
+
+    /// The configured address, without the version.
+    pub(super) fn url(&self) -> &BaseUrl {
+        &self.url
+    }
+
+    /// The client for files.
+    pub(super) fn files(&self) -> &outbound::client::Client {
+        &self.files
     }
 
     /// At most `most` slots for calls of the link's number. Waits until there is one.
@@ -204,7 +217,7 @@ impl Graph {
         }
     }
 
-    async fn call(
+    pub(super) async fn call(
         &self,
         link: &Link,
         method: Method,

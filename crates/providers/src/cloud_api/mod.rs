@@ -12,6 +12,7 @@
 //! | `errors` | the meaning of its error codes, in one table |
 //! | `callback` | the calls of Meta: statuses of messages, and what people write |
 //! | `incoming` | what people write, kind by kind |
+//! | `media` | the bytes of files that people send |
 //! | `lenient` | reads JSON whose form is not known |
 //!
 //! Sources: Meta's OpenAPI file (`business-messaging-api_v23.0.yaml`, MIT) for the forms, and the pages named beside each
@@ -40,6 +41,7 @@ pub mod incoming;
 mod lenient;
 pub mod link;
 mod links;
+mod media;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -53,6 +55,7 @@ use recado_domain::channel::ChannelSettings;
 use recado_domain::channel::types::cloud_api;
 use recado_domain::error::AppError;
 use recado_domain::ids::InstitutionId;
+use recado_domain::incoming::Media;
 use recado_domain::pacing::RecipientPacing;
 use recado_domain::phone::PhoneNumber;
 
@@ -70,6 +73,7 @@ use recado_store::StoreError;
 use tokio::task::JoinHandle;
 
 use crate::cloud_api::body::Unreadable;
+use crate::media::{Download, MediaError};
 use crate::quoted::{self, QuoteError, Quoted};
 use crate::{ChannelDriver, Connect, Connected, Context, SendOutcome};
 
@@ -309,6 +313,10 @@ impl ChannelDriver for CloudApi {
             SendOutcome::ChannelDisabled { .. } if replaced => SendOutcome::ChannelUnavailable { wait: Duration::ZERO },
             outcome => outcome,
         }
+    }
+
+    async fn fetch_media(&self, via: &ChannelRef, media: &Media) -> Result<Download, MediaError> {
+        self.fetch(via, media).await
     }
 
     async fn load(&self, channels: &[ChannelKey]) -> Result<bool, StoreError> {

@@ -11,6 +11,13 @@ pub struct Network {
     prefix: u8,
 }
 
+impl From<IpAddr> for Network {
+    /// This address alone.
+    fn from(address: IpAddr) -> Self {
+        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+}
+
 /// The text names no network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a network is an address and a length, such as 10.0.0.0/8 or fd00::/8")]

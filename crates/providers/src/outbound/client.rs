@@ -1,4 +1,4 @@
-//! Calls of URLs that callers supply. A name is looked up once, every address of it is checked, and the connection goes to an
+//! Calls of URLs that callers or networks supply. A name is looked up once, every address of it is checked, and the connection goes to an
 //! address that was checked. Redirects are not followed, proxies of the environment are not used, and time and bytes are
 //! bounded.
 
@@ -35,6 +35,9 @@ const TOTAL: Duration = Duration::from_secs(15);
 const ANSWER: usize = 64 << 10;
 /// How long the body of an answer is read, so that the server can end in order. Nothing of it is kept.
 const REST: Duration = Duration::from_secs(1);
+/// How long the body of a file may bring nothing, and how long all of it may take.
+const IDLE: Duration = Duration::from_secs(20);
+const BODY: Duration = Duration::from_mins(10);
 /// Addresses of a name that are tried.
 const TRIES: usize = 4;
 /// Lookups at a time. Each takes a thread, and a name without a server takes its thread for long.
@@ -175,9 +178,17 @@ impl Client {
         }
     }
 
+    /// Gets a URL, and gives the head of the answer. Its body is read by [`Got::next`].
+    pub async fn get(&self, url: &TargetUrl, headers: HeaderMap) -> Result<Got, Failure> {
+        let call = timeout(self.total, self.call(Method::GET, url, (headers, Bytes::new()))).await;
+        let Exchange { response, tasks, .. } = call.unwrap_or(Err(Failure::Timeout))?;
+        let (head, body) = response.into_parts();
+        Ok(Got { status: head.status, headers: head.headers, body, until: Instant::now() + BODY, _tasks: tasks })
+    }
+
     /// Posts a body, and gives the head of the answer.
     pub async fn post(&self, url: &TargetUrl, headers: HeaderMap, body: Bytes) -> Result<Answer, Failure> {
-        let call = timeout(self.total, self.call(url, headers, body)).await;
+        let call = timeout(self.total, self.call(Method::POST, url, (headers, body))).await;
         let Exchange { answer, response, tasks } = call.unwrap_or(Err(Failure::Timeout))?;
         // The head of the answer decides the result, however slow the body is.
         drop(timeout(REST, skip(response)).await);
@@ -185,10 +196,15 @@ impl Client {
         Ok(answer)
     }
 
-    async fn call(&self, url: &TargetUrl, mut headers: HeaderMap, body: Bytes) -> Result<Exchange, Failure> {
+    async fn call(
+        &self,
+        method: Method,
+        url: &TargetUrl,
+        (mut headers, body): (HeaderMap, Bytes),
+    ) -> Result<Exchange, Failure> {
         let stream = timeout(self.connect, self.connect(url)).await.unwrap_or(Err(Failure::Timeout))?;
         headers.insert(HOST, HeaderValue::from_str(url.authority()).map_err(|_| Failure::ConnectFailed)?);
-        let request = Request::builder().method(Method::POST).uri(url.path());
+        let request = Request::builder().method(method).uri(url.path());
         let mut request = request.body(Full::new(body)).map_err(|_| Failure::ConnectFailed)?;
         *request.headers_mut() = headers;
         if !url.secure {
@@ -236,6 +252,36 @@ impl Client {
         }
         let made = tls(true).map_err(|_| Failure::TlsFailed)?;
         Ok(self.tls.get_or_init(|| Arc::new(made).into()))
+    }
+}
+
+/// An answer with a body that is still to be read.
+pub struct Got {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    body: Incoming,
+    /// When the body must be complete.
+    until: Instant,
+    /// The task of the connection. Dropping it ends the connection.
+    _tasks: JoinSet<hyper::Result<()>>,
+}
+
+impl Got {
+    /// The next bytes of the body; `None` at its end. A body that ends early is a failure.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
+        loop {
+            let wait = IDLE.min(self.until.saturating_duration_since(Instant::now()));
+            return match timeout(wait, self.body.frame()).await {
+                Err(_) => Some(Err(Failure::Timeout)),
+                Ok(None) => None,
+                Ok(Some(Err(_))) => Some(Err(Failure::ConnectFailed)),
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(bytes) => Some(Ok(bytes)),
+                    // Trailers are not looked at.
+                    Err(_) => continue,
+                },
+            };
+        }
     }
 }
 

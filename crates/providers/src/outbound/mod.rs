@@ -1,4 +1,5 @@
-//! The shared parts of calls to other servers: the address and TLS. Calls to URLs that callers supply go through [`client`].
+//! The shared parts of calls to other servers: the address and TLS. Calls to URLs that callers or
+//! networks supply go through [`client`].
 
 pub mod address;
 pub mod client;

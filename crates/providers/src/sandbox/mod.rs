@@ -17,22 +17,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::http::HeaderMap;
 use recado_domain::account::KnownAccount;
 use recado_domain::address::AddressKind;
 use recado_domain::channel::{ChannelRef, ChannelSettings};
 use recado_domain::clock::{Clock, millis};
 use recado_domain::error::AppError;
 use recado_domain::ids::InstitutionId;
+use recado_domain::incoming::Media;
 use recado_domain::message::Stored;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{Claimed, Receipt, UnknownOutcomePolicy};
+use recado_domain::simulation::EXPIRED;
 use recado_store::person::Person;
 use recado_store::sqlkit::postgres::pool::Database;
 use recado_store::{Messages, Receipts, StoreError};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::media::{self, Download, MediaError};
+use crate::outbound::address::Allowed;
+use crate::outbound::client::Client;
+use crate::outbound::url::TargetUrl;
 use crate::quoted;
 pub use crate::sandbox::incoming::Told;
 use crate::sandbox::network::postgres::Tables;
@@ -66,6 +73,8 @@ pub struct Sandbox {
     /// Notified when a person did something, because the gateway has to get it.
     told: Notify,
     arriving: Semaphore,
+    /// Fetches the files that simulated people send.
+    files: Client,
 }
 
 impl Sandbox {
@@ -91,7 +100,14 @@ impl Sandbox {
 
     fn on(network: Box<dyn Network>, pacing: Pacing, clock: Arc<dyn Clock>, messages: Arc<dyn Messages>) -> Self {
         let (arrived, told, arriving) = (Notify::new(), Notify::new(), Semaphore::new(ARRIVALS));
-        Self { network, pacing, clock, messages, arrived, told, arriving }
+        let files = Client::new(Allowed::default());
+        Self { network, pacing, clock, messages, arrived, told, arriving, files }
+    }
+
+    /// The same, with files that may be at these addresses.
+    #[must_use]
+    pub fn reaching(self, reach: Allowed) -> Self {
+        Self { files: Client::new(reach), ..self }
     }
 
     /// A page of the inbox, newest first.
@@ -206,6 +222,13 @@ impl ChannelDriver for Sandbox {
 
     fn unanswered(&self, _: &ChannelSettings) -> UnknownOutcomePolicy {
         UnknownOutcomePolicy::Resend
+    }
+
+    /// The file is at the URL that the simulation named. It is not read before a caller wants it.
+    async fn fetch_media(&self, _: &ChannelRef, media: &Media) -> Result<Download, MediaError> {
+        let url = media.about.remote_id.as_deref().filter(|url| !url.starts_with(EXPIRED)).ok_or(MediaError::Gone)?;
+        let url = TargetUrl::parse(url).map_err(|_| MediaError::Unavailable("no URL that may be called"))?;
+        media::open(&self.files, &url, HeaderMap::new()).await
     }
 
     fn timeout_is_failure(&self) -> bool {

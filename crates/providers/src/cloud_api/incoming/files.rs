@@ -56,7 +56,7 @@ pub(super) fn read(kind: &str, message: &Object<'_>) -> Option<NewIncoming> {
 }
 
 /// The hash in hexadecimal digits: Meta writes it in Base64.
-fn digest(text: &str) -> Option<String> {
+pub(crate) fn digest(text: &str) -> Option<String> {
     let is_hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_hex {
         return Some(text.to_ascii_lowercase());

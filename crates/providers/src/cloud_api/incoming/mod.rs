@@ -22,6 +22,8 @@ mod content;
 mod files;
 mod message;
 mod people;
+
+pub(super) use files::digest;
 #[cfg(test)]
 mod tests;
 
