@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::Country;
+use recado_providers::outbound::BaseUrl;
 use recado_providers::outbound::address::Network;
 use recado_store::sealed::KeyRing;
 use secrecy::zeroize::Zeroizing;
@@ -254,6 +255,10 @@ pub struct Behaviour {
     #[arg(long, env = "RECADO_DOCS", hide_env_values = true, default_value = "on", value_name = "WHETHER")]
     pub docs: Docs,
 
+    /// Address by which callers reach this server, such as `https://recado.example.com`. With it `mediaUrl` is a whole URL, without it a path
+    #[arg(long, env = "RECADO_PUBLIC_URL", hide_env_values = true, value_name = "URL", value_parser = public_url)]
+    pub public_url: Option<String>,
+
     /// Origins of pages that may call Recado from a browser, such as `https://app.example.com`, separated by commas; default: none
     #[arg(
         long = "cors-origin",
@@ -264,7 +269,7 @@ pub struct Behaviour {
     )]
     pub cors_origins: Vec<Origin>,
 
-    /// Private networks that URLs of webhooks may lead to, also without TLS, such as `10.1.0.0/16,fd00::/8`; default: none, public addresses only, with TLS
+    /// Private networks that URLs of webhooks, and of files of the sandbox, may lead to, also without TLS, such as `10.1.0.0/16,fd00::/8`; default: none, public addresses only, with TLS
     #[arg(long, env = "RECADO_ALLOW_NETWORKS", hide_env_values = true, value_name = "NETWORKS", value_delimiter = ',')]
     pub allow_networks: Vec<Network>,
 
@@ -290,6 +295,11 @@ pub struct Behaviour {
     #[arg(long, env = "RECADO_KEEP_EVENTS", hide_env_values = true, default_value = "14days", value_name = "TIME",
           value_parser = time_at_least_a_second)]
     pub keep_events: Duration,
+
+    /// How long the bytes of received files are stored after they were last read. After that they are fetched again, as long as the network has them
+    #[arg(long, env = "RECADO_KEEP_INBOUND_MEDIA", hide_env_values = true, default_value = "7days", value_name = "TIME",
+          value_parser = time_at_least_a_second)]
+    pub keep_inbound_media: Duration,
 
     /// How long an Idempotency-Key is remembered
     #[arg(long, env = "RECADO_KEEP_IDEMPOTENCY", hide_env_values = true, default_value = "24h", value_name = "TIME",
@@ -367,6 +377,11 @@ impl WhatsAppWebConfig {
     }
 }
 
+/// The text of the URL, without a slash at the end.
+fn public_url(text: &str) -> Result<String, String> {
+    BaseUrl::parse("--public-url", text).map(|url| url.text).map_err(|error| format!("{error:#}"))
+}
+
 fn three_numbers(text: &str) -> Result<(u32, u32, u32), String> {
     let numbers: Vec<u32> = text.split('.').map(str::parse).collect::<Result<_, _>>().unwrap_or_default();
     <[u32; 3]>::try_from(numbers).map(Into::into).map_err(|_| "three numbers with points between them".to_owned())
@@ -383,6 +398,11 @@ impl Behaviour {
     /// The defaults and the variables, for commands that have no flags for them.
     pub fn from_environment() -> Self {
         <FromEnvironment as clap::Parser>::parse_from(["recado"]).behaviour
+    }
+
+    /// What is put before the path of a file; nothing without a public address.
+    pub fn media_base(&self) -> &str {
+        self.public_url.as_deref().unwrap_or_default()
     }
 
     /// The send interval of the sandbox.

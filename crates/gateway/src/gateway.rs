@@ -27,6 +27,7 @@ use crate::directory::Directory;
 use crate::dispatch::Dispatcher;
 use crate::events::Events;
 use crate::intake::Intake;
+use crate::media::{MediaFiles, eager};
 #[cfg(feature = "whatsapp-web")]
 use recado_providers::whatsapp_web::WhatsAppWeb;
 use recado_store::sealed::KeyRing;
@@ -62,6 +63,10 @@ pub struct Gateway {
     pub events: Arc<Events>,
     /// The webhooks that this process serves.
     pub webhooks: Arc<Webhooks>,
+    /// The files of received messages.
+    pub media: Arc<MediaFiles>,
+    /// Messages whose files are to be fetched at once, until a task takes them.
+    pub files_to_fetch: std::sync::Mutex<Option<eager::Queue>>,
     /// Permits for subscribers of event streams.
     pub subscribers: Arc<Semaphore>,
     /// Held during a change of institutions, keys or channels, so that the directory gets changes in the order of the store.
@@ -81,6 +86,7 @@ impl Gateway {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let Opened { store, sandbox, shared } = open_store(data_dir, &behaviour, clock.clone()).await?;
+        let sandbox = sandbox.reaching(reach(&behaviour));
         let notifier = Arc::new(Notifier::default());
         let leases = if shared.is_some() { Leases::shared(notifier.clone()) } else { Leases::standalone() };
         let (secrets, changes) = (Arc::new(secrets), Arc::<Mutex<()>>::default());
@@ -100,7 +106,8 @@ impl Gateway {
         let chance = (clock.clone(), entropy.clone());
         let queue: (Arc<dyn Queue>, _) = (store.clone(), store.health());
         let dispatcher = Dispatcher::new(queue, drivers.clone(), directory.clone(), chance, leases.clone());
-        store.follow(Arc::new(dispatcher.clone()));
+        let (follower, files_to_fetch) = eager::Follower::new(dispatcher.clone(), directory.clone());
+        store.follow(Arc::new(follower));
         let stop = CancellationToken::new();
         let nodes = nodes(shared, &store, &leases, |store| Parts {
             store,
@@ -113,9 +120,12 @@ impl Gateway {
             changes: changes.clone(),
             stop: stop.clone(),
         });
+        let on_store = (store.clone(), nodes.are_shared());
+        let media = MediaFiles::open(data_dir, on_store, drivers.clone(), directory.clone(), clock.clone());
+        let media = Arc::new(media.context("cannot open the directory of received files")?);
         let events = Arc::new(Events::new(store.clone()));
-        let parts = (store.clone(), events.clone());
-        let webhooks = Webhooks::new(parts, secrets.clone(), (clock.clone(), entropy.clone()), reach(&behaviour));
+        let (parts, to) = ((store.clone(), events.clone()), (reach(&behaviour), behaviour.media_base()));
+        let webhooks = Webhooks::new(parts, secrets.clone(), (clock.clone(), entropy.clone()), to);
         Ok(Arc::new(Self {
             failed_logins: FailedLogins::new(behaviour.auth_failures),
             intake: Intake::default(),
@@ -129,6 +139,8 @@ impl Gateway {
             secrets,
             events,
             webhooks: Arc::new(webhooks),
+            media,
+            files_to_fetch: std::sync::Mutex::new(Some(files_to_fetch)),
             subscribers: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
             store,
             changes,

@@ -45,6 +45,10 @@ async fn purge_hourly(gateway: &Gateway) {
         if let Err(error) = purge_once(gateway).await {
             tracing::warn!(%error, "purge failed; the next purge continues");
         }
+        // Each node has files of its own.
+        if let Err(fault) = gateway.media.purge(gateway.behaviour.keep_inbound_media).await {
+            tracing::warn!(?fault, "purge of media failed; the next purge continues");
+        }
         tokio::time::sleep(PURGE_EVERY).await;
     }
 }

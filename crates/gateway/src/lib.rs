@@ -18,6 +18,7 @@ pub mod housekeeping;
 pub mod intake;
 pub mod lock;
 pub mod log;
+pub mod media;
 pub mod origin;
 pub mod outages;
 pub mod rate_limit;

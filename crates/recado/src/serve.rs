@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use recado_domain::channel::ChannelType;
@@ -16,7 +16,7 @@ use recado_gateway::operations::secrets;
 use recado_gateway::server::{Limits, Steps};
 use recado_gateway::shutdown::Signals;
 use recado_gateway::systemd::Systemd;
-use recado_gateway::{events, housekeeping, outages, schedule, server, stranded, webhooks};
+use recado_gateway::{events, housekeeping, media, outages, schedule, server, stranded, webhooks};
 use recado_store::nodes::NewNode;
 use recado_store::sealed::KeyRing;
 use recado_store::{StoreError, postgres};
@@ -120,6 +120,10 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
     let opens = secrets::load(gateway).await.context("cannot read how channels are linked")?;
     background.spawn(housekeeping::purge(gateway.clone()));
     background.spawn(housekeeping::note_key_uses(gateway.clone()));
+    let queue = gateway.files_to_fetch.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(queue) = queue {
+        background.spawn(media::eager::run(gateway.media.clone(), queue, gateway.stop.clone()));
+    }
     background.spawn(outages::follow(gateway.clone()));
     background.spawn(schedule::run(gateway.clone()));
     background.spawn(events::run(gateway.events.clone(), gateway.stop.clone()));

@@ -15,7 +15,7 @@ pub use event::{
 pub use link::{Link, LoginLimits};
 pub use record::{Channel, ChannelKey, ChannelRef, Epoch, Held, NewChannel};
 pub use session::{SessionChange, SessionKey, SessionNumber, SessionOf, SessionRow};
-pub use settings::{ChannelChange, OnOff, Setting, SettingKind, TypeSettings, all_settings};
+pub use settings::{ChannelChange, InboundMedia, OnOff, Setting, SettingKind, TypeSettings, all_settings};
 pub use types::{ChannelSettings, ChannelType, Ordering};
 
 /// The state of a channel: the contract's table, one row a variant.

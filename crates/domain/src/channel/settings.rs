@@ -62,6 +62,21 @@ impl OnOff {
     }
 }
 
+/// When the bytes of received files are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InboundMedia {
+    /// When a caller wants them.
+    Lazy,
+    /// At once, if a file is not large.
+    Eager,
+}
+
+impl InboundMedia {
+    /// The values of the setting.
+    pub const KIND: SettingKind = SettingKind::Choice { schema: "InboundMedia", names: &["lazy", "eager"] };
+}
+
 impl Setting {
     /// Converts the value to its stored form, even if it is out of range. `None` if the value has another type. JSON has one
     /// number type, so 60.0 is 60.
@@ -133,6 +148,11 @@ pub trait TypeSettings {
         None
     }
 
+    /// When the bytes of received files are fetched.
+    fn inbound_media(&self) -> InboundMedia {
+        InboundMedia::Lazy
+    }
+
     /// Adds an error for each combination of settings that is not allowed.
     fn check(&self, _: &mut FieldErrors) {}
 }
@@ -193,6 +213,11 @@ impl ChannelSettings {
     /// The most chats that may be opened within 24 hours. `None`: no limit.
     pub fn new_recipients_per_day(&self) -> Option<u32> {
         self.rules().new_recipients_per_day()
+    }
+
+    /// Whether the bytes of received files are fetched before a caller wants them.
+    pub fn fetches_media(&self) -> bool {
+        self.rules().inbound_media() == InboundMedia::Eager
     }
 }
 
@@ -293,7 +318,8 @@ mod tests {
     #[test]
     fn messages_of_earlier_versions_are_read() {
         let all = r#"{"pipeline":8,"unknownPolicy":"resend","unknownWaitSeconds":60,"delayMinSeconds":2,
-            "delayMaxSeconds":9,"typing":true,"newRecipientsPerDay":7,"groups":"on","ownDevice":"off"}"#;
+            "delayMaxSeconds":9,"typing":true,"newRecipientsPerDay":7,"groups":"on","ownDevice":"off",
+            "inboundMedia":"eager"}"#;
         for kind in ChannelType::ALL {
             assert_eq!(ChannelSettings::read(kind, "{}").expect("read"), kind.default_settings());
             let read = ChannelSettings::read(kind, all).expect("read");

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use recado_domain::error::AppError;
@@ -31,6 +31,7 @@ pub enum ApiError {
     DeliveryNotFound,
     ConversationNotFound,
     ContactNotFound,
+    MediaNotFound,
     NotFound,
     MethodNotAllowed,
     ChannelNotConnected,
@@ -46,6 +47,15 @@ pub enum ApiError {
     ContactExists(String),
     /// With the cursor of the oldest place in the stream.
     CursorExpired(String),
+    /// The network has lost a received file.
+    MediaExpired,
+    /// A received file has more bytes than may be stored.
+    MediaTooLarge,
+    /// The network does not deliver a received file now.
+    MediaUnavailable,
+    MediaStoreFull,
+    /// With the number of bytes that there are.
+    RangeNotSatisfiable(u64),
     PayloadTooLarge,
     UnsupportedMediaType,
     UnsupportedContentEncoding,
@@ -125,6 +135,22 @@ impl ApiError {
             Self::DeliveryNotFound => (StatusCode::NOT_FOUND, "DELIVERY_NOT_FOUND", "Entrega nao encontrada."),
             Self::ConversationNotFound => (StatusCode::NOT_FOUND, "CONVERSATION_NOT_FOUND", "Conversa nao encontrada."),
             Self::ContactNotFound => (StatusCode::NOT_FOUND, "CONTACT_NOT_FOUND", "Contato nao encontrado."),
+            Self::MediaNotFound => (StatusCode::NOT_FOUND, "MEDIA_NOT_FOUND", "Midia nao encontrada."),
+            Self::MediaExpired => (StatusCode::GONE, "MEDIA_EXPIRED", "Midia expirada na rede."),
+            Self::MediaTooLarge => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "MEDIA_TOO_LARGE", "Midia maior que o limite de 100 MiB.")
+            }
+            Self::MediaUnavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "MEDIA_UNAVAILABLE",
+                "A rede nao entregou a midia. Tente novamente em alguns segundos.",
+            ),
+            Self::MediaStoreFull => {
+                (StatusCode::SERVICE_UNAVAILABLE, "MEDIA_STORE_FULL", "Sem espaco para guardar a midia.")
+            }
+            Self::RangeNotSatisfiable(_) => {
+                (StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_NOT_SATISFIABLE", "Intervalo fora da midia.")
+            }
             Self::ConversationClosed => (StatusCode::CONFLICT, "CONVERSATION_CLOSED", "Conversa encerrada."),
             Self::ConversationChanged => {
                 (StatusCode::CONFLICT, "CONVERSATION_CHANGED", "Conversa alterada por outra operacao.")
@@ -211,7 +237,14 @@ impl ApiError {
                     headers.insert(LOCATION, place);
                 }
             }
-            Self::QueueFull | Self::UpgradeInProgress | Self::Unavailable => {
+            Self::RangeNotSatisfiable(size) => {
+                headers.extend(HeaderValue::try_from(format!("bytes */{size}")).ok().map(|size| (CONTENT_RANGE, size)));
+            }
+            Self::QueueFull
+            | Self::UpgradeInProgress
+            | Self::Unavailable
+            | Self::MediaUnavailable
+            | Self::MediaStoreFull => {
                 headers.insert(RETRY_AFTER, TRY_AGAIN.into());
             }
             _ => {}

@@ -14,6 +14,7 @@ pub mod fields;
 mod forward;
 mod health;
 pub mod json;
+mod media;
 mod messages;
 pub mod openapi;
 pub mod path;
@@ -50,6 +51,7 @@ pub fn routes() -> Vec<Route> {
             .get(messages::get::get, messages::get::describe)
             .delete(cancel::cancel, cancel::describe),
         keyed("/v1/channels/{channelId}/messages/{messageId}/vcard").get(vcard::vcard, vcard::describe),
+        keyed("/v1/media/{mediaId}/content").get(media::content::content, media::content::describe),
         keyed("/v1/channels")
             .get(channels::list::list, channels::list::describe)
             .post(channels::create::create, channels::create::describe),

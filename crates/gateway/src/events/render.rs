@@ -6,6 +6,7 @@ use recado_domain::clock::Millis;
 use recado_domain::event::{Event, EventId, EventMessage, Owner};
 use recado_domain::message::StatusChange;
 use recado_store::clock::rfc3339;
+use recado_store::views;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -75,8 +76,9 @@ struct Channel<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// An event. Without content it has ids, states and times, and no data of a person.
-    pub fn new(event: &'a Event, content: bool) -> Self {
+    /// An event. Without content it has ids, states and times, and no data of a person. `base` is put before the path of a
+    /// file.
+    pub fn new(event: &'a Event, content: bool, base: &str) -> Self {
         Self {
             id: event.id().to_string(),
             event: &event.kind,
@@ -85,7 +87,7 @@ impl<'a> Body<'a> {
             environment: event.owner.1.name(),
             channel_id: event.channel.as_ref().map(|channel| &*channel.id),
             test: false,
-            data: data(event, content),
+            data: data(event, content, base),
         }
     }
 
@@ -122,10 +124,11 @@ impl<'a> Body<'a> {
     }
 }
 
-fn data(event: &Event, content: bool) -> Box<RawValue> {
+fn data(event: &Event, content: bool, base: &str) -> Box<RawValue> {
     if event.complete {
         return if content {
-            RawValue::from_string(event.data.clone()).unwrap_or_else(|_| raw(&Value::Null))
+            RawValue::from_string(views::with_base(&event.data, base).into_owned())
+                .unwrap_or_else(|_| raw(&Value::Null))
         } else {
             raw(&without_content(serde_json::from_str(&event.data).unwrap_or_default()))
         };
@@ -278,11 +281,11 @@ mod tests {
         let sent = format!(
             r#"{{"id":"{id}","event":"message.sent",{HEAD}"data":{{"messageId":"{message}","networkId":"3EB0","conversationId":null,"reference":"pedido-1","type":"contact","to":"5511999998888","account":null,"status":"SENT","at":"2025-11-23T12:13:20.123Z","pricing":null}}}}"#
         );
-        assert_eq!(Body::new(&of_message(MessageStatus::Sent, None), true).text(), sent);
+        assert_eq!(Body::new(&of_message(MessageStatus::Sent, None), true, "").text(), sent);
         let failed = format!(
             r#"{{"id":"{id}","event":"message.failed",{HEAD}"data":{{"messageId":"{message}","networkId":null,"conversationId":null,"reference":"pedido-1","type":"contact","to":null,"account":null,"status":"FAILED","at":"2025-11-23T12:13:20.123Z","error":{{"code":"131026","message":null,"networkCode":"131026"}}}}}}"#
         );
-        assert_eq!(Body::new(&of_message(MessageStatus::Failed, Some("131026")), false).text(), failed);
+        assert_eq!(Body::new(&of_message(MessageStatus::Failed, Some("131026")), false, "").text(), failed);
         let moved = Recorded {
             from: Some(ChannelState::Connected),
             to: Some(ChannelState::Restricted),
@@ -293,7 +296,7 @@ mod tests {
         let restricted = format!(
             r#"{{"id":"{id}","event":"channel.restricted",{HEAD}"data":{{"channel":{{"id":"vendas","type":"SANDBOX","state":"RESTRICTED","stateReason":"Devagar.","restrictedUntil":"2025-11-23T12:13:20.123Z"}},"previousState":"CONNECTED"}}}}"#
         );
-        assert_eq!(Body::new(&event("channel.restricted", moved.to_json()), true).text(), restricted);
+        assert_eq!(Body::new(&event("channel.restricted", moved.to_json()), true, "").text(), restricted);
     }
 
     #[test]
@@ -314,8 +317,8 @@ mod tests {
     fn complete_data_is_given_as_it_was_recorded() {
         let data = r#"{"message":{"id":"1","content":"Oi","from":"55","receivedAt":"x","sender":{"name":"Ana","isMe":false},"mentions":["55"],"contacts":[{"id":"2","phone":"55"}]}}"#;
         let received = Event { complete: true, ..event("message.received", data.to_owned()) };
-        assert!(Body::new(&received, true).text().ends_with(&format!("\"data\":{data}}}")));
+        assert!(Body::new(&received, true, "").text().ends_with(&format!("\"data\":{data}}}")));
         let bare = r#"{"message":{"id":"1","content":null,"from":null,"receivedAt":"x","sender":{"name":null,"isMe":false},"mentions":[],"contacts":[{"id":"2","phone":null}]}}"#;
-        assert!(Body::new(&received, false).text().ends_with(&format!("\"data\":{bare}}}")));
+        assert!(Body::new(&received, false, "").text().ends_with(&format!("\"data\":{bare}}}")));
     }
 }

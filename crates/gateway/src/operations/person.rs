@@ -88,6 +88,8 @@ pub async fn erase_on_sandbox(gateway: &Gateway, person: Person, after: i64) -> 
 /// Removes erased data from the logs of the store's files. Returns whether that was possible.
 pub async fn forget_erased(gateway: &Gateway) -> Result<Value, AppError> {
     let sandbox = gateway.drivers.sandbox().forget_erased().await?;
+    // The files of erased messages have no rows any more.
+    gateway.media.delete_left_over().await.map_err(|_| AppError::Unavailable)?;
     Ok(json!({ "forgotten": gateway.store.forget_erased().await? && sandbox }))
 }
 

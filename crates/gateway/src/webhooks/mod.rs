@@ -55,6 +55,8 @@ pub struct Webhooks {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     client: Client,
+    /// The address that is put before the path of a file.
+    media_base: String,
     /// Notified when a webhook was created or changed.
     changed: Notify,
     /// Notified when deliveries may be due.
@@ -92,12 +94,12 @@ pub struct TestSeat {
 }
 
 impl Webhooks {
-    /// Webhooks whose URLs may lead to these addresses.
+    /// Webhooks whose URLs may lead to these addresses, and an address that is put before the path of a file.
     pub fn new(
         (store, events): (Arc<dyn Store>, Arc<Events>),
         secrets: Arc<KeyRing>,
         (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
-        reach: Allowed,
+        (reach, media_base): (Allowed, &str),
     ) -> Self {
         Self {
             store,
@@ -106,6 +108,7 @@ impl Webhooks {
             clock,
             entropy,
             client: Client::new(reach),
+            media_base: media_base.to_owned(),
             changed: Notify::new(),
             due: Notify::new(),
             untidy: Notify::new(),

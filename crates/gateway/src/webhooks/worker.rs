@@ -178,7 +178,7 @@ impl Worker {
                 return;
             }
         };
-        let body = Body::new(&event, webhook.settings.content);
+        let body = Body::new(&event, webhook.settings.content, &self.webhooks.media_base);
         let (id, body) = (body.id().to_owned(), Bytes::from(body.text()));
         self.bytes.fetch_add(body.len(), Ordering::Relaxed);
         let load = Load(self.bytes.clone(), body.len());

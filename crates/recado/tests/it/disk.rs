@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Home, PATIENCE, Server, agent, call, wait_for};
+use crate::receiver::Receiver;
 use crate::trace::Strace;
+use crate::v1::{ALL_SCOPES, assert_refused, create_key};
 
 const CONTACT: &str = "/v1/channels/sandbox/messages/contact";
 const SENDERS: usize = 4;
@@ -78,6 +80,32 @@ fn syncs_that_fail_now_and_then_lose_nothing() {
         assert_ne!(injected(&trace), 0, "no sync was made to fail");
     });
     survives_a_kill(server, &home, &key, accepted);
+}
+
+#[test]
+fn a_full_disk_refuses_a_file_and_keeps_no_half_of_it() {
+    let disk = SmallDisk::mount();
+    let home = Home::init_in(&disk.dir);
+    let key = create_key(&home, "test", ALL_SCOPES, "unlimited");
+    let server = home.serve_with(&["--allow-networks", "127.0.0.0/8"]);
+    let host = Receiver::start(&[("", "the bytes of a file")]);
+    let body = json!({"from": "5511977776666", "type": "document", "content": {"url": host.url}});
+    let told = server.post("/v1/sandbox/simulate/incoming", &key, &body).expect(202).json();
+    let message = format!("/v1/channels/sandbox/messages/{}", told["data"]["messageId"].as_str().expect("an id"));
+    let message = server.get(&message, Some(&key)).expect(200).json()["data"].clone();
+    let url = message["mediaUrl"].as_str().expect("a path");
+    let ballast = {
+        let mut ballast = Ballast::new(&disk.dir);
+        ballast.fill();
+        ballast
+    };
+    let full = r#"{"message":"Sem espaco para guardar a midia.","code":"MEDIA_STORE_FULL"}"#;
+    assert_refused("a full disk", &server.get(url, Some(&key)), (503, full));
+    let files = || std::fs::read_dir(disk.dir.join("media")).into_iter().flatten().count();
+    assert_eq!(files(), 0);
+    drop(ballast);
+    wait_for("room for the file", || server.get(url, Some(&key)).status == 200);
+    assert_eq!((server.get(url, Some(&key)).expect(200).text(), files()), ("the bytes of a file", 1));
 }
 
 /// Makes the syncs of the server fail until the tracer ends: those of the store and of the sandbox network alike, as a bad

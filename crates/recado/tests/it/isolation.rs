@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use crate::disconnect;
 use crate::harness::{Answer, Home, Server, agent, call, wait_for};
+use crate::receiver::Receiver;
+use crate::v1::media::NO_MEDIA;
 
 const UNAUTHORIZED: &str = r#"{"message":"Token de autenticacao invalido ou ausente.","code":"UNAUTHORIZED"}"#;
 const FORBIDDEN: &str = r#"{"message":"Permissao insuficiente para esta operacao.","code":"FORBIDDEN"}"#;
@@ -38,11 +40,11 @@ const CONTACT: &str = r#"{"name":"Guarded as before"}"#;
 const NEW_KEY: &str = r#"{"name":"one more","permissions":["messages.read"]}"#;
 
 /// Method, path, the scope it needs, body. `{read}` and `{queued}` are messages, `{received}` is one that arrived in
-/// `{conversation}` from `{contact}`, `{key}` is a key, `{event}` an event, `{webhook}` a webhook and `{delivery}` a
+/// `{conversation}` from `{contact}` with the file `{media}`, `{key}` is a key, `{event}` an event, `{webhook}` a webhook and `{delivery}` a
 /// delivery of it, see [`Stage`].
 ///
 /// The order matters only for the last loop: there every line succeeds, and none affects a later one.
-pub const ROUTES: [Route; 54] = [
+pub const ROUTES: [Route; 55] = [
     route("POST", "/v1/channels/guarded-open/messages/contact", "messages.send", CARD),
     route("POST", "/v1/channels/guarded-open/messages/text", "messages.send", TEXT),
     route("POST", "/v1/channels/guarded-open/messages/location", "messages.send", LOCATION),
@@ -64,6 +66,7 @@ pub const ROUTES: [Route; 54] = [
     route("POST", "/v1/channels/guarded-held/resume", "channels.write", ""),
     route("DELETE", "/v1/channels/guarded-idle", "channels.write", ""),
     route("GET", "/v1/channels/guarded-open/messages/{received}", "messages.read", ""),
+    route("GET", "/v1/media/{media}/content", "messages.read", ""),
     route("GET", "/v1/channels/guarded-open/conversations/{conversation}", "messages.read", ""),
     route("GET", "/v1/conversations", "conversations.read", ""),
     route("GET", "/v1/conversations/{conversation}", "conversations.read", ""),
@@ -137,6 +140,8 @@ struct Stage {
     received: String,
     conversation: String,
     contact: String,
+    /// Its file.
+    media: String,
     /// The id of a key that could be revoked.
     key: String,
     /// The id of an event of `read`.
@@ -150,7 +155,7 @@ impl Stage {
     fn set() -> (Self, Server) {
         let home = Home::init();
         let owner = create_key(&home, &home.institution, "test", scopes());
-        let server = home.serve_sealing(&[]);
+        let server = home.serve_sealing(&["--allow-networks", "127.0.0.0/8"]);
         // Its first reader begins to record events.
         server.get("/v1/events", Some(&owner)).expect(200);
         open_channel(&server, &owner, "guarded-open", &["connect"]);
@@ -163,11 +168,11 @@ impl Stage {
         let queued = send(&server, &owner, "guarded-held");
         let key = json!({"name": "guarded key", "permissions": ["messages.read"]});
         let key = field(&server.post("/v1/api-keys", &owner, &key).expect(201), "id");
-        let [received, conversation, contact] = receive(&server, &owner);
+        let [received, conversation, contact, media] = receive(&server, &owner);
         let (event, delivery) = (String::new(), String::new());
         #[rustfmt::skip]
         let mut stage = Self {
-            home, owner, read, queued, received, conversation, contact, key, event, webhook, delivery,
+            home, owner, read, queued, received, conversation, contact, media, key, event, webhook, delivery,
         };
         let finished = stage.path("/v1/channels/guarded-open/messages/{read}");
         wait_for("the card to be read", || {
@@ -190,6 +195,7 @@ impl Stage {
             .replace("{received}", &self.received)
             .replace("{conversation}", &self.conversation)
             .replace("{contact}", &self.contact)
+            .replace("{media}", &self.media)
             .replace("{key}", &self.key)
             .replace("{event}", &self.event)
             .replace("{webhook}", &self.webhook)
@@ -257,17 +263,23 @@ fn send(server: &Server, key: &str, channel: &str) -> String {
     answer.header("X-Message-Id").expect("an id").to_owned()
 }
 
-/// A message arrives at `guarded-open`: its id, and those of the conversation and of its sender.
-fn receive(server: &Server, key: &str) -> [String; 3] {
-    let content = json!({"text": "guarded words"});
+/// A file arrives at `guarded-open`: the ids of its message, of the conversation, of its sender and of the file. It is fetched
+/// now, from this machine, because servers without this setting fetch nothing from there.
+fn receive(server: &Server, key: &str) -> [String; 4] {
+    let host = Receiver::start(&[("", "bytes")]);
+    let content = json!({"url": host.url, "caption": "guarded words"});
     let body = json!({
-        "from": "5511966665555", "type": "text", "content": content, "channelId": "guarded-open", "name": "Guarded Person",
+        "from": "5511966665555", "type": "document", "content": content, "channelId": "guarded-open", "name": "Guarded Person",
     });
     let answer = server.post("/v1/sandbox/simulate/incoming", key, &body).expect(202);
     let conversation = field(&answer, "conversationId");
     let shown = server.get(&format!("/v1/conversations/{conversation}"), Some(key)).expect(200).json();
     let contact = shown["data"]["contact"]["id"].as_str().expect("a contact").to_owned();
-    [field(&answer, "messageId"), conversation, contact]
+    let message = field(&answer, "messageId");
+    let shown = server.get(&format!("/v1/channels/guarded-open/messages/{message}"), Some(key)).expect(200).json();
+    let media = shown["data"]["media"]["id"].as_str().expect("a file").to_owned();
+    server.get(&format!("/v1/media/{media}/content"), Some(key)).expect(200);
+    [message, conversation, contact, media]
 }
 
 fn field(answer: &Answer, name: &str) -> String {
@@ -419,6 +431,8 @@ fn finds_nothing(stage: &Stage, server: &Server, key: &str, refusal: impl Fn(&Ro
             assert_refused(&what, &answer, 404, NO_CONVERSATION);
         } else if route.path.contains("{contact}") {
             assert_refused(&what, &answer, 404, NO_CONTACT);
+        } else if route.path.contains("{media}") {
+            assert_refused(&what, &answer, NO_MEDIA.0, NO_MEDIA.1);
         } else if route.path.contains("{event}") {
             assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("EVENT_NOT_FOUND")), "{what}");
         } else if route.path.contains("{webhook}") {

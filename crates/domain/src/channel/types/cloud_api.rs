@@ -10,7 +10,7 @@ use crate::api_key::Environment;
 use crate::channel::settings::settings;
 use crate::channel::types::descriptor::LinkView;
 use crate::channel::types::{ConnectField, Descriptor, FieldText, Ordering};
-use crate::channel::{OnOff, SettingKind, TypeSettings};
+use crate::channel::{InboundMedia, OnOff, SettingKind, TypeSettings};
 use crate::error::AppError;
 use crate::ids::ChannelId;
 
@@ -27,6 +27,8 @@ settings! {
         "Whether messages of groups are received.";
     own_device: OnOff = OnOff::On, "ownDevice", "own-device", OnOff::KIND,
         "Whether messages that the business writes on its phone are received.";
+    inbound_media: InboundMedia = InboundMedia::Lazy, "inboundMedia", "inbound-media", InboundMedia::KIND,
+        "Whether the bytes of received files are fetched when a caller wants them, or at once if a file has at most 16 MiB.";
 }
 
 const POLICIES: SettingKind =
@@ -52,6 +54,10 @@ impl TypeSettings for Settings {
     fn resend_after(&self) -> Option<Duration> {
         (self.unknown_policy == UnknownPolicy::Resend)
             .then(|| Duration::from_secs(u64::from(self.unknown_wait_seconds)))
+    }
+
+    fn inbound_media(&self) -> InboundMedia {
+        self.inbound_media
     }
 }
 

@@ -69,7 +69,8 @@ pub async fn messages(
         limit,
     };
     let page = gateway.store.conversation_messages(asked).await?.ok_or(ApiError::ConversationNotFound)?;
-    let data = page.items.into_iter().map(|item| AnyMessage::new(item, &channel)).collect::<Result<_, _>>()?;
+    let view = |item| AnyMessage::new(item, &channel, gateway.behaviour.media_base());
+    let data = page.items.into_iter().map(view).collect::<Result<_, _>>()?;
     let next_cursor = page.next.map(|place| place.to_string());
     Ok(json::answer(StatusCode::OK, &Page { data, pagination: Pagination { limit, next_cursor } }))
 }

@@ -29,7 +29,7 @@ pub async fn get(
     if scope_of(&event.kind).is_none_or(|scope| !caller.grant.scopes.allows(scope)) {
         return Err(ApiError::Forbidden);
     }
-    Ok(json::answer(StatusCode::OK, &Data { data: EventView::new(&event) }))
+    Ok(json::answer(StatusCode::OK, &Data { data: EventView::new(&event, gateway.behaviour.media_base()) }))
 }
 
 /// What the OpenAPI document says of it.

@@ -99,7 +99,8 @@ pub async fn list(
     }
     let events = reader.wait(request.limit, request.wait).await?;
     let next_cursor = position::cursor(&reader.gateway, &reader.state, reader.position).await?;
-    let data = events.iter().map(EventView::new).collect();
+    let base = reader.gateway.behaviour.media_base();
+    let data = events.iter().map(|event| EventView::new(event, base)).collect();
     Ok(json::answer(StatusCode::OK, &Page { data, pagination: Pagination { limit: request.limit, next_cursor } }))
 }
 

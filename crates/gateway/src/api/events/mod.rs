@@ -24,8 +24,9 @@ use crate::events::render::Body;
 pub struct EventView<'a>(Body<'a>);
 
 impl<'a> EventView<'a> {
-    pub fn new(event: &'a Event) -> Self {
-        Self(Body::new(event, true))
+    /// An event, with this address before the path of a file.
+    pub fn new(event: &'a Event, base: &str) -> Self {
+        Self(Body::new(event, true, base))
     }
 }
 

@@ -115,7 +115,8 @@ impl Connection {
 
     fn sent(&self, event: &Event) -> Sent {
         let cursor = CursorText::new(&self.reader.state.identity, event.seq, Some(event.at));
-        Sent::default().id(cursor.to_string()).event(&event.kind).data(Body::new(event, true).text())
+        let body = Body::new(event, true, self.reader.gateway.behaviour.media_base());
+        Sent::default().id(cursor.to_string()).event(&event.kind).data(body.text())
     }
 }
 

@@ -27,7 +27,10 @@ pub async fn get(
     Ids([channel, id]): Ids<2>,
 ) -> Result<Response, ApiError> {
     let (_, message) = find(&gateway, &caller, &channel, &id).await?;
-    Ok(json::answer(StatusCode::OK, &Data { data: AnyMessage::new(message, &channel)? }))
+    Ok(json::answer(
+        StatusCode::OK,
+        &Data { data: AnyMessage::new(message, &channel, gateway.behaviour.media_base())? },
+    ))
 }
 
 /// The operation in the OpenAPI document.

@@ -87,7 +87,8 @@ async fn list_received(
     query.finish()?;
     let entry = caller.channel_or_its_history(gateway, channel)?;
     let page = gateway.store.incoming_page(IncomingQuery { channel: entry.via.key, before, limit }).await?;
-    let data: Vec<_> = page.messages.iter().map(|message| AnyMessage::Received(ReceivedView::new(message))).collect();
+    let view = |message| AnyMessage::Received(ReceivedView::new(message, gateway.behaviour.media_base()));
+    let data: Vec<_> = page.messages.iter().map(view).collect();
     let next_cursor = page.next.map(|place| place.to_string());
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
 }

@@ -20,9 +20,9 @@ use crate::api::openapi::schemas::{self, channel_id, object, one_of, uuid};
 pub struct ReceivedView(Value);
 
 impl ReceivedView {
-    /// The message.
-    pub fn new(message: &Incoming) -> Self {
-        Self(serde_json::to_value(views::message(message)).unwrap_or_default())
+    /// The message, with this address before the path of its file.
+    pub fn new(message: &Incoming, base: &str) -> Self {
+        Self(serde_json::to_value(views::message(message).with_base(base)).unwrap_or_default())
     }
 }
 
@@ -35,10 +35,10 @@ pub enum AnyMessage {
 }
 
 impl AnyMessage {
-    /// A message of the channel with this id.
-    pub fn new(item: InboxItem, channel_id: &str) -> Result<Self, ApiError> {
+    /// A message of the channel with this id. `base` is put before the path of a file.
+    pub fn new(item: InboxItem, channel_id: &str, base: &str) -> Result<Self, ApiError> {
         match item {
-            InboxItem::Incoming(message) => Ok(Self::Received(ReceivedView::new(&message))),
+            InboxItem::Incoming(message) => Ok(Self::Received(ReceivedView::new(&message, base))),
             InboxItem::Sent(message) => Ok(Self::Sent(Box::new(MessageView::new(*message, channel_id)?))),
         }
     }
@@ -168,7 +168,7 @@ fn fields() -> Value {
         ),
         "status": about(one_of(STATUSES), "`SENT`: of an echo, which another device of the channel sent."),
         "content": about(text(), "The text that a person reads: text, caption, title of a button, question of a poll."),
-        "mediaUrl": about(nullable(text()), "Where the bytes of a file will be; `null` without a file. This version does not serve them yet."),
+        "mediaUrl": about(nullable(text()), "Where the bytes of a file are; `null` without a file. A path, or a whole URL if the server has a public address."),
         "from": digits(),
         "to": digits(),
         "sender": sender(),

@@ -138,6 +138,14 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::EventNotFound => "No such event for this key, or it is not kept any more.",
         ApiError::ConversationNotFound => "No such conversation for this key.",
         ApiError::ContactNotFound => "No such contact for this key.",
+        ApiError::MediaNotFound => "No such file for this key.",
+        ApiError::MediaExpired => "The network has no copy any more.",
+        ApiError::MediaTooLarge => "The file has more than 100 MiB.",
+        ApiError::MediaUnavailable => {
+            "The network did not begin within 15 seconds, or it delivered something else than it had announced."
+        }
+        ApiError::MediaStoreFull => "The disk has no room for the file.",
+        ApiError::RangeNotSatisfiable(_) => "The file has no such part.",
         ApiError::ConversationClosed => "The conversation is closed.",
         ApiError::ConversationChanged => {
             "Another attendant has the conversation, or a newer conversation of the chat is active."
@@ -194,6 +202,10 @@ fn error_header(name: &str) -> (&'static str, Value) {
         "location" => {
             let schema = json!({"type": "string"});
             ("Location", json!({"description": "What has the number.", "required": true, "schema": schema}))
+        }
+        "content-range" => {
+            let schema = json!({"type": "string"});
+            ("Content-Range", json!({"description": "How many bytes there are.", "required": true, "schema": schema}))
         }
         unknown => panic!("the document does not know the header {unknown}"),
     }

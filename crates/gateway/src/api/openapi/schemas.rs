@@ -26,6 +26,7 @@ pub fn path_id(name: &str) -> (&'static str, Value) {
         "keyId" => ("The key's id.", uuid()),
         "conversationId" => ("The conversation's id.", uuid()),
         "contactId" => ("The contact's id.", uuid()),
+        "mediaId" => ("The file's id, `media.id` of a message.", uuid()),
         "webhookId" => ("The webhook's id.", uuid()),
         "deliveryId" => (
             "The delivery's id.",

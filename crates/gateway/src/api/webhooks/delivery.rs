@@ -77,7 +77,7 @@ pub async fn get(
     let data = Details {
         view: DeliveryView::new(&delivery),
         attempts: delivery.attempts.into_iter().map(AttemptView::from).collect(),
-        body: event.map(|event| Body::new(&event, webhook.settings.content).text()),
+        body: event.map(|event| Body::new(&event, webhook.settings.content, gateway.behaviour.media_base()).text()),
     };
     Ok(json::answer(StatusCode::OK, &Data { data }))
 }

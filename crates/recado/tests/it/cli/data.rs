@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{assert_fails, mode, run_in};
 use crate::harness::{Ended, Home, recado, wait_for};
-use crate::v1::{Stage, card, on_both_engines, simulate, text};
+use crate::receiver::Receiver;
+use crate::v1::{Stage, card, simulate, text};
 
 const MARIA: &str = "5531988887777";
 const TWIN: &str = "553188887777";
@@ -22,9 +23,11 @@ fn export(home: &Home, number: &str) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// The number of files of a data directory that contain these bytes.
+/// The files of a data directory, and of the directories in it, that contain these bytes.
 fn files_with(home: &Home, bytes: &str) -> Vec<String> {
-    let entries = std::fs::read_dir(&home.dir).expect("a directory").map(|entry| entry.expect("an entry"));
+    let media = std::fs::read_dir(home.dir.join("media")).into_iter().flatten();
+    let entries = std::fs::read_dir(&home.dir).expect("a directory").chain(media);
+    let entries = entries.map(|entry| entry.expect("an entry"));
     let holds = |entry: &std::fs::DirEntry| {
         let file = std::fs::read(entry.path()).unwrap_or_default();
         file.windows(bytes.len()).any(|window| window == bytes.as_bytes())
@@ -175,7 +178,12 @@ fn rows_with(url: &str, text: &str) -> i64 {
     test_postgres::number(url, &sql)
 }
 
-/// People who wrote, one of them without a number: a dialogue, a reaction, a quote and events.
+/// A server that may fetch files of this machine.
+fn stage_with_files(home: Home) -> Stage {
+    Stage::of(home, &["--allow-networks", "127.0.0.0/8"])
+}
+
+/// People who wrote, one of them without a number: a dialogue, a file, a reaction, a quote and events.
 fn fill_inbox(stage: &Stage) {
     stage.get("/v1/events").expect(200);
     let say = |words: &str| json!({"type": "text", "content": {"text": words}, "name": "Maria Segredo"});
@@ -184,6 +192,11 @@ fn fill_inbox(stage: &Stage) {
             writes(stage, &from, &say(&format!("segredo {n}")));
         }
         writes(stage, &twin, &say("segredo de novo"));
+        let host = Receiver::start(&[("", "um segredo de bytes")]);
+        let file =
+            json!({"type": "document", "content": {"url": host.url, "caption": "segredo"}, "name": "Maria Segredo"});
+        let file = stage.data(&format!("/v1/channels/sandbox/messages/{}", writes(stage, &from, &file)));
+        assert_eq!(stage.get(text(&file, "mediaUrl")).expect(200).text(), "um segredo de bytes");
     }
     let other =
         writes(stage, &json!({"from": OTHER}), &json!({"type": "text", "content": {"text": "Oi"}, "name": "Bruno"}));
@@ -206,18 +219,21 @@ fn fill_inbox(stage: &Stage) {
 
 #[test]
 fn what_a_person_wrote_is_exported_and_erased_from_every_table() {
-    on_both_engines(|stage| {
+    let database = test_postgres::Database::new();
+    for home in [Home::init(), Home::on_postgres(database.url())] {
+        let stage = &stage_with_files(home);
         fill_inbox(stage);
+        assert_eq!(files_with(&stage.home, "um segredo de bytes").len(), 2);
         let about = document(stage, MARIA);
         // One contact, and one conversation.
-        assert_eq!([rows(&about, "received").len(), rows(&about, "people").len()], [7, 2], "{about}");
+        assert_eq!([rows(&about, "received").len(), rows(&about, "people").len()], [8, 2], "{about}");
         assert_eq!(rows(&about, "people")[0]["name"], "Maria Segredo");
         assert_eq!(rows(&about, "people")[1]["type"], "CONVERSATION");
         assert_eq!(rows(&about, "received")[0]["content"], "segredo 0");
         // A hidden id names the same person as the address of the chat.
         let hidden = format!("{LID}@lid");
         let about = document(stage, &hidden);
-        assert_eq!([rows(&about, "received").len(), rows(&about, "people").len()], [6, 2], "{about}");
+        assert_eq!([rows(&about, "received").len(), rows(&about, "people").len()], [7, 2], "{about}");
 
         for name in [MARIA, &hidden] {
             let erased = stage.home.cli(&["data", "erase", "--recipient", name, "--yes"]);
@@ -230,6 +246,7 @@ fn what_a_person_wrote_is_exported_and_erased_from_every_table() {
             let again = stage.home.cli(&["data", "erase", "--recipient", name, "--yes"]);
             assert!(again.as_object().expect("counts").values().all(|count| count == 0), "{again}");
         }
+        assert_eq!(files_with(&stage.home, "um segredo de bytes"), Vec::<String>::new(), "bytes are left");
         if let Some(url) = &stage.home.database {
             for name in [MARIA, TWIN, LID, "segredo", "Segredo"] {
                 assert_eq!(rows_with(url, name), 0, "{name} is left in a table");
@@ -243,12 +260,12 @@ fn what_a_person_wrote_is_exported_and_erased_from_every_table() {
             rows(&other, "received").iter().find(|message| message["content"] == "Bem dito").expect("the quote");
         assert_eq!((&quote["replyTo"]["content"], &quote["reactions"]), (&Value::Null, &json!([])), "{quote}");
         assert!(!stage.server.log().contains(MARIA) && !stage.server.log().contains(LID), "{}", stage.server.log());
-    });
+    }
 }
 
 #[test]
 fn what_a_person_wrote_is_in_no_file_afterwards() {
-    let stage = Stage::set();
+    let stage = stage_with_files(Home::init());
     fill_inbox(&stage);
     let Stage { server, home, .. } = stage;
     for name in [MARIA, LID, "segredo"] {

@@ -4,6 +4,7 @@ mod callbacks;
 mod connect;
 mod incoming;
 mod kinds;
+mod media;
 mod outcomes;
 mod secrets;
 mod sending;

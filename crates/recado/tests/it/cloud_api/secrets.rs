@@ -219,12 +219,12 @@ fn the_command_line_changes_settings() {
     let before = stage.channel("vendas");
     assert_eq!(
         before["settings"],
-        json!({"pipeline": 16, "unknownPolicy": "leave", "unknownWaitSeconds": 600, "groups": "off", "ownDevice": "on"})
+        json!({"pipeline": 16, "unknownPolicy": "leave", "unknownWaitSeconds": 600, "groups": "off", "ownDevice": "on", "inboundMedia": "lazy"})
     );
     let shown = printed(&update(&["--pipeline", "4", "--unknown-policy", "resend", "--unknown-wait", "5s"]));
     assert_eq!(
         shown["settings"],
-        json!({"pipeline": 4, "unknownPolicy": "resend", "unknownWaitSeconds": 5, "groups": "off", "ownDevice": "on"})
+        json!({"pipeline": 4, "unknownPolicy": "resend", "unknownWaitSeconds": 5, "groups": "off", "ownDevice": "on", "inboundMedia": "lazy"})
     );
     assert_eq!(stage.channel("vendas"), shown);
     for bad in [["--pipeline", "0"], ["--pipeline", "257"], ["--unknown-wait", "4s"], ["--unknown-policy", "maybe"]] {

@@ -12,6 +12,7 @@ use recado_gateway::api::json::{BODY_LIMIT, BODY_TIMEOUT};
 use recado_gateway::api::query::{DEFAULT_LIMIT, MAX_LIMIT};
 use recado_gateway::config::Config;
 use recado_gateway::events::MAX_CONNECTIONS;
+use recado_gateway::media::{DOWNLOADS, SIZE_LIMIT};
 use recado_gateway::server::{HEAD_LIMIT, HEADER_TIMEOUT, HEADERS, WRITE_TIMEOUT};
 use recado_store::sqlite::WAITING;
 
@@ -68,6 +69,13 @@ fn the_limits_are_those_of_the_code() {
             MAX_CONNECTIONS.to_string(),
             "503 `SERVICE_UNAVAILABLE`",
         ),
+        ("a received file", format!("{} MiB", SIZE_LIMIT >> 20), "422 `MEDIA_TOO_LARGE`"),
+        (
+            "downloads of received files at a time",
+            format!("{} of a channel, {} of a process", DOWNLOADS.0, DOWNLOADS.1),
+            "wait; 503 `MEDIA_UNAVAILABLE` after 15 seconds",
+        ),
+        ("stored bytes of received files are kept after the last read", setting("keep-inbound-media"), "fetched again"),
         ("an `Idempotency-Key` is remembered", setting("keep-idempotency"), "forgotten"),
     ];
     let rows = rows.map(|(what, limit, beyond)| format!("| {what} | {limit} | {beyond} |\n"));

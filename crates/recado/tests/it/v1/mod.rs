@@ -6,6 +6,7 @@ mod contacts;
 mod conversations;
 mod events;
 mod incoming;
+pub mod media;
 mod sandbox;
 mod webhooks;
 

@@ -1,0 +1,4 @@
+//! The files of received messages.
+
+pub mod content;
+mod headers;

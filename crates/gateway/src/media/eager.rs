@@ -1,0 +1,100 @@
+//! Fetches files as soon as their messages are stored, for channels with the setting `inboundMedia` `eager`. It works after the
+//! commit, so it delays neither the message nor its event. What it does not fetch, because of a crash or because too many files
+//! come at once, is fetched when a caller wants it.
+
+use std::sync::Arc;
+
+use recado_domain::channel::ChannelKey;
+use recado_domain::ids::MessageId;
+use recado_domain::incoming::MediaState;
+use recado_store::commits::{Change, Follow};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::MediaFiles;
+use super::download::Progress;
+use crate::directory::Directory;
+
+/// Most bytes of a file that is fetched before a caller wants it.
+const EAGER_LIMIT: u64 = 16 << 20;
+/// Messages whose files wait to be fetched.
+const QUEUED: usize = 4_096;
+/// Such downloads at a time. They leave slots for those that callers wait for.
+const AT_ONCE: usize = 32;
+
+/// A message with a file, which was stored.
+type Arrived = (ChannelKey, MessageId);
+
+/// Passes the changes of commits on: messages with files to the task that fetches them, all others to the next follower.
+pub struct Follower<F> {
+    next: F,
+    channels: Arc<Directory>,
+    arrived: mpsc::Sender<Arrived>,
+}
+
+/// The messages whose files are to be fetched.
+pub type Queue = mpsc::Receiver<Arrived>;
+
+impl<F: Follow> Follower<F> {
+    /// A follower before another one, and the messages that it finds.
+    pub fn new(next: F, channels: Arc<Directory>) -> (Self, Queue) {
+        let (arrived, queue) = mpsc::channel(QUEUED);
+        (Self { next, channels, arrived }, queue)
+    }
+
+    fn offer(&self, channel: ChannelKey, messages: Vec<MessageId>) {
+        let is_eager = self.channels.channel(channel).is_some_and(|entry| entry.settings().fetches_media());
+        for message in messages.into_iter().filter(|_| is_eager) {
+            if self.arrived.try_send((channel, message)).is_err() {
+                tracing::debug!(message.id = %message, "media not fetched at once; too many wait");
+            }
+        }
+    }
+}
+
+impl<F: Follow> Follow for Follower<F> {
+    fn committed(&self, changes: Vec<Change>) {
+        let mut others = Vec::with_capacity(changes.len());
+        for change in changes {
+            match change {
+                Change::Files(channel, messages) => self.offer(channel, messages),
+                other => others.push(other),
+            }
+        }
+        if !others.is_empty() {
+            self.next.committed(others);
+        }
+    }
+}
+
+/// Fetches the files of these messages until the server stops.
+pub async fn run(files: Arc<MediaFiles>, mut queue: Queue, stop: CancellationToken) {
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    while let Some(Some((channel, message))) = stop.run_until_cancelled(queue.recv()).await {
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let (files, stop) = (files.clone(), stop.clone());
+        tokio::spawn(async move {
+            stop.run_until_cancelled(files.fetch_early(channel, message)).await;
+            drop(permit);
+        });
+    }
+}
+
+impl MediaFiles {
+    async fn fetch_early(self: Arc<Self>, channel: ChannelKey, message: MessageId) {
+        let Some(entry) = self.channels.channel(channel) else { return };
+        let found = match self.store.incoming(channel, message).await {
+            Ok(found) => found,
+            Err(error) => return tracing::debug!(message.id = %message, %error, "media not fetched at once"),
+        };
+        let Some(media) = found.and_then(|message| message.media) else { return };
+        if media.state != MediaState::Remote || media.about.size.is_some_and(|size| size > EAGER_LIMIT) {
+            return;
+        }
+        let owner = (entry.via.institution, entry.environment);
+        if let Ok(mut progress) = self.follow(owner, &media, EAGER_LIMIT) {
+            // A download that has panicked has no end.
+            let _ = progress.wait_for(Progress::has_ended).await;
+        }
+    }
+}
