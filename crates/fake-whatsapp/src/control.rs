@@ -48,6 +48,16 @@ fn act(whatsapp: &FakeWhatsApp, path: &str, asked: &Value) -> Result<Value> {
         "/type_code" => whatsapp.type_code(text(asked, "code")?, &account(asked)?)?,
         "/link_offline" => return link_offline(whatsapp, asked),
         "/say" => return say(whatsapp, asked),
+        "/group" => {
+            let members: Vec<String> = serde_json::from_value(asked["members"].clone())?;
+            let members: Vec<&str> = members.iter().map(String::as_str).collect();
+            let by_lid = asked["by_lid"].as_bool().unwrap_or(true);
+            whatsapp.add_group(text(asked, "id")?, text(asked, "subject")?, &members, by_lid);
+        }
+        "/hold" => whatsapp.hold(text(asked, "account")?, asked["held"].as_bool().context("held is not a boolean")?),
+        "/lose_files" => whatsapp.lose_files(),
+        "/downloads" => return Ok(json!(whatsapp.downloads())),
+        "/acknowledged" => return Ok(json!(whatsapp.acknowledged())),
         "/receipt" => {
             let receipt = serde_json::from_value(asked["receipt"].clone())?;
             whatsapp.receipt(text(asked, "account")?, &receipt);

@@ -50,6 +50,23 @@ pub struct Faults {
     pub stalled_logins: Vec<String>,
     /// Accounts, as digits, whose messages name them only by their LID.
     pub hidden: Vec<String>,
+    /// Accounts, as digits, whose messages come from their LID, and name the number beside it.
+    pub by_lid: Vec<String>,
+    /// How often each message to a linked device is repeated, with the same cipher text.
+    pub extra_messages: u32,
+    /// The seed of the order of the messages that waited for a device, if it is not the order in which they were sent.
+    pub shuffle: Option<u64>,
+    /// The number of messages that a linked device cannot decrypt.
+    pub garbled: u32,
+    /// Phones send nothing again that a device could not decrypt.
+    pub no_retries: bool,
+    /// The status of every answer of the media host, instead of a file.
+    pub media_status: Option<u16>,
+    /// The delay of every answer of the media host.
+    #[serde(with = "millis", rename = "media_delay_ms")]
+    pub media_delay: Duration,
+    /// What an account's phone answers to a request for a file that the media host lost.
+    pub reupload: Reupload,
     /// The number of unlink requests that get no answer, and have no effect.
     pub swallow_log_outs: u32,
     /// Connections are refused.
@@ -97,6 +114,18 @@ impl ConnectFailure {
     pub fn ban_for(seconds: u64) -> Self {
         Self { reason: 402, code: Some(101), expire: Some(seconds) }
     }
+}
+
+/// A phone's answer to a request to upload a file again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reupload {
+    #[default]
+    Done,
+    /// The phone does not have the file any more.
+    Gone,
+    /// The phone is off.
+    Silence,
 }
 
 /// The treatment of one message.

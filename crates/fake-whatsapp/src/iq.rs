@@ -9,6 +9,7 @@ use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Node, NodeRef};
 
 use crate::login::result;
+use crate::media;
 use crate::network::{Connection, Network, Slot, State};
 use crate::stanza::{HOST, attr};
 
@@ -46,6 +47,8 @@ impl State {
         let leaf = |tag: &'static str| Ok(vec![NodeBuilder::new(tag).build()]);
         match attr(node, "xmlns").as_str() {
             "encrypt" => self.about_keys(node, slot),
+            "w:m" => Ok(vec![media::hosts(&self.address)]),
+            "w:g2" => self.about_groups(node, slot),
             "usync" => Ok(vec![self.synchronise(node)?]),
             "w:mex" => self.graph_query(node),
             "w:sync:app:state" => empty_app_state(node),

@@ -17,17 +17,19 @@
 //!
 //! Phones have real Signal keys, read their messages, and send receipts. Linked devices are the clients under test; an
 //! account may have several. The protocol follows whatsapp-rust 0.7 (`wacore`) and was tested with Baileys 7.0.0-rc14, an
-//! independent implementation. It was never tested against the network of WhatsApp. Not simulated: groups, media, history,
-//! retry receipts, privacy tokens, and contacts with several devices unless those are clients too.
+//! independent implementation. It was never tested against the network of WhatsApp. Not simulated: history, privacy tokens,
+//! phones that read groups, and contacts with several devices unless those are clients too.
 
 pub mod baileys;
 mod clock;
 mod connection;
 pub mod control;
 mod faults;
+mod groups;
 mod iq;
 mod keys;
 mod login;
+mod media;
 mod messages;
 mod network;
 mod noise;
@@ -36,6 +38,7 @@ mod pairing;
 mod phone;
 mod receipts;
 mod received;
+mod retries;
 mod say;
 mod server;
 mod stanza;
@@ -51,16 +54,22 @@ use anyhow::{Context as _, Result, anyhow};
 use wacore::pair::{DeviceState, PairUtils};
 use wacore::store::device::{CachedNoiseCert, CachedServerCertChain};
 use wacore_binary::Jid;
-use waproto::buffa::{Message as _, MessageField};
+use waproto::buffa::Message as _;
 
 use network::{Network, Slot, State};
 use server::Server;
 
-pub use faults::{ALL, ConnectFailure, Faults, Refusal};
-pub use network::{Counters, Typing};
+pub use faults::{ALL, ConnectFailure, Faults, Refusal, Reupload};
+pub use media::Uploaded;
+pub use network::{Acknowledged, Counters, Typing};
 pub use receipts::MadeUp as MadeUpReceipt;
 pub use received::{Location, Quote, Received};
+pub use say::Said;
+pub use wacore::download::MediaType;
 pub use wacore::store::Device;
+pub use wacore_binary::Node;
+pub use wacore_binary::builder::NodeBuilder;
+pub use waproto::buffa::MessageField;
 pub use waproto::whatsapp as proto;
 
 /// An account, and the number of a device that is linked to it.
@@ -202,8 +211,7 @@ impl FakeWhatsApp {
     /// A contact writes a text to the devices linked to an account, which must have logged in once. Returns the message's
     /// id.
     pub fn say(&self, contact: &str, account: &str, text: &str) -> Result<String> {
-        let message = proto::Message { conversation: Some(text.to_owned()), ..Default::default() };
-        self.say_message(contact, account, &message)
+        self.say_as(contact, account, Said::text(text))
     }
 
     /// The same with a contact card.
@@ -219,7 +227,42 @@ impl FakeWhatsApp {
 
     /// The same with any message.
     pub fn say_message(&self, contact: &str, account: &str, message: &proto::Message) -> Result<String> {
-        self.state().say(contact, account, message)
+        self.say_as(contact, account, message.clone().into())
+    }
+
+    /// The same with everything that the network says of a message.
+    pub fn say_as(&self, contact: &str, account: &str, said: Said) -> Result<String> {
+        self.state().say(contact, account, said)
+    }
+
+    /// Sends a stanza to the devices linked to an account. A message waits until it is acknowledged.
+    pub fn send_stanza(&self, account: &str, stanza: &Node) {
+        let mut state = self.state();
+        let slots: Vec<Slot> = state.devices_of(account).map(|(slot, _)| slot.clone()).collect();
+        for slot in slots {
+            state.send(&slot, stanza.clone());
+        }
+    }
+
+    /// Adds a group under the part of its address before the `@`. Its members, as digits, are people of this network.
+    pub fn add_group(&self, id: &str, subject: &str, members: &[&str], by_lid: bool) {
+        let members = members.iter().map(|number| (*number).to_owned()).collect();
+        self.state().groups.insert(id.to_owned(), groups::Group { subject: subject.to_owned(), members, by_lid });
+    }
+
+    /// Puts a file on the media host, encrypted as a phone does it.
+    pub fn upload(&self, plain: &[u8], kind: MediaType) -> Uploaded {
+        self.state().files.upload(plain, kind).expect("a file can be encrypted")
+    }
+
+    /// The media host loses every file. A phone uploads a file again on request.
+    pub fn lose_files(&self) {
+        self.state().files.lose_all();
+    }
+
+    /// The number of downloads of each file, by its path.
+    pub fn downloads(&self) -> BTreeMap<String, u64> {
+        self.state().files.downloads.clone()
     }
 
     /// Sends a receipt from any address to the devices linked to an account.
@@ -247,6 +290,20 @@ impl FakeWhatsApp {
     /// Closes the connections of an account's linked devices without a stanza.
     pub fn drop_connections(&self, account: &str) {
         self.state().end_connections(account, None);
+    }
+
+    /// From now on the messages to the devices of an account wait, although they are connected. When it is called with
+    /// `false`, they are sent, in the order of [`Faults::shuffle`].
+    pub fn hold(&self, account: &str, held: bool) {
+        let mut state = self.state();
+        let slots: Vec<Slot> = state.devices_of(account).map(|(slot, _)| slot.clone()).collect();
+        for slot in slots {
+            if held && let Some(device) = state.devices.get_mut(&slot) {
+                device.held = true;
+            } else if !held {
+                state.release(&slot);
+            }
+        }
     }
 
     /// Closes every connection without a stanza, and accepts none until it is called with `false`.
@@ -324,6 +381,25 @@ impl FakeWhatsApp {
     /// The number of messages that its linked devices have not acknowledged.
     pub fn unconfirmed(&self, account: &str) -> usize {
         self.state().devices_of(account).map(|(_, device)| device.queue.len()).sum()
+    }
+
+    /// The ids of these messages, oldest first.
+    pub fn unacknowledged(&self, account: &str) -> Vec<String> {
+        let mut state = self.state();
+        let waiting = state.devices_of(account).flat_map(|(_, device)| &device.queue);
+        waiting.filter_map(|stanza| stanza.attrs.get("id").map(ToString::to_string)).collect()
+    }
+
+    /// What linked devices acknowledged, in order.
+    pub fn acknowledged(&self) -> Vec<Acknowledged> {
+        self.state().acknowledged.clone()
+    }
+
+    /// The receipts that the devices of the account sent, in order: the id of the message, and the type.
+    pub fn receipts(&self, account: &str) -> Vec<(String, String)> {
+        let state = self.state();
+        let own = state.receipts.iter().filter(|(slot, ..)| slot.phone == account);
+        own.map(|(_, id, kind)| (id.clone(), kind.clone())).collect()
     }
 
     /// The number of remaining one-time keys of each linked device of the account.

@@ -51,6 +51,10 @@ pub async fn session(
             }
             "message" if messages::accept(network, &node, connection, slot)? == messages::Then::HangUp => return Ok(()),
             "receipt" => receipts::accept(&mut network.lock(), &node, connection, slot),
+            "ack" if attr(&node, "class") == "message" => {
+                let by = format!("ack {}", attr(&node, "error"));
+                network.lock().acknowledge(slot, &[attr(&node, "id")], by.trim_end());
+            }
             "presence" => network.lock().note_presence(&node, slot),
             "chatstate" => network.lock().note_typing(&node, slot),
             _ => {}
@@ -71,12 +75,12 @@ async fn activate(network: &Arc<Network>, connection: &Connection, slot: &Slot) 
         if count > 0 {
             connection.send(preview(count, device.queue.len()));
         }
-        for mut stanza in waiting {
+        // From here on new stanzas are sent after the queue.
+        device.active = true;
+        for mut stanza in state.arranged(waiting) {
             stanza.attrs.insert("offline", "0");
             connection.send(stanza);
         }
-        // From here on new stanzas are sent after the queue.
-        device.active = true;
         (count, pause)
     };
     if count > 0 {

@@ -6,10 +6,11 @@ use anyhow::{Context as _, Result, anyhow};
 use wacore::messages::MessageUtils;
 use wacore::types::jid::JidExt as _;
 use wacore_binary::builder::NodeBuilder;
-use wacore_binary::{Jid, NodeRef};
+use wacore_binary::{Jid, JidExt as _, Node, NodeRef};
 
 use crate::clock::unix_seconds;
-use crate::faults::Treatment;
+use crate::faults::{Faults, Treatment, spend};
+use crate::groups::kept_attributes;
 use crate::network::{Connection, Network, Slot, State};
 use crate::receipts;
 use crate::received::{self, Received};
@@ -36,7 +37,13 @@ pub fn accept(network: &Arc<Network>, node: &NodeRef<'_>, connection: &Connectio
     };
     match treatment {
         Treatment::Take => {
-            let read = state.deliver(node, &to, slot)?;
+            let read = if to.is_group() || to.is_status_broadcast() {
+                // Phones do not read groups.
+                state.deliver_to_group(node, &to, slot)?;
+                false
+            } else {
+                state.deliver(node, &to, slot)?
+            };
             send_ack(&state, node, connection, slot, None);
             if read {
                 receipts::announce(network, &mut state, node, slot);
@@ -83,10 +90,11 @@ fn send_ack(state: &State, node: &NodeRef<'_>, connection: &Connection, slot: &S
 }
 
 /// An encrypted copy for one device.
-struct Copy {
-    to: Jid,
-    kind: String,
-    data: Vec<u8>,
+pub struct Copy {
+    pub to: Jid,
+    pub kind: String,
+    pub data: Vec<u8>,
+    attributes: Vec<(&'static str, String)>,
 }
 
 impl State {
@@ -143,9 +151,9 @@ impl State {
     /// Forwards a copy to a linked device.
     fn forward(&mut self, node: &NodeRef<'_>, from: &Slot, to: &Slot, copy: Copy) {
         let Some(sender) = self.devices.get(from) else { return };
+        let named = name(&self.faults, &from.phone, sender.number.clone(), sender.lid.clone());
         let mut message = NodeBuilder::new("message")
-            .attr("from", sender.number.clone())
-            .attr("sender_lid", sender.lid.clone())
+            .attrs(named)
             .attr("id", attr(node, "id"))
             .attr("type", attr(node, "type"))
             .attr("t", unix_seconds().to_string())
@@ -153,21 +161,57 @@ impl State {
         if to.phone == from.phone {
             message = message.attr("recipient", attr(node, "to"));
         }
-        let encrypted = NodeBuilder::new("enc").attr("v", "2").attr("type", copy.kind).bytes(copy.data).build();
-        let mut inside = vec![encrypted];
-        if let Some(proof) = node.get_optional_child("device-identity").and_then(NodeRef::content_bytes) {
-            inside.push(NodeBuilder::new("device-identity").bytes(proof.to_vec()).build());
-        }
+        let message = message.attrs(kept_attributes(node));
+        let inside = [self.envelope(copy)].into_iter().chain(kept_children(node));
         self.send(to, message.children(inside).build());
+    }
+
+    /// A copy as a part of a message to a device. The network may garble it.
+    pub fn envelope(&mut self, mut copy: Copy) -> Node {
+        if spend(&mut self.faults.garbled) {
+            // Within what the authentication code covers; at the end of a first message are numbers of keys.
+            let at = copy.data.len().saturating_sub(10);
+            copy.data[at] ^= 1;
+        }
+        let encrypted = NodeBuilder::new("enc").attr("v", "2").attr("type", copy.kind).attrs(copy.attributes);
+        encrypted.bytes(copy.data).build()
     }
 }
 
+impl Copy {
+    pub fn new(to: Jid, kind: &str, data: Vec<u8>) -> Self {
+        Self { to, kind: kind.to_owned(), data, attributes: Vec::new() }
+    }
+}
+
+/// How a message names its sender.
+pub fn name(faults: &Faults, sender: &str, number: Jid, lid: Jid) -> Vec<(&'static str, Jid)> {
+    let is_among = |named: &[String]| named.iter().any(|named| named == sender);
+    if is_among(&faults.hidden) {
+        vec![("from", lid)]
+    } else if is_among(&faults.by_lid) {
+        vec![("from", lid), ("sender_pn", number)]
+    } else {
+        vec![("from", number), ("sender_lid", lid)]
+    }
+}
+
+/// The parts of a message that its recipients get, too.
+pub fn kept_children(node: &NodeRef<'_>) -> impl Iterator<Item = Node> {
+    let kept = ["device-identity", "meta", "biz", "reporting"];
+    kept.into_iter().filter_map(|tag| node.get_optional_child(tag)).map(NodeRef::to_owned)
+}
+
 /// The copies in a message stanza: one for the recipient, or one for each device.
-fn copies(node: &NodeRef<'_>, to: &Jid) -> Vec<Copy> {
+pub fn copies(node: &NodeRef<'_>, to: &Jid) -> Vec<Copy> {
     let copy = |to: Jid, encrypted: &NodeRef<'_>| Copy {
         to,
         kind: attr(encrypted, "type"),
         data: encrypted.content_bytes().unwrap_or_default().to_vec(),
+        attributes: ["mediatype", "decrypt-fail", "count"]
+            .into_iter()
+            .filter_map(|name| Some((name, encrypted.get_attr(name)?.as_str().into_owned())))
+            .collect(),
     };
     let direct = node.get_optional_child("enc").map(|encrypted| copy(to.clone(), encrypted));
     let listed = node.get_optional_child("participants").into_iter().flat_map(|list| list.get_children_by_tag("to"));

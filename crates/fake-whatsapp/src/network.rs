@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, anyhow};
+use rand::SeedableRng as _;
+use rand::seq::SliceRandom as _;
 use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
@@ -11,11 +13,14 @@ use wacore::libsignal::protocol::KeyPair;
 use wacore_binary::{Jid, Node};
 
 use crate::faults::Faults;
+use crate::groups::Group;
 use crate::keys::UploadedKeys;
+use crate::media::Files;
 use crate::noise::certificate_chain;
 use crate::pair_code::CodeOffer;
 use crate::phone::Phone;
 use crate::received::Received;
+use crate::say::Spoken;
 
 pub fn rng() -> rand::rngs::StdRng {
     rand::make_rng()
@@ -63,6 +68,17 @@ pub struct State {
     pub faults: Faults,
     pub restricted_until: Option<i64>,
     pub inbox: Vec<Received>,
+    /// What contacts wrote, by id, for repetitions.
+    pub spoken: HashMap<String, Spoken>,
+    /// The ids of messages that linked devices acknowledged, in order.
+    pub acknowledged: Vec<Acknowledged>,
+    /// Every receipt of a linked device: the id of the message, and the type.
+    pub receipts: Vec<(Slot, String, String)>,
+    /// By the part of their address before the `@`.
+    pub groups: HashMap<String, Group>,
+    pub files: Files,
+    /// Where the network listens: `127.0.0.1:PORT`.
+    pub address: String,
     /// Message id to the linked device that sent it, for receipts.
     pub senders: HashMap<String, Slot>,
     pub lookups: BTreeMap<String, u64>,
@@ -98,6 +114,8 @@ pub struct Device {
     /// The stanzas that it has not acknowledged.
     pub queue: Vec<Node>,
     pub key_shared: bool,
+    /// Messages wait, although the device is connected.
+    pub held: bool,
 }
 
 impl Device {
@@ -112,8 +130,19 @@ impl Device {
             shown_online: false,
             queue: Vec::new(),
             key_shared: false,
+            held: false,
         }
     }
+}
+
+/// A linked device told the network that it has a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Acknowledged {
+    /// The account of the device.
+    pub account: String,
+    pub id: String,
+    /// `receipt`, `receipt TYPE`, `ack`, or `ack CODE` of a device that refuses the message.
+    pub by: String,
 }
 
 /// The writing side of a connection.
@@ -208,11 +237,51 @@ impl State {
     /// network; other stanzas are lost while it is away. Returns whether it was connected.
     pub fn send(&mut self, to: &Slot, stanza: Node) -> bool {
         let Some(device) = self.devices.get_mut(to) else { return false };
-        let there = device.connection.as_ref().filter(|_| device.active);
-        let sent = there.is_some_and(|connection| connection.send(stanza.clone()));
-        if stanza.tag == "message" || (stanza.tag == "receipt" && !sent) {
+        let is_message = stanza.tag == "message";
+        let there = device.connection.as_ref().filter(|_| device.active && !(device.held && is_message));
+        let copies = if is_message { self.faults.extra_messages as usize + 1 } else { 1 };
+        let sent = there.is_some_and(|connection| (0..copies).all(|_| connection.send(stanza.clone())));
+        if is_message || (stanza.tag == "receipt" && !sent) {
             device.queue.push(stanza);
         }
         sent
+    }
+    /// The messages that wait for a device, in the order and as often as the network sends them now.
+    pub fn arranged(&self, mut waiting: Vec<Node>) -> Vec<Node> {
+        let messages = waiting.iter().filter(|stanza| stanza.tag == "message").cloned().collect::<Vec<_>>();
+        for _ in 0..self.faults.extra_messages {
+            waiting.extend(messages.iter().cloned());
+        }
+        if let Some(seed) = self.faults.shuffle {
+            waiting.shuffle(&mut rand::rngs::StdRng::seed_from_u64(seed));
+        }
+        waiting
+    }
+
+    /// Sends a connected device the messages that waited for it.
+    pub fn release(&mut self, slot: &Slot) {
+        let Some(device) = self.devices.get_mut(slot) else { return };
+        device.held = false;
+        let waiting = device.queue.iter().filter(|stanza| stanza.tag == "message").cloned().collect();
+        let connection = device.connection.clone().filter(|_| device.active);
+        if let Some(connection) = connection {
+            for stanza in self.arranged(waiting) {
+                connection.send(stanza);
+            }
+        }
+    }
+
+    /// A device has these messages: they are not sent again.
+    pub fn acknowledge(&mut self, slot: &Slot, ids: &[String], by: &str) {
+        let Some(device) = self.devices.get_mut(slot) else { return };
+        for id in ids {
+            let sent = |stanza: &Node| stanza.tag == "message" && stanza.attrs.get("id").is_some_and(|sent| sent == id);
+            let before = device.queue.len();
+            device.queue.retain(|stanza| !sent(stanza));
+            if device.queue.len() < before {
+                let (account, id, by) = (slot.phone.clone(), id.clone(), by.to_owned());
+                self.acknowledged.push(Acknowledged { account, id, by });
+            }
+        }
     }
 }

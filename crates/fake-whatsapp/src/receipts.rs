@@ -9,6 +9,7 @@ use wacore_binary::{Jid, Node, NodeRef};
 use crate::clock::unix_seconds;
 use crate::network::{Connection, Network, Slot, State};
 use crate::stanza::attr;
+use crate::{media, retries};
 
 /// The recipient's phone sends receipts to the sending device: delivered, then read; at once or later.
 pub fn announce(network: &Arc<Network>, state: &mut State, node: &NodeRef<'_>, slot: &Slot) {
@@ -86,12 +87,23 @@ pub fn accept(state: &mut State, node: &NodeRef<'_>, connection: &Connection, sl
     if let Some(list) = node.get_optional_child("list") {
         ids.extend(list.get_children_by_tag("item").map(|item| attr(item, "id")));
     }
-    if let Some(device) = state.devices.get_mut(slot) {
-        device.queue.retain(|sent| {
-            let id = sent.attrs.get("id").map(ToString::to_string);
-            sent.tag != "message" || id.is_none_or(|id| !ids.contains(&id))
-        });
+    let kind = attr(node, "type");
+    state.receipts.extend(ids.iter().map(|id| (slot.clone(), id.clone(), kind.clone())));
+    match kind.as_str() {
+        // The device asks for the message again, so it does not have it.
+        "retry" => retries::ask(state, node, slot, &ids),
+        "server-error" => media::ask(state, node, slot),
+        kind => state.acknowledge(slot, &ids, format!("receipt {kind}").trim_end()),
     }
+    if kind != "retry" {
+        forward(state, node, slot, ids);
+    }
+    let ack =
+        NodeBuilder::new("ack").attr("class", "receipt").attr("id", attr(node, "id")).attr("from", attr(node, "to"));
+    connection.send(ack.build());
+}
+
+fn forward(state: &mut State, node: &NodeRef<'_>, slot: &Slot, ids: Vec<String>) {
     // Forwarded to the linked device that sent it, if there is one, and to no other device of the account.
     let from = Jid::pn_device(slot.phone.as_str(), slot.device).to_string();
     for id in ids {
@@ -101,7 +113,4 @@ pub fn accept(state: &mut State, node: &NodeRef<'_>, connection: &Connection, sl
             state.send(&sender, receipt(&from, &id, &attr(node, "type")));
         }
     }
-    let ack =
-        NodeBuilder::new("ack").attr("class", "receipt").attr("id", attr(node, "id")).attr("from", attr(node, "to"));
-    connection.send(ack.build());
 }

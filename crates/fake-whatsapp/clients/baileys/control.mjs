@@ -12,3 +12,20 @@ export const vcard = (name, number) =>
 export const card = (name, number) => ({
   contacts: { displayName: name, contacts: [{ displayName: name, vcard: vcard(name, number) }] },
 });
+
+/// Keys that nothing stores.
+export const inMemory = (initAuthCreds) => {
+  const kept = {};
+  const get = async (type, ids) =>
+    Object.fromEntries(ids.filter((id) => kept[type]?.[id] !== undefined).map((id) => [id, kept[type][id]]));
+  const set = async (changes) => {
+    for (const [type, values] of Object.entries(changes)) {
+      kept[type] ??= {};
+      for (const [id, value] of Object.entries(values)) {
+        if (value == null) delete kept[type][id];
+        else kept[type][id] = value;
+      }
+    }
+  };
+  return { state: { creds: initAuthCreds(), keys: { get, set } }, saveCreds: () => {} };
+};

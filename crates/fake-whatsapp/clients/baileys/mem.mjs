@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import pino from 'pino';
-import { card, control } from './control.mjs';
+import { card, control, inMemory } from './control.mjs';
 
 // libsignal prints sessions to the console, private keys included.
 for (const chatter of ['info', 'error', 'warn']) console[chatter] = () => {};
@@ -22,24 +22,8 @@ WA_CERT_DETAILS.PUBLIC_KEY = Buffer.from(server.certificate_root, 'base64');
 const contact = '553199990001';
 await whatsapp('/contact', { phone: contact, lid: '900000000000002' });
 
-const inMemory = () => {
-  const kept = {};
-  const get = async (type, ids) =>
-    Object.fromEntries(ids.filter((id) => kept[type]?.[id] !== undefined).map((id) => [id, kept[type][id]]));
-  const set = async (changes) => {
-    for (const [type, values] of Object.entries(changes)) {
-      kept[type] ??= {};
-      for (const [id, value] of Object.entries(values)) {
-        if (value == null) delete kept[type][id];
-        else kept[type][id] = value;
-      }
-    }
-  };
-  return { state: { creds: initAuthCreds(), keys: { get, set } }, saveCreds: () => {} };
-};
-
 const link = async (number) => {
-  const auth = process.env.FILES === '1' ? await useMultiFileAuthState(path.join(folder, `${number}`)) : inMemory();
+  const auth = process.env.FILES === '1' ? await useMultiFileAuthState(path.join(folder, `${number}`)) : inMemory(initAuthCreds);
   const digits = String(number).padStart(5, '0');
   const account = { account: `5511400${digits}`, lid: `9000000001${digits}`, device: 3 };
   return new Promise((resolve, reject) => {

@@ -7,4 +7,5 @@ mod harness;
 mod linking;
 mod messages;
 mod program;
+mod receiving;
 mod sessions;
