@@ -96,6 +96,9 @@ async fn send(
 ) -> Result<Response<Body>, Broken> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
+    if let Some(answer) = mark_read(&network, number_id, token(&head.headers), &body) {
+        return Ok(answer);
+    }
     let mut attempt = read(&network, &connection, number_id, &body);
     if !head.headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json")) {
         attempt.faults.push("Content-Type: must be application/json".to_owned());
@@ -124,6 +127,26 @@ async fn send(
     lock(&network.attempts)[record].answered = Some(answer.status().as_u16());
     drop(answering);
     Ok(answer)
+}
+
+/// The answer to a call that marks a message as read; `None`: the call sends a message.
+fn mark_read(network: &Network, number_id: &str, token: Option<&str>, body: &[u8]) -> Option<Response<Body>> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let status = body.get("status")?;
+    let known = ["messaging_product", "status", "message_id"];
+    let valid = body["messaging_product"] == "whatsapp"
+        && status == "read"
+        && body["message_id"].as_str().is_some_and(|id| id.starts_with("wamid."))
+        && body.as_object().is_some_and(|body| body.keys().all(|key| known.contains(&&**key)));
+    Some(match network.authorised("POST", number_id, token) {
+        Err(error) => error_answer(&error, 0),
+        Ok(_) if !valid => error_answer(&GraphError::new(400, 100, "(#100) Invalid parameter"), 0),
+        Ok(_) => {
+            let id = body["message_id"].as_str().unwrap_or_default();
+            lock(&network.reads).push((number_id.to_owned(), id.to_owned()));
+            json_answer(200, &json!({ "success": true }))
+        }
+    })
 }
 
 /// The fields of a send's body, and its errors.

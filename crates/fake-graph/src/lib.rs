@@ -168,6 +168,11 @@ impl FakeGraph {
         lock(&self.network.attempts).iter().filter(|attempt| !attempt.faults.is_empty()).cloned().collect()
     }
 
+    /// The messages that numbers marked as read, each with the id of the number, in order.
+    pub fn reads(&self) -> Vec<(String, String)> {
+        lock(&self.network.reads).clone()
+    }
+
     /// The number of accepted messages.
     pub fn accepted(&self) -> u64 {
         self.network.accepted.load(Relaxed)

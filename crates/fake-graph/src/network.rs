@@ -26,6 +26,8 @@ pub struct Network {
     pub numbers: Mutex<HashMap<String, Number>>,
     pub files: Mutex<HashMap<String, File>>,
     pub behave: Mutex<Behave>,
+    /// Messages that a number marked as read: its id, and the id of the message.
+    pub reads: Mutex<Vec<(String, String)>>,
     pub attempts: Mutex<Vec<Attempt>>,
     pub accepted: AtomicU64,
     pub schemas: Schemas,
@@ -46,6 +48,7 @@ impl Network {
             numbers: Mutex::default(),
             files: Mutex::default(),
             behave: Mutex::new(Box::new(|_| Behaviour::accept())),
+            reads: Mutex::default(),
             attempts: Mutex::default(),
             accepted: AtomicU64::new(0),
             schemas: Schemas::new(),

@@ -62,7 +62,7 @@ use server::Server;
 pub use faults::{ALL, ConnectFailure, Faults, Refusal, Reupload};
 pub use media::Uploaded;
 pub use network::{Acknowledged, Counters, Typing};
-pub use receipts::MadeUp as MadeUpReceipt;
+pub use receipts::{MadeUp as MadeUpReceipt, ReadReceipt};
 pub use received::{Location, Quote, Received};
 pub use say::Said;
 pub use wacore::download::MediaType;
@@ -356,6 +356,11 @@ impl FakeWhatsApp {
     /// The numbers that were looked up, as requested, with their counts.
     pub fn lookups(&self) -> BTreeMap<String, u64> {
         self.state().lookups.clone()
+    }
+
+    /// Every read receipt of a linked device, in order.
+    pub fn reads(&self) -> Vec<ReadReceipt> {
+        self.state().reads.clone()
     }
 
     /// Every typing state of an account, in order.

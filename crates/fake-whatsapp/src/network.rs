@@ -19,6 +19,7 @@ use crate::media::Files;
 use crate::noise::certificate_chain;
 use crate::pair_code::CodeOffer;
 use crate::phone::Phone;
+use crate::receipts::ReadReceipt;
 use crate::received::Received;
 use crate::say::Spoken;
 
@@ -83,6 +84,7 @@ pub struct State {
     pub senders: HashMap<String, Slot>,
     pub lookups: BTreeMap<String, u64>,
     pub typing: Vec<Typing>,
+    pub reads: Vec<ReadReceipt>,
     pub trace: Option<Vec<String>>,
     /// No client can connect.
     pub cut_off: bool,

@@ -37,6 +37,18 @@ pub fn announce(network: &Arc<Network>, state: &mut State, node: &NodeRef<'_>, s
     });
 }
 
+/// A linked device told that messages were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadReceipt {
+    /// The account.
+    pub from: String,
+    /// The address of the chat.
+    pub chat: String,
+    /// The author within a group.
+    pub author: Option<String>,
+    pub ids: Vec<String>,
+}
+
 /// A receipt with any content, for any message.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,6 +101,11 @@ pub fn accept(state: &mut State, node: &NodeRef<'_>, connection: &Connection, sl
     }
     let kind = attr(node, "type");
     state.receipts.extend(ids.iter().map(|id| (slot.clone(), id.clone(), kind.clone())));
+    if kind == "read" {
+        let (chat, author) = (attr(node, "to"), attr(node, "participant"));
+        let author = (!author.is_empty()).then_some(author);
+        state.reads.push(ReadReceipt { from: slot.phone.clone(), chat, author, ids: ids.clone() });
+    }
     match kind.as_str() {
         // The device asks for the message again, so it does not have it.
         "retry" => retries::ask(state, node, slot, &ids),

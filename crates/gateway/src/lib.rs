@@ -22,6 +22,7 @@ pub mod media;
 pub mod origin;
 pub mod outages;
 pub mod rate_limit;
+pub mod read_signals;
 pub mod schedule;
 pub mod shutdown;
 pub mod stranded;

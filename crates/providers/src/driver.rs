@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
 use recado_domain::channel::{Actor, Channel, ChannelKey, ChannelRef, ChannelSettings, Link};
 use recado_domain::clock::{Clock, Entropy};
+use recado_domain::conversation::ReadSignal;
 use recado_domain::error::AppError;
 use recado_domain::field_errors::{Field, FieldErrors};
 use recado_domain::incoming::Media;
@@ -21,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::media::{Download, MediaError};
 use crate::pairing::Pairing;
-use crate::{SendOutcome, Slot};
+use crate::{ReadOutcome, SendOutcome, Slot};
 
 /// What a driver gets from the server.
 #[derive(Clone)]
@@ -121,6 +122,9 @@ pub trait ChannelDriver: Send + Sync {
 
     /// Makes one attempt to send a message to the network. The call returns in bounded time.
     async fn send(&self, channel: &ChannelRef, message: &Claimed) -> SendOutcome;
+
+    /// Tells the network that messages of a chat were read. The call returns in bounded time.
+    async fn mark_read(&self, channel: &ChannelRef, signal: &ReadSignal) -> ReadOutcome;
 
     /// Sets the waker, which the driver calls when a session opens. A server calls this once, when it starts.
     fn start(&self, _: Arc<dyn Waker>) {}

@@ -71,6 +71,17 @@ impl SendOutcome {
     }
 }
 
+/// What became of a read signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOutcome {
+    /// The network was told.
+    Told,
+    /// The network could not be told now.
+    Later,
+    /// The network does not accept it.
+    Refused,
+}
+
 /// The code of a message whose recipient has no account, as the network reported, perhaps long ago.
 pub const NOT_ON_WHATSAPP: &str = "NUMBER_NOT_ON_WHATSAPP";
 /// The code of a message that a newer version stored in another form.

@@ -16,7 +16,7 @@ use recado_gateway::operations::secrets;
 use recado_gateway::server::{Limits, Steps};
 use recado_gateway::shutdown::Signals;
 use recado_gateway::systemd::Systemd;
-use recado_gateway::{events, housekeeping, media, outages, schedule, server, stranded, webhooks};
+use recado_gateway::{events, housekeeping, media, outages, read_signals, schedule, server, stranded, webhooks};
 use recado_store::nodes::NewNode;
 use recado_store::sealed::KeyRing;
 use recado_store::{StoreError, postgres};
@@ -126,6 +126,7 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
     }
     background.spawn(outages::follow(gateway.clone()));
     background.spawn(schedule::run(gateway.clone()));
+    background.spawn(read_signals::run(gateway.clone()));
     background.spawn(events::run(gateway.events.clone(), gateway.stop.clone()));
     if config.node.has(Role::Dispatch) {
         let shares = gateway.nodes.are_shared();

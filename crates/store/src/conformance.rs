@@ -81,6 +81,8 @@ suite! { [
     book:
         a_conversation_is_assigned_transferred_closed_and_reopened,
         reading_a_conversation_names_what_the_network_has_to_hear,
+        a_read_signal_waits_until_the_network_was_told,
+        a_lost_read_signal_is_sent_again_and_an_old_one_is_dropped,
         idle_conversations_are_closed,
         lists_of_conversations_are_filtered_and_paged,
         a_contact_is_created_once_and_changed,

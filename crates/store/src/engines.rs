@@ -11,6 +11,7 @@ use recado_domain::clock::Millis;
 use recado_domain::contact_book::{Contact, ContactChange, ContactChanged, ContactPage, ContactQuery, NewContact};
 use recado_domain::conversation::{
     Change, Changed, Conversation, ConversationMessages, ConversationPage, ConversationQuery, InboxPage, MarkedRead,
+    ReadClaim, ReadClaims, ReadSignal,
 };
 use recado_domain::event::{
     Event, EventPage, EventSeq, EventState, EventSubject, NewEvent, Owner, Patterns, Recording,
@@ -299,7 +300,10 @@ for_both_engines! {
         write fn change_conversation(owner: Owner, id: ConversationId, change: Change, now: Millis) -> Changed
             = |tx| inbox::conversations::change(tx.db(), (owner, id), &change, now);
         write fn read_conversation(owner: Owner, id: ConversationId, now: Millis) -> Option<MarkedRead>
-            = |tx| inbox::conversations::read(tx.db(), (owner, id), now);
+            = |tx| inbox::conversations::read(tx, (owner, id), now);
+        write fn due_reads(claim: ReadClaim) -> ReadClaims = |tx| inbox::signals::claim(tx.db(), &claim);
+        write fn end_read(signal: ReadSignal, retry_at: Option<Millis>, now: Millis) -> ()
+            = |tx| inbox::signals::end(tx.db(), &signal, retry_at, now);
         write fn close_idle(channel: ChannelKey, before: Millis, now: Millis) -> usize
             = |tx| inbox::conversations::close_idle(tx.db(), channel, before, now);
     }

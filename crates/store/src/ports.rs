@@ -18,6 +18,7 @@ use recado_domain::clock::Millis;
 use recado_domain::contact_book::{Contact, ContactChange, ContactChanged, ContactPage, ContactQuery, NewContact};
 use recado_domain::conversation::{
     Change, Changed, Conversation, ConversationMessages, ConversationPage, ConversationQuery, InboxPage, MarkedRead,
+    ReadClaim, ReadClaims, ReadSignal,
 };
 use recado_domain::event::{
     Event, EventPage, EventQuery, EventSeq, EventState, EventSubject, NewEvent, OwnedRange, Owner, Patterns, Recording,
@@ -497,6 +498,11 @@ pub trait Conversations: Send + Sync + 'static {
     /// Marks the received messages of a conversation as read. Returns the conversation, and which messages the network
     /// has to be told of. `None` if there is no such conversation.
     async fn read_conversation(&self, owner: Owner, id: ConversationId, now: Millis) -> Result<Option<MarkedRead>>;
+    /// Takes due read signals, at most one of each channel. Each has to be [ended](Self::end_read); otherwise it is due again
+    /// when its attempt counts as lost.
+    async fn due_reads(&self, claim: ReadClaim) -> Result<ReadClaims>;
+    /// Ends an attempt to send a read signal: it is sent again at `retry_at`, or it is done.
+    async fn end_read(&self, signal: ReadSignal, retry_at: Option<Millis>, now: Millis) -> Result<()>;
     /// Closes a batch of a channel's conversations without a message since this time. Returns how many.
     async fn close_idle(&self, channel: ChannelKey, before: Millis, now: Millis) -> Result<usize>;
 }

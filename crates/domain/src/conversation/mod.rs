@@ -4,6 +4,7 @@
 
 mod change;
 mod query;
+mod signal;
 mod window;
 
 use crate::channel::ChannelKey;
@@ -17,6 +18,7 @@ pub use query::{
     ConversationMessages, ConversationPage, ConversationPlace, ConversationQuery, InboxItem, InboxPage, InboxPlace,
     MARKED_AT_ONCE, MarkedRead, Order, ReadMark,
 };
+pub use signal::{READ_ATTEMPTS, READ_KEPT, ReadClaim, ReadClaims, ReadSignal, read_retry};
 pub use window::{WINDOW, Window, WindowState};
 
 /// The status of a conversation.

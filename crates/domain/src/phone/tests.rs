@@ -308,3 +308,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_digits_have_another_form() {
+    let all = |address: &str| forms(address).collect::<Vec<_>>();
+    assert_eq!(all("551188887777"), ["551188887777", "5511988887777"]);
+    for other in ["551188887777@lid", "BR.551188887777", "551188887777@g.us", "551188887777-1400000000@g.us"] {
+        assert_eq!(all(other), [other], "another person has those digits");
+    }
+}

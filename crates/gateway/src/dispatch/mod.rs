@@ -51,6 +51,8 @@ struct Shared {
     stop: CancellationToken,
     /// Notified when a message was scheduled.
     scheduled: Notify,
+    /// Notified when messages were marked as read.
+    read: Notify,
 }
 
 /// The wake-up of a channel's task.
@@ -109,6 +111,7 @@ impl Dispatcher {
             runtime,
             stop,
             scheduled: Notify::new(),
+            read: Notify::new(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -141,6 +144,16 @@ impl Dispatcher {
     /// Waits until a message was scheduled.
     pub async fn scheduled(&self) {
         self.shared.scheduled.notified().await;
+    }
+
+    /// Waits until messages were marked as read.
+    pub async fn messages_read(&self) {
+        self.shared.read.notified().await;
+    }
+
+    /// The channels that this process owns.
+    pub fn owned(&self) -> Vec<ChannelKey> {
+        self.shared.leases.held()
     }
 
     /// As [`Self::wake`], with the reason.
@@ -233,6 +246,7 @@ impl Follow for Dispatcher {
                 // Another follower fetches them.
                 Change::Files(..) => {}
                 Change::Scheduled => self.shared.scheduled.notify_one(),
+                Change::Read => self.shared.read.notify_one(),
                 Change::Work(channel) => self.notify(channel, WakeReason::Changed),
                 Change::DefaultCountry(institution, country) => directory.set_default_country(institution, country),
                 Change::Key(key) => directory.update_key(*key),

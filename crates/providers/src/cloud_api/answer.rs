@@ -79,6 +79,11 @@ struct GivenMessage {
 }
 
 #[derive(Deserialize)]
+struct GivenSuccess {
+    success: bool,
+}
+
+#[derive(Deserialize)]
 struct GivenNumber {
     id: String,
     #[serde(default)]
@@ -106,6 +111,11 @@ pub fn sent(status: StatusCode, body: &[u8]) -> Answer<Sent> {
         let account = given.contacts.into_iter().next().and_then(|contact| contact.wa_id);
         Some(Sent { account: account.filter(|text| is_account(text)), remote_id })
     })
+}
+
+/// The answer of a call that returns nothing.
+pub fn done(status: StatusCode, body: &[u8]) -> Answer<()> {
+    read(status, body, |given: GivenSuccess| given.success.then_some(()))
 }
 
 /// The answer of `GET /{number}`.

@@ -31,12 +31,12 @@ use tokio::sync::Semaphore;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, service_fn};
 
-use crate::SendOutcome;
 use crate::cloud_api::answer::{self, Answer};
 use crate::cloud_api::errors::{ErrorClass, Refusal};
 use crate::cloud_api::link::{FIELDS, Link};
 use crate::cloud_api::slots::{Slot, Slots};
 use crate::outbound::{self, BaseUrl};
+use crate::{ReadOutcome, SendOutcome};
 use recado_domain::channel::types::cloud_api::NumberInfo;
 
 /// The time limit for a whole call; below the dispatcher's limit of 60 s.
@@ -214,6 +214,25 @@ impl Graph {
                 tracing::warn!(message.id = %id, status = status.as_u16(), "graph response not recognised");
                 SendOutcome::UnknownOutcome
             }
+        }
+    }
+
+    /// Tells Meta that a message, and those before it in its chat, were read.
+    pub async fn mark_read(&self, link: &Link, wamid: &str) -> ReadOutcome {
+        // Within the limit of concurrent calls, as a message.
+        let _slot = self.slots(link, 1).await;
+        let body = serde_json::json!({"messaging_product": "whatsapp", "status": "read", "message_id": wamid});
+        let path = format!("/{}/messages", link.phone_number_id());
+        let Ok((status, body)) = self.call(link, Method::POST, &path, body.to_string().into_bytes()).await else {
+            return ReadOutcome::Later;
+        };
+        match answer::done(status, &body) {
+            Answer::Good(()) => ReadOutcome::Told,
+            Answer::Refused(error) => match error.refusal(Some(status.as_u16())).class {
+                ErrorClass::PermanentFailure => ReadOutcome::Refused,
+                _ => ReadOutcome::Later,
+            },
+            Answer::Unreadable => ReadOutcome::Later,
         }
     }
 

@@ -53,6 +53,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use recado_domain::channel::ChannelSettings;
 use recado_domain::channel::types::cloud_api;
+use recado_domain::conversation::ReadSignal;
 use recado_domain::error::AppError;
 use recado_domain::ids::InstitutionId;
 use recado_domain::incoming::Media;
@@ -75,7 +76,7 @@ use tokio::task::JoinHandle;
 use crate::cloud_api::body::Unreadable;
 use crate::media::{Download, MediaError};
 use crate::quoted::{self, QuoteError, Quoted};
-use crate::{ChannelDriver, Connect, Connected, Context, SendOutcome};
+use crate::{ChannelDriver, Connect, Connected, Context, ReadOutcome, SendOutcome};
 
 /// The limit of Meta for one recipient: 45 messages at once, and then one in six seconds (error 131056;
 /// dualhook.com/docs/capacity-quality-limits).
@@ -317,6 +318,14 @@ impl ChannelDriver for CloudApi {
 
     async fn fetch_media(&self, via: &ChannelRef, media: &Media) -> Result<Download, MediaError> {
         self.fetch(via, media).await
+    }
+
+    async fn mark_read(&self, via: &ChannelRef, signal: &ReadSignal) -> ReadOutcome {
+        let (Some(link), Some(newest)) = (self.get(via.key), signal.messages.first()) else {
+            return ReadOutcome::Later;
+        };
+        // Meta marks the earlier messages of the chat, too.
+        self.graph.mark_read(&link, &newest.network_id).await
     }
 
     async fn load(&self, channels: &[ChannelKey]) -> Result<bool, StoreError> {

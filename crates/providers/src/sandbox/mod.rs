@@ -22,6 +22,7 @@ use recado_domain::account::KnownAccount;
 use recado_domain::address::AddressKind;
 use recado_domain::channel::{ChannelRef, ChannelSettings};
 use recado_domain::clock::{Clock, millis};
+use recado_domain::conversation::ReadSignal;
 use recado_domain::error::AppError;
 use recado_domain::ids::InstitutionId;
 use recado_domain::incoming::Media;
@@ -46,7 +47,7 @@ use crate::sandbox::network::postgres::Tables;
 use crate::sandbox::network::sqlite::File;
 use crate::sandbox::network::{Arrival, Network, Passed, PhoneQuery, ReceiptSink, Shown, ShownOfPerson};
 pub use crate::sandbox::scenario::{CARD_SCENARIOS, Scenario};
-use crate::{ChannelDriver, SendOutcome};
+use crate::{ChannelDriver, ReadOutcome, SendOutcome};
 
 /// The wait between an arrival and its `DELIVERED`, and between that and its `READ`: together well under a second.
 const RECEIPT_DELAY: Duration = Duration::from_millis(100);
@@ -244,6 +245,17 @@ impl ChannelDriver for Sandbox {
     async fn look_up(&self, channel: &ChannelRef, phone: &PhoneNumber) -> Result<KnownAccount, AppError> {
         let account = self.known_account(channel, phone).await;
         Ok(KnownAccount { account, lid: None, checked_at: self.clock.now(), unconfirmed_at: None })
+    }
+
+    async fn mark_read(&self, via: &ChannelRef, signal: &ReadSignal) -> ReadOutcome {
+        let ids = signal.messages.iter().map(|message| message.network_id.clone()).collect();
+        match self.network.note_read(via.key, ids, self.clock.now()).await {
+            Ok(()) => ReadOutcome::Told,
+            Err(error) => {
+                tracing::warn!(%error, "sandbox network down");
+                ReadOutcome::Later
+            }
+        }
     }
 
     async fn send(&self, via: &ChannelRef, message: &Claimed) -> SendOutcome {

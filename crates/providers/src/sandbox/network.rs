@@ -95,6 +95,8 @@ pub struct Shown {
     pub received_at: Millis,
     /// How often it arrived.
     pub arrivals: u32,
+    /// When the person saw that it was read.
+    pub read_at: Option<Millis>,
 }
 
 /// The kind and the rendition of a row. A row without a kind was written by a version without kinds, with a `vcard`.
@@ -189,6 +191,8 @@ pub(super) trait Network: Send + Sync {
     async fn undelivered(&self, channel: Option<ChannelKey>, before: Millis) -> Result<Vec<KeptAct>, StoreError>;
     /// Removes an act that the gateway has stored.
     async fn delivered(&self, n: i64) -> Result<(), StoreError>;
+    /// The person sees that these messages were read, from this time on.
+    async fn note_read(&self, channel: ChannelKey, network_ids: Vec<String>, at: Millis) -> Result<(), StoreError>;
     /// Releases the acts that were held on a channel.
     async fn release(&self, channel: ChannelKey) -> Result<(), StoreError>;
     /// Turns the service window of a channel on or off.

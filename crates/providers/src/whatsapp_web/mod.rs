@@ -9,6 +9,7 @@
 //! | `state` | the channel's state after connects, disconnects and ends of a session |
 //! | `send` | one message: looks up the accounts, submits the message, awaits the network's answer |
 //! | `message` | the content of one message: its body, the accounts on its cards, its quote |
+//! | `reads` | tells the network which messages were read |
 //! | `answers` | the waiters for answers, and what was learned about recipients' devices |
 //! | `refusal` | the meaning of the network's refusal codes, in one table |
 //! | `codes` | the rate limit for codes that are typed on a phone |
@@ -22,6 +23,7 @@ mod connect;
 mod connection;
 mod events;
 mod message;
+mod reads;
 mod refusal;
 mod searches;
 mod send;
@@ -38,6 +40,7 @@ use futures_util::future::join_all;
 use recado_domain::account::KnownAccount;
 use recado_domain::channel::{ChannelKey, ChannelRef, ChannelSettings, Epoch};
 use recado_domain::clock::{Clock, Entropy};
+use recado_domain::conversation::ReadSignal;
 use recado_domain::error::AppError;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{Claimed, UnknownOutcomePolicy};
@@ -52,7 +55,7 @@ use tokio_util::sync::CancellationToken;
 use crate::pairing::{ConnectionError, Pairing};
 use crate::whatsapp_web::codes::Codes;
 use crate::whatsapp_web::connection::Connection;
-use crate::{ChannelDriver, Connect, Connected, Context, SendOutcome};
+use crate::{ChannelDriver, Connect, Connected, Context, ReadOutcome, SendOutcome};
 
 /// The driver, with the connections of all channels.
 pub struct WhatsAppWeb {
@@ -127,6 +130,14 @@ impl ChannelDriver for WhatsAppWeb {
         // that.
         self.connection(via).send(message).await
     }
+
+    async fn mark_read(&self, via: &ChannelRef, signal: &ReadSignal) -> ReadOutcome {
+        match self.existing_connection(via.key) {
+            Some(connection) => connection.mark_read(signal).await,
+            None => ReadOutcome::Later,
+        }
+    }
+
     fn start(&self, waker: Arc<dyn Waker>) {
         // Set only here.
         let _ = self.shared.waker.set(waker);

@@ -1,8 +1,13 @@
 //! Conversations and contacts as callers read and change them.
 
 use recado_domain::api_key::Environment;
-use recado_domain::contact_book::{ContactChange, ContactChanged, ContactFrom, ContactQuery, NewContact, Source};
-use recado_domain::conversation::{Change, Changed, ConversationQuery, Refused, Status};
+use recado_domain::clock::Millis;
+use recado_domain::contact_book::{
+    ContactChange, ContactChanged, ContactFrom, ContactQuery, NewContact, Source,
+};
+use recado_domain::conversation::{
+    Change, Changed, ConversationQuery, READ_KEPT, ReadClaim, ReadSignal, Refused, Status,
+};
 use recado_domain::incoming::{IdentityKey, SenderIds};
 use serde_json::{Map, Value, json};
 
@@ -79,6 +84,80 @@ pub(super) async fn reading_a_conversation_names_what_the_network_has_to_hear(gr
     assert_eq!(again.messages, []);
     let unread = ConversationQuery { unread: true, ..ConversationQuery::of(owner(&ground), NOW, 10) };
     assert_eq!(ground.store.conversations(unread).await.expect("read").conversations, []);
+}
+
+/// A claim for read signals of all channels.
+fn claim(now: Millis) -> ReadClaim {
+    ReadClaim { owned: None, busy: Vec::new(), limit: 9, now, lost_at: now + MINUTE }
+}
+
+async fn due(ground: &Ground, claim: ReadClaim) -> Vec<ReadSignal> {
+    ground.store.due_reads(claim).await.expect("stored").signals
+}
+
+fn network_ids(signal: &ReadSignal) -> Vec<&str> {
+    signal.messages.iter().map(|message| &*message.network_id).collect()
+}
+
+pub(super) async fn a_read_signal_waits_until_the_network_was_told(ground: Ground) {
+    let (channel, other) = (ground.channel("vendas").await, ground.channel("loja").await);
+    let read = async || {
+        for conversation in conversations(&ground).await {
+            ground.store.read_conversation(owner(&ground), conversation.id, NOW).await.expect("stored");
+        }
+    };
+    receive(&ground, channel, (0..3).map(|n| text(&format!("A{n}"), both(), "Oi")).collect()).await;
+    assert_eq!(due(&ground, claim(NOW)).await, [], "nobody has read it");
+    read().await;
+    let (mine, none) = (Some(vec![other, channel]), Some(vec![other]));
+    assert_eq!(due(&ground, ReadClaim { owned: none, ..claim(NOW) }).await, [], "another process owns the channel");
+    let claims = ground.store.due_reads(ReadClaim { owned: mine, ..claim(NOW) }).await.expect("stored");
+    assert_eq!(claims.next_at, None);
+    let first = claims.signals.into_iter().next().expect("due");
+    assert_eq!((network_ids(&first), &*first.address, first.attempts), (vec!["A2", "A1", "A0"], ANA, 1));
+    // Meanwhile somebody reads more, in this chat and in others.
+    let beto = SenderIds::of_phone("5511966665555");
+    receive(&ground, channel, vec![text("A3", both(), "Oi"), text("B1", beto.clone(), "Oi")]).await;
+    receive(&ground, other, vec![text("C1", beto, "Oi")]).await;
+    read().await;
+    let busy = ReadClaim { busy: vec![channel], ..claim(NOW) };
+    let told: Vec<_> = due(&ground, busy).await.iter().map(|signal| (signal.channel, signal.messages.len())).collect();
+    assert_eq!(told, [(other, 1)], "one at a time on a channel");
+    let beto = due(&ground, claim(NOW)).await;
+    assert_eq!((beto.len(), network_ids(&beto[0])), (1, vec!["B1"]));
+    // Not now, then told: what was read meanwhile is next.
+    let end = async |signal: &ReadSignal, at| ground.store.end_read(signal.clone(), at, NOW).await.expect("stored");
+    end(&beto[0], None).await;
+    end(&first, Some(NOW + 5)).await;
+    assert_eq!(due(&ground, claim(NOW + 4)).await, []);
+    let again = due(&ground, claim(NOW + 5)).await;
+    assert_eq!((network_ids(&again[0]), again[0].attempts), (vec!["A3", "A2", "A1", "A0"], 2));
+    receive(&ground, channel, vec![text("A4", both(), "Oi")]).await;
+    read().await;
+    end(&again[0], None).await;
+    let last = due(&ground, claim(NOW + 5)).await;
+    assert_eq!((network_ids(&last[0]), last[0].attempts), (vec!["A4"], 1));
+    end(&last[0], None).await;
+    assert_eq!(due(&ground, ReadClaim { now: NOW + 30, ..claim(NOW + 30) }).await, []);
+}
+
+pub(super) async fn a_lost_read_signal_is_sent_again_and_an_old_one_is_dropped(ground: Ground) {
+    let channel = ground.channel("vendas").await;
+    receive(&ground, channel, vec![text("A1", both(), "Oi")]).await;
+    let id = conversations(&ground).await[0].id;
+    ground.store.read_conversation(owner(&ground), id, NOW).await.expect("stored");
+    assert_eq!(due(&ground, claim(NOW)).await.len(), 1);
+    // The process crashes.
+    let claims = ground.store.due_reads(claim(NOW + MINUTE - 1)).await.expect("stored");
+    assert_eq!((claims.signals, claims.next_at), (Vec::new(), Some(NOW + MINUTE)));
+    let again = due(&ground, claim(NOW + MINUTE)).await;
+    assert_eq!(again[0].attempts, 2);
+    // A late answer to the first attempt ends nothing.
+    let late = ReadSignal { attempts: 1, ..again[0].clone() };
+    ground.store.end_read(late, Some(NOW), NOW).await.expect("stored");
+    assert_eq!(due(&ground, claim(NOW + MINUTE)).await, []);
+    assert_eq!(due(&ground, claim(NOW + 2 * MINUTE + READ_KEPT + 1)).await, []);
+    assert_eq!(due(&ground, claim(NOW + 2 * MINUTE)).await, [], "it is dropped");
 }
 
 pub(super) async fn idle_conversations_are_closed(ground: Ground) {

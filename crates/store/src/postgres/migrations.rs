@@ -53,6 +53,7 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../../../migrations/postgres/0021_sandbox_incoming.sql"),
         works_from: 5,
     },
+    Migration { number: 22, sql: include_str!("../../../../migrations/postgres/0022_read_signals.sql"), works_from: 5 },
 ];
 
 /// Identifies these tables on the server of the tests.

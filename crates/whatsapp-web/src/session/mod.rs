@@ -6,6 +6,7 @@ mod log_out;
 mod look_up;
 mod network;
 mod pair;
+mod read;
 mod restriction;
 mod submit;
 mod tasks;

@@ -202,6 +202,33 @@ async fn a_recipient_sees_typing_begin_and_end() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_person_sees_that_messages_were_read() -> Result<()> {
+    let (whatsapp, _, client) = up().await?;
+    let ids = || vec!["3EB0R2".to_owned(), "3EB0R1".to_owned()];
+    client.session.mark_read(PEER, None, ids()).await?;
+    client.session.mark_read(&format!("{PEER_LID}@lid"), None, vec!["3EB0R3".to_owned()]).await?;
+    client.session.mark_read("120363000000000001@g.us", Some(PEER), ids()).await?;
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while whatsapp.reads().len() < 3 && std::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let person = format!("{PEER}@s.whatsapp.net");
+    let told: Vec<_> = whatsapp.reads().into_iter().map(|read| (read.from, read.chat, read.author, read.ids)).collect();
+    let of = |chat: &str, author: Option<&str>, ids| (ACCOUNT.into(), chat.into(), author.map(Into::into), ids);
+    assert_eq!(
+        told,
+        [
+            of(&person, None, ids()),
+            of(&format!("{PEER_LID}@lid"), None, vec!["3EB0R3".into()]),
+            of("120363000000000001@g.us", Some(&person), ids()),
+        ]
+    );
+    client.session.stop().await;
+    assert_eq!(client.session.mark_read(PEER, None, ids()).await, Err(SubmitError::Down));
+    Ok(())
+}
+
 /// A message to the account's own number goes only to the sender's other devices, which is correct.
 #[tokio::test]
 async fn a_card_to_oneself_is_sent() -> Result<()> {

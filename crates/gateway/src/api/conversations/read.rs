@@ -29,5 +29,8 @@ pub async fn read(
 /// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     let operation = operation.named("Conversations", "readConversation", "Mark a conversation as read");
-    describe_change(operation, "Its received messages become `READ`. A repeated call changes nothing.")
+    describe_change(
+        operation,
+        "Its received messages become `READ`, and the network is told soon after. A repeated call changes nothing.",
+    )
 }

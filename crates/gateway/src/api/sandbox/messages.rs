@@ -116,6 +116,9 @@ struct InboundView {
     /// How often the network delivered it.
     #[schemars(range(min = 1))]
     arrivals: u32,
+    /// When the person saw that it was read.
+    #[schemars(with = "Option<schemas::Time>")]
+    read_at: Option<String>,
 }
 
 fn view(shown: Shown) -> Result<ShownView, ApiError> {
@@ -164,6 +167,7 @@ fn inbound(shown: Shown) -> Result<InboundView, ApiError> {
         sent_at: rfc3339(simulated.sent_at),
         received_at: rfc3339(shown.received_at),
         arrivals: shown.arrivals,
+        read_at: shown.read_at.map(rfc3339),
     })
 }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use recado_domain::channel::{ChannelRef, ChannelSettings, ChannelType};
 use recado_domain::clock::millis;
+use recado_domain::conversation::ReadSignal;
 use recado_domain::ids::MessageId;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{Claimed, UnknownOutcomePolicy};
-use recado_providers::{ChannelDriver, SendOutcome};
+use recado_providers::{ChannelDriver, ReadOutcome, SendOutcome};
 use tokio::sync::watch;
 
 /// The outcome of one send.
@@ -154,6 +155,10 @@ impl ChannelDriver for Network {
 
     async fn known_account(&self, _: &ChannelRef, _: &PhoneNumber) -> Option<String> {
         None
+    }
+
+    async fn mark_read(&self, _: &ChannelRef, _: &ReadSignal) -> ReadOutcome {
+        ReadOutcome::Refused
     }
 
     async fn send(&self, _: &ChannelRef, message: &Claimed) -> SendOutcome {

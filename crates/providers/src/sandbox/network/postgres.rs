@@ -115,6 +115,10 @@ impl Network for Tables {
         with_connection!(self.pool, db => incoming::delivered(db, n))
     }
 
+    async fn note_read(&self, channel: ChannelKey, network_ids: Vec<String>, at: Millis) -> Result<(), StoreError> {
+        with_connection!(self.pool, db => incoming::note_read(db, channel, &network_ids, at))
+    }
+
     async fn release(&self, channel: ChannelKey) -> Result<(), StoreError> {
         with_connection!(self.pool, db => incoming::release(db, channel))
     }
@@ -299,13 +303,13 @@ async fn shown(db: Db<'_>, query: &PhoneQuery) -> Done<Option<Vec<Shown>>> {
         }
     };
     let sql = "(SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
-                       (SELECT count(*) FROM sandbox_arrivals a WHERE a.network_id = p.network_id), 'OUTBOUND', n
+                       (SELECT count(*) FROM sandbox_arrivals a WHERE a.network_id = p.network_id), 'OUTBOUND', n, NULL
                 FROM sandbox_phone p
                 WHERE (institution_id, n) >= ($1, 0) AND (institution_id, n) < ($1, $2)
                   AND ($3::text IS NULL OR recipient = $3) AND $5::text IS DISTINCT FROM 'INBOUND'
                 ORDER BY institution_id DESC, n DESC LIMIT $4)
                UNION ALL
-               (SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n
+               (SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n, read_at
                 FROM sandbox_incoming
                 WHERE (institution_id, n) >= ($1, 0) AND (institution_id, n) < ($1, $2)
                   AND $3::text IS NULL AND $5::text IS DISTINCT FROM 'OUTBOUND'
@@ -339,10 +343,11 @@ async fn of_person(db: Db<'_>, person: &Person, after: i64) -> Done<ShownOfPerso
     let Some(end) = end(db, after).await? else { return Ok(ShownOfPerson { shown: Vec::new(), next: None }) };
     let sql = format!(
         "SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
-                (SELECT count(*) FROM sandbox_arrivals a WHERE a.network_id = p.network_id), 'OUTBOUND', n, institution_id
+                (SELECT count(*) FROM sandbox_arrivals a WHERE a.network_id = p.network_id), 'OUTBOUND', n, NULL,
+                institution_id
          FROM sandbox_phone p WHERE {OF_PERSON}
          UNION ALL
-         SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n,
+         SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n, read_at,
                 institution_id
          FROM sandbox_incoming WHERE {BY_PERSON}
          ORDER BY n LIMIT $5"
@@ -350,7 +355,7 @@ async fn of_person(db: Db<'_>, person: &Person, after: i64) -> Done<ShownOfPerso
     let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX);
     let rows = db.rows(&sql, args![person.numbers, institution(person), after, end, most]).await?;
     let of = |row: &Row| {
-        let institution = row.get::<_, &[u8]>(12).try_into().map_err(|_| not_understood("institution id"))?;
+        let institution = row.get::<_, &[u8]>(13).try_into().map_err(|_| not_understood("institution id"))?;
         Ok((InstitutionId::from_bytes(institution), read_shown(row)?))
     };
     let shown = rows.iter().map(of).collect::<Done<Vec<_>>>()?;
@@ -383,6 +388,7 @@ fn read_shown(row: &Row) -> Done<Shown> {
         rendition,
         received_at: row.get(8),
         arrivals: u32::try_from(row.get::<_, i64>(9)).map_err(|_| not_understood("number of arrivals"))?,
+        read_at: row.get(12),
         direction: if row.get::<_, &str>(10) == "INBOUND" { Direction::Inbound } else { Direction::Outbound },
     })
 }

@@ -28,6 +28,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../../migrations/sqlite/sandbox.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/sandbox_0002_kinds.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/sandbox_0003_incoming.sql")),
+    M::up(include_str!("../../../../../migrations/sqlite/sandbox_0004_read.sql")),
 ];
 
 /// Rows that one transaction deletes: it takes some milliseconds, for which other operations wait.
@@ -90,6 +91,10 @@ impl Network for File {
 
     async fn delivered(&self, n: i64) -> Result<(), StoreError> {
         self.writer.run(move |writing| incoming::delivered(&writing.0, n)).await
+    }
+
+    async fn note_read(&self, channel: ChannelKey, network_ids: Vec<String>, at: Millis) -> Result<(), StoreError> {
+        self.writer.run(move |writing| incoming::note_read(&writing.0, channel, &network_ids, at)).await
     }
 
     async fn release(&self, channel: ChannelKey) -> Result<(), StoreError> {
@@ -233,13 +238,13 @@ fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option
         "SELECT * FROM (
              SELECT * FROM (
                  SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
-                        (SELECT count(*) FROM arrivals WHERE arrivals.network_id = phone.network_id), 'OUTBOUND', n
+                        (SELECT count(*) FROM arrivals WHERE arrivals.network_id = phone.network_id), 'OUTBOUND', n, NULL
                  FROM phone
                  WHERE institution_id = ?1 AND n < ?2 AND (?3 IS NULL OR recipient = ?3) AND ?5 IS NOT 'INBOUND'
                  ORDER BY n DESC LIMIT ?4)
              UNION ALL
              SELECT * FROM (
-                 SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n
+                 SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n, read_at
                  FROM incoming
                  WHERE institution_id = ?1 AND n < ?2 AND ?3 IS NULL AND ?5 IS NOT 'OUTBOUND'
                  ORDER BY n DESC LIMIT ?4))
@@ -279,17 +284,18 @@ fn of_person(connection: &Connection, person: &Person, after: i64) -> rusqlite::
     let Some(end) = end else { return Ok(ShownOfPerson { shown: Vec::new(), next: None }) };
     let mut statement = connection.prepare_cached(&format!(
         "SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
-                (SELECT count(*) FROM arrivals WHERE arrivals.network_id = phone.network_id), 'OUTBOUND', n, institution_id
+                (SELECT count(*) FROM arrivals WHERE arrivals.network_id = phone.network_id), 'OUTBOUND', n, NULL,
+                institution_id
          FROM phone WHERE {OF_PERSON}
          UNION ALL
-         SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n,
+         SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n, read_at,
                 institution_id
          FROM incoming WHERE {BY_PERSON}
          ORDER BY n LIMIT ?5"
     ))?;
     let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![numbers, institution, after, end, most], |row| {
-        Ok((row.get::<_, i64>(11)?, (InstitutionId::from_bytes(row.get(12)?), read_shown(row)?)))
+        Ok((row.get::<_, i64>(11)?, (InstitutionId::from_bytes(row.get(13)?), read_shown(row)?)))
     })?;
     let (places, shown): (Vec<i64>, Vec<_>) = rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().unzip();
     let next = if shown.len() == MESSAGES { places.last().copied() } else { Some(end) };
@@ -331,6 +337,7 @@ fn read_shown(row: &Row<'_>) -> rusqlite::Result<Shown> {
         rendition,
         received_at: row.get(8)?,
         arrivals: row.get(9)?,
+        read_at: row.get(12)?,
         direction: if row.get_ref(10)?.as_str()? == "INBOUND" { Direction::Inbound } else { Direction::Outbound },
     })
 }

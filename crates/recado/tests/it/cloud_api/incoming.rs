@@ -68,6 +68,30 @@ fn ana() -> Person {
     Person::with_phone("5511977776666", "Ana")
 }
 
+#[test]
+fn meta_is_told_what_was_read() {
+    let inbox = Inbox::set();
+    let key = create_key(&inbox.stage.home, "live", "conversations.read,conversations.write", "unlimited");
+    let (first, last) = (Said::text("Oi"), Said::text("Tudo bem?"));
+    inbox.deliver(&Delivery::new().message(&ana(), &first).message(&ana(), &last));
+    let conversation = inbox.received()[0]["conversationId"].as_str().expect("an id").to_owned();
+    assert_eq!(inbox.stage.graph.reads(), [], "nobody has read it");
+    // While Meta refuses the token, the call works all the same, and the signal waits.
+    inbox.stage.graph.set_access_token(NUMBER, "another");
+    let read = || {
+        let path = format!("/v1/conversations/{conversation}/read");
+        inbox.stage.server.call("POST", &path, Some(&key), &[], None).expect(200).json()["data"].take()
+    };
+    assert_eq!(read()["unreadCount"], 0);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(inbox.stage.graph.reads(), []);
+    inbox.stage.graph.set_access_token(NUMBER, &Number::example(NUMBER).access_token);
+    wait_for("the read signal", || !inbox.stage.graph.reads().is_empty());
+    read();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(inbox.stage.graph.reads(), [(NUMBER.to_owned(), last.id().to_owned())], "once, the newest");
+}
+
 /// A field of an object by its path.
 fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
     path.split('.').fold(value, |value, name| &value[name])

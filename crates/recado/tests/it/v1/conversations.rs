@@ -62,6 +62,9 @@ fn is_attended_to(stage: &Stage, first: &str, location: &str) {
     let received = stage.data(location);
     assert_eq!(received["status"], "READ");
     assert!(received["readAt"].is_string(), "{received}");
+    // The person sees it.
+    let shown = || stage.rows("/v1/sandbox/messages?direction=INBOUND");
+    wait_for("the read signal", || shown().iter().all(|message| message["readAt"].is_string()));
 
     let bia = json!({"attendantId": "bia", "attendantName": "Bia"});
     let assigned = after(stage, first, "assign", Some(&bia));

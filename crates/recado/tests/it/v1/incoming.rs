@@ -227,8 +227,19 @@ fn both_directions_are_listed_and_cleared() {
     let rows = stage.shown("");
     let directions: Vec<_> = rows.iter().map(|row| row["direction"].clone()).collect();
     assert_eq!(directions, ["OUTBOUND", "INBOUND"]);
-    let fields =
-        ["id", "channelId", "networkId", "direction", "from", "type", "content", "sentAt", "receivedAt", "arrivals"];
+    let fields = [
+        "id",
+        "channelId",
+        "networkId",
+        "direction",
+        "from",
+        "type",
+        "content",
+        "sentAt",
+        "receivedAt",
+        "arrivals",
+        "readAt",
+    ];
     assert_eq!(rows[1].as_object().expect("an object").keys().collect::<Vec<_>>(), fields);
     for (name, expected) in [
         ("networkId", ids["networkId"].clone()),

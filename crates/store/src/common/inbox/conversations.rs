@@ -6,7 +6,7 @@ use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::conversation::{
     Change, Changed, ClosedBy, Conversation, ConversationMessages, ConversationPage, ConversationPlace,
-    ConversationQuery, InboxPage, MARKED_AT_ONCE, MarkedRead, Order, ReadMark, Status, Transition, WINDOW,
+    ConversationQuery, InboxPage, MARKED_AT_ONCE, MarkedRead, Order, Status, Transition, WINDOW,
 };
 use recado_domain::event::Owner;
 use recado_domain::ids::ConversationId;
@@ -17,9 +17,11 @@ use recado_domain::status::MessageStatus;
 
 use super::announce::{self, Place};
 use super::rows::{INCOMING, incoming};
-use super::targets::chat_person;
+use super::signals;
 use super::threads::{self, ALL, conversation, select};
 use super::{lock, one_more, owner_of};
+use crate::commits::Change as Noted;
+use crate::common::Transaction;
 use crate::common::messages::{columns, message};
 use crate::sql::{PAST, reached_column};
 use crate::sqlkit::both::{Executor, Row, values};
@@ -258,8 +260,21 @@ async fn another_goes_on<E: Executor>(db: &E, id: ConversationId) -> Result<bool
     Ok(db.row(sql, values![&id.as_bytes()[..]], |_| Ok(())).await?.is_some())
 }
 
-/// Marks the received messages of a conversation as read.
-pub(crate) async fn read<E: Executor>(
+/// Marks the received messages of a conversation as read, and lets the network be told.
+pub(crate) async fn read<T: Transaction>(
+    tx: &mut T,
+    of: (Owner, ConversationId),
+    now: Millis,
+) -> Result<Option<MarkedRead>, T::Error> {
+    let marked = mark_read(tx.db(), of, now).await?;
+    if marked.as_ref().is_some_and(|marked| !marked.messages.is_empty()) {
+        tx.notify(Noted::Read);
+    }
+    Ok(marked)
+}
+
+/// The same, where the caller reports the change after the commit.
+pub(crate) async fn mark_read<E: Executor>(
     db: &E,
     (owner, id): (Owner, ConversationId),
     now: Millis,
@@ -272,16 +287,8 @@ pub(crate) async fn read<E: Executor>(
     );
     let limit = i64::try_from(MARKED_AT_ONCE).unwrap_or(i64::MAX);
     let unread = db.rows(&sql, values![&id.as_bytes()[..], limit], incoming).await?;
-    let marks = unread.iter().map(|message| ReadMark {
-        id: message.id,
-        network_id: message.network_id.clone(),
-        author: if message.body.sender.is_nobody() {
-            chat_person(message).address()
-        } else {
-            message.body.sender.address()
-        },
-    });
-    let messages = marks.collect();
+    let messages = unread.iter().map(signals::mark).collect();
+    signals::note(db, (id, conversation.channel), &unread, now).await?;
     threads::mark_read(db, &mut conversation, Seq::MAX, now).await?;
     // All messages are read now, so the count is zero. This repairs a wrong count.
     if conversation.unread > 0 {

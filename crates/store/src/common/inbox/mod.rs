@@ -17,6 +17,7 @@ pub(crate) mod media;
 mod merge;
 pub(crate) mod person;
 mod rows;
+pub(crate) mod signals;
 mod targets;
 mod threads;
 

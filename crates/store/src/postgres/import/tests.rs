@@ -22,7 +22,7 @@ use test_postgres::Database;
 
 use super::*;
 use crate::Store;
-use crate::conformance::inbox::{arrival, both, receive, text};
+use crate::conformance::inbox::{arrival, both, conversations, receive, text};
 use crate::fixtures::{DAY, Ground, NOW, SqliteFile, request, sent};
 use crate::person::{Person, PersonPart, PersonQuery, PersonRow};
 use crate::postgres::PgStore;
@@ -127,6 +127,9 @@ async fn fill_inbox(ground: &Ground) {
         arrival("X1", both(), What::Edit { target: target("nunca"), content: "x".to_owned() }),
     ];
     assert_eq!(receive(ground, channel, all).await.len(), 8);
+    let owner = (ground.institution, Environment::Live);
+    let read = conversations(ground).await.pop().expect("one");
+    ground.store.read_conversation(owner, read.id, NOW).await.expect("stored").expect("it is there");
 }
 
 async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
@@ -215,8 +218,7 @@ async fn shown(store: &dyn Store) -> Vec<String> {
         let query = IncomingQuery { channel: channel.key, before: None, limit: 100 };
         shown.push(format!("{:?}", store.incoming_page(query).await.expect("read")));
     }
-    let person =
-        Person { numbers: (0..5).map(|n| format!("55{n}")).chain([MARIA.to_owned()]).collect(), institution: None };
+    let person = Person { numbers: (0..5).map(|n| format!("55{n}")).chain([MARIA.to_owned()]).collect(), institution: None };
     for part in [PersonPart::Messages, PersonPart::Keys, PersonPart::Contacts] {
         let page = store.person(PersonQuery { person: person.clone(), part, after: 0 }).await.expect("read");
         assert!(!page.rows.is_empty(), "{part:?}");
@@ -303,6 +305,7 @@ async fn a_changed_row_is_found() {
         ("identities", "UPDATE identities SET value = value || '1'"),
         ("contact_grams", "UPDATE contact_grams SET gram = gram || '1'"),
         ("conversations", "UPDATE conversations SET unread = unread + 1"),
+        ("read_signals", "UPDATE read_signals SET attempts = attempts + 1"),
         ("incoming", "UPDATE incoming SET raw = '\\x00'"),
         ("incoming_media", "UPDATE incoming_media SET sealed = NULL"),
         ("incoming_changes", "UPDATE incoming_changes SET held = ''"),

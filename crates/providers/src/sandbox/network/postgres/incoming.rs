@@ -69,6 +69,12 @@ pub(super) async fn delivered(db: Db<'_>, n: i64) -> Done<()> {
     db.run(&sql, args![n, i16::from(DELIVERED)]).await.map(drop)
 }
 
+pub(super) async fn note_read(db: Db<'_>, channel: ChannelKey, network_ids: &[String], at: Millis) -> Done<()> {
+    let sql = "UPDATE sandbox_incoming SET read_at = $3
+               WHERE network_id = any($2) AND channel_key = $1 AND read_at IS NULL";
+    db.run(sql, args![channel, network_ids.to_vec(), at]).await.map(drop)
+}
+
 pub(super) async fn release(db: Db<'_>, channel: ChannelKey) -> Done<()> {
     let sql = "UPDATE sandbox_incoming SET state = $2 WHERE state < 2 AND channel_key = $1 AND state = $3";
     db.run(sql, args![channel, i16::from(OPEN), i16::from(HELD)]).await.map(drop)

@@ -72,6 +72,17 @@ pub(super) fn delivered(connection: &Connection, n: i64) -> rusqlite::Result<()>
     connection.prepare_cached("UPDATE incoming SET state = ?2 WHERE n = ?1")?.execute(params![n, DELIVERED]).map(drop)
 }
 
+pub(super) fn note_read(
+    connection: &Connection,
+    channel: ChannelKey,
+    network_ids: &[String],
+    at: Millis,
+) -> rusqlite::Result<()> {
+    let sql = "UPDATE incoming SET read_at = ?3 WHERE network_id = ?2 AND channel_key = ?1 AND read_at IS NULL";
+    let mut statement = connection.prepare_cached(sql)?;
+    network_ids.iter().try_for_each(|id| statement.execute(params![channel, id, at]).map(drop))
+}
+
 pub(super) fn release(connection: &Connection, channel: ChannelKey) -> rusqlite::Result<()> {
     let sql = "UPDATE incoming SET state = ?2 WHERE state < 2 AND channel_key = ?1 AND state = ?3";
     connection.prepare_cached(sql)?.execute(params![channel, OPEN, HELD]).map(drop)
