@@ -71,6 +71,8 @@ pub struct Gateway {
     pub subscribers: Arc<Semaphore>,
     /// Held during a change of institutions, keys or channels, so that the directory gets changes in the order of the store.
     pub changes: Arc<Mutex<()>>,
+    /// The right to erase a person by a call. An erasure reads all messages, so there is one at a time.
+    pub erasing: Semaphore,
     /// Notified when a key is used for the first time since uses were stored.
     pub key_used: Notify,
     /// Cancelled when the drain begins: load balancers should send no more calls, and calls are still accepted.
@@ -144,6 +146,7 @@ impl Gateway {
             subscribers: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
             store,
             changes,
+            erasing: Semaphore::new(1),
             key_used: Notify::new(),
             draining: CancellationToken::new(),
             stop,

@@ -83,6 +83,8 @@ suite! { [
         reading_a_conversation_names_what_the_network_has_to_hear,
         a_read_signal_waits_until_the_network_was_told,
         a_lost_read_signal_is_sent_again_and_an_old_one_is_dropped,
+        the_contact_with_a_number_is_added_or_changed,
+        a_removed_contact_leaves_its_conversation_to_the_next,
         idle_conversations_are_closed,
         lists_of_conversations_are_filtered_and_paged,
         a_contact_is_created_once_and_changed,
@@ -253,7 +255,9 @@ suite! { [
         a_restart_keeps_everything;
     inbox_person:
         who_wrote_is_found_by_every_name,
-        who_wrote_is_erased_and_taken_out_of_what_others_wrote;
+        who_wrote_is_erased_and_taken_out_of_what_others_wrote,
+        a_person_whose_contact_was_removed_is_erased_all_the_same,
+        a_person_of_one_environment_is_no_person_of_the_other;
     person:
         a_person_is_found_by_number_and_account,
         all_data_of_a_person_is_returned,

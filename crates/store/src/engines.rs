@@ -8,7 +8,9 @@ use recado_domain::channel::{
     Link, LoginLimits, NewChannel,
 };
 use recado_domain::clock::Millis;
-use recado_domain::contact_book::{Contact, ContactChange, ContactChanged, ContactPage, ContactQuery, NewContact};
+use recado_domain::contact_book::{
+    Contact, ContactChange, ContactChanged, ContactPage, ContactPut, ContactQuery, NewContact,
+};
 use recado_domain::conversation::{
     Change, Changed, Conversation, ConversationMessages, ConversationPage, ConversationQuery, InboxPage, MarkedRead,
     ReadClaim, ReadClaims, ReadSignal,
@@ -319,6 +321,10 @@ for_both_engines! {
             = |tx| inbox::contacts::create(tx.db(), &contact, now);
         write fn change_contact(owner: Owner, id: ContactId, change: ContactChange, now: Millis) -> ContactChanged
             = |tx| inbox::contacts::change(tx.db(), (owner, id), &change, now);
+        write fn put_contact(owner: Owner, phone: String, change: ContactChange, now: Millis) -> ContactPut
+            = |tx| inbox::contacts::put(tx.db(), (owner, &phone), &change, now);
+        write fn delete_contact(owner: Owner, id: ContactId) -> bool
+            = |tx| inbox::contacts::delete(tx.db(), (owner, id));
     }
 }
 

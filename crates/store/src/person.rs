@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use recado_domain::api_key::Environment;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::contact_book::Contact;
@@ -25,6 +26,22 @@ pub struct Person {
     pub numbers: Vec<String>,
     /// The institution whose channels are searched; `None`: all institutions.
     pub institution: Option<InstitutionId>,
+    /// The environment of the institution whose channels are searched; `None`: both.
+    #[serde(default)]
+    pub environment: Option<Environment>,
+}
+
+impl Person {
+    /// The person in all environments of an institution, or of all institutions.
+    pub fn new(numbers: Vec<String>, institution: Option<InstitutionId>) -> Self {
+        Self { numbers, institution, environment: None }
+    }
+
+    /// The institution and the environment as the store has them.
+    pub(crate) fn owner(&self) -> (Option<Vec<u8>>, Option<&'static str>) {
+        let institution = self.institution.map(|institution| institution.as_bytes().to_vec());
+        (institution, self.environment.map(Environment::name))
+    }
 }
 
 /// A log must not contain a person's number.

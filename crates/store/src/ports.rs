@@ -15,7 +15,9 @@ use recado_domain::channel::{
     Link, LoginLimits, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
 };
 use recado_domain::clock::Millis;
-use recado_domain::contact_book::{Contact, ContactChange, ContactChanged, ContactPage, ContactQuery, NewContact};
+use recado_domain::contact_book::{
+    Contact, ContactChange, ContactChanged, ContactPage, ContactPut, ContactQuery, NewContact,
+};
 use recado_domain::conversation::{
     Change, Changed, Conversation, ConversationMessages, ConversationPage, ConversationQuery, InboxPage, MarkedRead,
     ReadClaim, ReadClaims, ReadSignal,
@@ -526,4 +528,8 @@ pub trait Contacts: Send + Sync + 'static {
         change: ContactChange,
         now: Millis,
     ) -> Result<ContactChanged>;
+    /// Changes the contact with this number, in either form, or adds one, and records the event.
+    async fn put_contact(&self, owner: Owner, phone: String, change: ContactChange, now: Millis) -> Result<ContactPut>;
+    /// Removes a contact with its identities. Its conversations and messages stay, without it. `false` if there is none.
+    async fn delete_contact(&self, owner: Owner, id: ContactId) -> Result<bool>;
 }

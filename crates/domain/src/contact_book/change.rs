@@ -49,7 +49,32 @@ pub enum ContactChanged {
     Exists(ContactId),
 }
 
+/// What became of a change of the contact with a number.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ContactPut {
+    /// There was none, and now there is this one.
+    Created(Box<Contact>),
+    Changed(ContactChanged),
+    /// There is none, and a new one needs a name.
+    Unnamed,
+}
+
 impl ContactChange {
+    /// A new contact with this number and these fields; `None` without a name.
+    pub fn into_new(self, owner: Owner, phone: String) -> Option<NewContact> {
+        let mut metadata = self.metadata.unwrap_or_default();
+        metadata.retain(|_, value| !value.is_null());
+        Some(NewContact {
+            owner,
+            name: self.name?,
+            phone,
+            email: self.email.flatten(),
+            tags: self.tags.unwrap_or_default(),
+            metadata,
+            opt_out: self.opt_out.unwrap_or(false),
+        })
+    }
+
     /// Changes a contact, and returns the names of the changed fields in the order of the contract. The store changes
     /// the identity of a new phone.
     pub fn apply(&self, contact: &mut Contact) -> Vec<&'static str> {
@@ -132,6 +157,21 @@ mod tests {
             created_at: 1,
             updated_at: 1,
         }
+    }
+
+    #[test]
+    fn a_new_contact_has_a_name_and_what_was_given() {
+        let change = ContactChange {
+            metadata: Some(Map::from_iter([("crm".to_owned(), Value::from("1")), ("gone".to_owned(), Value::Null)])),
+            email: Some(None),
+            ..ContactChange::default()
+        };
+        let owner = contact().owner;
+        assert!(change.clone().into_new(owner, "551".to_owned()).is_none());
+        let named = ContactChange { name: Some("Ana".to_owned()), ..change };
+        let new = named.into_new(owner, "551".to_owned()).expect("it has a name");
+        assert_eq!((&*new.name, &*new.phone, new.email, new.opt_out), ("Ana", "551", None, false));
+        assert_eq!(Value::Object(new.metadata), serde_json::json!({"crm": "1"}));
     }
 
     #[test]

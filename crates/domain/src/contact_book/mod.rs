@@ -14,7 +14,7 @@ use crate::event::Owner;
 use crate::ids::ContactId;
 use crate::incoming::IdentityKind;
 
-pub use change::{ContactChange, ContactChanged, NewContact, as_first_written, tag_key};
+pub use change::{ContactChange, ContactChanged, ContactPut, NewContact, as_first_written, tag_key};
 pub use query::{ContactFrom, ContactPage, ContactPlace, ContactQuery, search_key};
 pub use resolve::{Found, Resolution, is_another, resolve};
 

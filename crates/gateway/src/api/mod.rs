@@ -121,7 +121,7 @@ fn webhook_routes() -> impl Iterator<Item = Route> {
 }
 
 /// The routes of conversations and contacts.
-fn of_people() -> [Route; 11] {
+fn of_people() -> [Route; 12] {
     use conversations::{assign, close, reopen, transfer, unassign};
     [
         keyed("/v1/channels/{channelId}/conversations/{conversationId}")
@@ -139,7 +139,9 @@ fn of_people() -> [Route; 11] {
             .post(contacts::create::create, contacts::create::describe),
         keyed("/v1/contacts/{contactId}")
             .get(contacts::get::get, contacts::get::describe)
-            .put(contacts::update::update, contacts::update::describe),
+            .put(contacts::update::update, contacts::update::describe)
+            .delete(contacts::delete::delete, contacts::delete::describe),
+        keyed("/v1/contacts/by-phone/{phone}").put(contacts::put::put, contacts::put::describe),
     ]
 }
 

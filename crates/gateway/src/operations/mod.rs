@@ -2,6 +2,7 @@
 
 pub mod api_keys;
 pub mod channels;
+pub mod erasure;
 pub mod institutions;
 pub mod person;
 pub mod secrets;

@@ -12,7 +12,7 @@ use recado_domain::message::{ContactRendition, Message};
 use recado_domain::phone::{InvalidPhone, PhoneNumber};
 use recado_domain::status::MessageStatus;
 use recado_store::clock::rfc3339;
-use recado_store::person::{Erasure, Person, PersonQuery, PersonRow, UnmatchedReceipt};
+use recado_store::person::{Erased, Erasure, Person, PersonQuery, PersonRow, UnmatchedReceipt};
 use recado_store::views;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -66,6 +66,13 @@ pub async fn on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result
 
 /// Erases a batch of the stored data.
 pub async fn erase(gateway: &Gateway, erasure: Erasure) -> Result<Value, AppError> {
+    let erased = erase_batch(gateway, erasure).await?;
+    let next = erased.next;
+    Ok(json!({ "erased": erased, "next": next }))
+}
+
+/// The same, for another operation.
+pub async fn erase_batch(gateway: &Gateway, erasure: Erasure) -> Result<Erased, AppError> {
     let channels: Vec<ChannelKey> = match &erasure {
         Erasure::Messages(places) => places.iter().map(|place| place.channel).collect(),
         _ => Vec::new(),
@@ -75,8 +82,7 @@ pub async fn erase(gateway: &Gateway, erasure: Erasure) -> Result<Value, AppErro
         // Their queues may have waited for the erased messages.
         channels.into_iter().for_each(|channel| gateway.dispatcher.wake(channel));
     }
-    let next = erased.next;
-    Ok(json!({ "erased": erased, "next": next }))
+    Ok(erased)
 }
 
 /// Erases a batch of the messages in the sandbox inbox.

@@ -80,7 +80,7 @@ impl Recipient {
 
     /// The person with these names, with all others that the networks gave.
     async fn find(&self, local: &Local, names: Vec<String>) -> Result<Person> {
-        let mut person = Person { numbers: names, institution: self.institution(local).await? };
+        let mut person = Person::new(names, self.institution(local).await?);
         loop {
             let known = person.numbers.len();
             let (mut found, wanted) = (Vec::new(), person.clone());

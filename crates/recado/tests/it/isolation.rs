@@ -36,6 +36,7 @@ const SIMULATION: &str = r#"{"from":"5511977776666","type":"text","content":{"te
 const ASSIGNMENT: &str = r#"{"attendantId":"bia"}"#;
 const TRANSFER: &str = r#"{"departmentId":"suporte"}"#;
 const NEW_CONTACT: &str = r#"{"name":"one more","phone":"5511955554444"}"#;
+const NAMED: &str = r#"{"name":"one more"}"#;
 const CONTACT: &str = r#"{"name":"Guarded as before"}"#;
 const NEW_KEY: &str = r#"{"name":"one more","permissions":["messages.read"]}"#;
 
@@ -44,7 +45,7 @@ const NEW_KEY: &str = r#"{"name":"one more","permissions":["messages.read"]}"#;
 /// delivery of it, see [`Stage`].
 ///
 /// The order matters only for the last loop: there every line succeeds, and none affects a later one.
-pub const ROUTES: [Route; 55] = [
+pub const ROUTES: [Route; 57] = [
     route("POST", "/v1/channels/guarded-open/messages/contact", "messages.send", CARD),
     route("POST", "/v1/channels/guarded-open/messages/text", "messages.send", TEXT),
     route("POST", "/v1/channels/guarded-open/messages/location", "messages.send", LOCATION),
@@ -80,6 +81,8 @@ pub const ROUTES: [Route; 55] = [
     route("POST", "/v1/contacts", "contacts.write", NEW_CONTACT),
     route("GET", "/v1/contacts/{contact}", "contacts.read", ""),
     route("PUT", "/v1/contacts/{contact}", "contacts.write", CONTACT),
+    route("PUT", "/v1/contacts/by-phone/5511955554444", "contacts.write", NAMED),
+    route("DELETE", "/v1/contacts/{contact}", "contacts.write", ""),
     route("GET", "/v1/events", "events.read", ""),
     route("GET", "/v1/events/{event}", "events.read", ""),
     route("GET", "/v1/events/settings", "webhooks.read", ""),

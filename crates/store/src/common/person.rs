@@ -21,7 +21,9 @@ use crate::sqlkit::both::{Executor, List, Read, Row, value, values};
 struct Asked<'a, E> {
     db: &'a E,
     numbers: List<String>,
-    institution: Option<Vec<u8>>,
+    /// The channels that are searched, unless all are.
+    channels: List<ChannelKey>,
+    is_of_all: bool,
     after: i64,
 }
 
@@ -33,7 +35,7 @@ pub(crate) async fn page<E: Executor>(db: &E, query: &PersonQuery) -> Result<Per
         }
         _ => query.after,
     };
-    let asked = Asked::new(db, &query.person, after);
+    let asked = Asked::new(db, &query.person, after).await?;
     match query.part {
         PersonPart::Names => asked.names(&query.person).await,
         PersonPart::Messages => asked.messages().await,
@@ -55,26 +57,6 @@ const NO_MORE: PersonPage = PersonPage { rows: Vec::new(), next: None };
 /// A limit of a statement.
 fn most(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
-/// Whether a message belongs to the person: by the typed number, or by the account that the network reported. `?1` are
-/// the person's numbers, `?2` is the institution.
-fn theirs<E: Executor>() -> String {
-    format!(
-        "({} OR {}) AND (?2 IS NULL OR m.channel_key IN (SELECT key FROM channels WHERE institution_id = ?2))",
-        E::any("m.recipient", 1),
-        E::any("m.account", 1)
-    )
-}
-
-/// Whether a row `c` of a table belongs to the channels of this page and, by one of these columns, to the person.
-fn of_channels<E: Executor>(columns: &[&str]) -> String {
-    let theirs: Vec<_> = columns.iter().map(|column| E::any(&format!("c.{column}"), 1)).collect();
-    format!(
-        "c.channel_key IN (SELECT key FROM channels WHERE key > ?3 AND key <= ?4
-                           AND (?2 IS NULL OR institution_id = ?2)) AND ({})",
-        theirs.join(" OR ")
-    )
 }
 
 /// Tables with a channel's recipients, and their columns with numbers.
@@ -103,9 +85,31 @@ fn pace(row: &Row<'_>) -> Read<PersonRow> {
 }
 
 impl<'a, E: Executor> Asked<'a, E> {
-    fn new(db: &'a E, person: &Person, after: i64) -> Self {
-        let institution = person.institution.map(|institution| institution.as_bytes().to_vec());
-        Self { db, numbers: List(person.numbers.clone()), institution, after }
+    async fn new(db: &'a E, person: &Person, after: i64) -> Result<Self, E::Error> {
+        let (institution, environment) = person.owner();
+        let is_of_all = institution.is_none();
+        let sql = "SELECT key FROM channels WHERE institution_id = ?1 AND (?2 IS NULL OR environment = ?2)";
+        let channels = db.rows(sql, values![institution, environment], |row| row.get("key")).await?;
+        Ok(Self { db, numbers: List(person.numbers.clone()), channels: List(channels), is_of_all, after })
+    }
+
+    /// Whether a channel is searched. `?2` are the channels.
+    fn is_searched(&self, channel: &str) -> String {
+        if self.is_of_all { "?2 IS NOT NULL".to_owned() } else { E::any(channel, 2) }
+    }
+
+    /// Whether a message belongs to the person: by the typed number, or by the account that the network reported. `?1` are
+    /// the person's numbers.
+    fn theirs(&self) -> String {
+        let (typed, reported) = (E::any("m.recipient", 1), E::any("m.account", 1));
+        format!("({typed} OR {reported}) AND {}", self.is_searched("m.channel_key"))
+    }
+
+    /// Whether a row `c` of a table belongs to the channels of this page and, by one of these columns, to the person.
+    fn of_channels(&self, columns: &[&str]) -> String {
+        let theirs: Vec<_> = columns.iter().map(|column| E::any(&format!("c.{column}"), 1)).collect();
+        let searched = self.is_searched("c.channel_key");
+        format!("c.channel_key > ?3 AND c.channel_key <= ?4 AND {searched} AND ({})", theirs.join(" OR "))
     }
 
     /// The last row that this page scans, in the order of a table; `None` if there is none.
@@ -127,9 +131,9 @@ impl<'a, E: Executor> Asked<'a, E> {
     ) -> Result<Vec<T>, E::Error> {
         let sql = format!(
             "SELECT {columns} FROM messages m WHERE m.seq > ?3 AND m.seq <= ?4 AND {} ORDER BY m.seq LIMIT ?5",
-            theirs::<E>()
+            self.theirs()
         );
-        self.db.rows(&sql, values![self.numbers, self.institution, self.after, end, most(limit)], read).await
+        self.db.rows(&sql, values![self.numbers, self.channels, self.after, end, most(limit)], read).await
     }
 
     async fn names(&self, person: &Person) -> Result<PersonPage, E::Error> {
@@ -138,10 +142,10 @@ impl<'a, E: Executor> Asked<'a, E> {
         };
         let sql = format!(
             "SELECT DISTINCT m.recipient, m.account FROM messages m WHERE m.seq > ?3 AND m.seq <= ?4 AND {}",
-            theirs::<E>()
+            self.theirs()
         );
         let read = |row: &Row<'_>| Ok([row.get::<Option<String>>("recipient")?, row.get("account")?]);
-        let found = self.db.rows(&sql, values![self.numbers, self.institution, self.after, end], read).await?;
+        let found = self.db.rows(&sql, values![self.numbers, self.channels, self.after, end], read).await?;
         let rows = found.into_iter().flatten().flatten().map(PersonRow::Name).collect();
         Ok(PersonPage { rows, next: Some(end) })
     }
@@ -150,12 +154,13 @@ impl<'a, E: Executor> Asked<'a, E> {
     async fn reported_names(&self, person: &Person) -> Result<PersonPage, E::Error> {
         let sql = format!(
             "SELECT a.phone, a.account, a.lid || '@lid' AS hidden FROM accounts a WHERE ({} OR {})
-               AND (?2 IS NULL OR a.channel_key IN (SELECT key FROM channels WHERE institution_id = ?2))",
+               AND {}",
             E::any("a.phone", 1),
-            E::any("a.account", 1)
+            E::any("a.account", 1),
+            self.is_searched("a.channel_key")
         );
         let read = |row: &Row<'_>| Ok([row.get::<Option<String>>("phone")?, row.get("account")?, row.get("hidden")?]);
-        let found = self.db.rows(&sql, values![self.numbers, self.institution], read).await?;
+        let found = self.db.rows(&sql, values![self.numbers, self.channels], read).await?;
         let known = inbox::person::names(self.db, person).await?;
         let names = found.into_iter().flatten().flatten().chain(known);
         Ok(PersonPage { rows: names.map(PersonRow::Name).collect(), next: None })
@@ -222,7 +227,7 @@ impl<'a, E: Executor> Asked<'a, E> {
              FROM idempotency_keys k {} messages m ON m.id = k.message_id
              WHERE k.n > ?3 AND k.n <= ?4 AND {} ORDER BY k.n LIMIT ?5",
             E::JOIN_IN_ORDER,
-            theirs::<E>()
+            self.theirs()
         );
         let read = |row: &Row<'_>| {
             let (n, message) = (row.get("n")?, MessageId::from_bytes(row.bytes("message_id")?));
@@ -230,7 +235,7 @@ impl<'a, E: Executor> Asked<'a, E> {
             Ok((n, PersonRow::Key { n, message, route, key, used_at: row.get("created_at")? }))
         };
         let limit = most(PLACES);
-        let asked = values![self.numbers, self.institution, self.after, end, limit];
+        let asked = values![self.numbers, self.channels, self.after, end, limit];
         let found = self.db.rows(&sql, asked, read).await?;
         let next = next(found.len() == PLACES, found.last().map(|(n, _)| *n), end);
         Ok(PersonPage { rows: found.into_iter().map(|(_, row)| row).collect(), next })
@@ -251,14 +256,14 @@ impl<'a, E: Executor> Asked<'a, E> {
         (table, columns): (&str, &[&str]),
         read: impl Fn(&Row<'_>) -> Read<PersonRow>,
     ) -> Result<Vec<PersonRow>, E::Error> {
-        let sql = format!("SELECT c.* FROM {table} c WHERE {}", of_channels::<E>(columns));
-        self.db.rows(&sql, values![self.numbers, self.institution, self.after, end], read).await
+        let sql = format!("SELECT c.* FROM {table} c WHERE {}", self.of_channels(columns));
+        self.db.rows(&sql, values![self.numbers, self.channels, self.after, end], read).await
     }
 
     /// Deletes that; how much there was.
     async fn forget(&self, end: ChannelKey, (table, columns): (&str, &[&str])) -> Result<u64, E::Error> {
-        let sql = format!("DELETE FROM {table} AS c WHERE {}", of_channels::<E>(columns));
-        self.db.run(&sql, values![self.numbers, self.institution, self.after, end]).await
+        let sql = format!("DELETE FROM {table} AS c WHERE {}", self.of_channels(columns));
+        self.db.run(&sql, values![self.numbers, self.channels, self.after, end]).await
     }
 }
 
@@ -338,7 +343,7 @@ async fn erase_messages<T: Transaction>(tx: &mut T, places: &[Place], now: Milli
 }
 
 async fn erase_contacts<E: Executor>(db: &E, person: &Person, after: ChannelKey) -> Result<Erased, E::Error> {
-    let asked = Asked::new(db, person, after);
+    let asked = Asked::new(db, person, after).await?;
     let Some(end) = asked.end("channels", "key", CHANNELS).await? else { return Ok(Erased::default()) };
     Ok(Erased {
         accounts: asked.forget(end, ACCOUNTS).await?,

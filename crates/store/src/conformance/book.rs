@@ -3,7 +3,7 @@
 use recado_domain::api_key::Environment;
 use recado_domain::clock::Millis;
 use recado_domain::contact_book::{
-    ContactChange, ContactChanged, ContactFrom, ContactQuery, NewContact, Source,
+    ContactChange, ContactChanged, ContactFrom, ContactPut, ContactQuery, NewContact, Source,
 };
 use recado_domain::conversation::{
     Change, Changed, ConversationQuery, READ_KEPT, ReadClaim, ReadSignal, Refused, Status,
@@ -158,6 +158,44 @@ pub(super) async fn a_lost_read_signal_is_sent_again_and_an_old_one_is_dropped(g
     assert_eq!(due(&ground, claim(NOW + MINUTE)).await, []);
     assert_eq!(due(&ground, claim(NOW + 2 * MINUTE + READ_KEPT + 1)).await, []);
     assert_eq!(due(&ground, claim(NOW + 2 * MINUTE)).await, [], "it is dropped");
+}
+
+pub(super) async fn the_contact_with_a_number_is_added_or_changed(ground: Ground) {
+    record(&ground).await;
+    let put = async |phone: &str, change: ContactChange| {
+        ground.store.put_contact(owner(&ground), phone.to_owned(), change, NOW).await.expect("stored")
+    };
+    assert_eq!(put("5511977776666", ContactChange::default()).await, ContactPut::Unnamed);
+    assert_eq!(contacts(&ground).await, []);
+    let named = |name: &str| ContactChange { name: Some(name.to_owned()), ..ContactChange::default() };
+    let ContactPut::Created(ana) = put("5511977776666", named("Ana")).await else { panic!("it is new") };
+    assert_eq!((&*ana.name, ana.phone.as_deref()), ("Ana", Some("5511977776666")));
+    // The other form of the number is the same person, also without a name.
+    let vip = ContactChange { tags: Some(vec!["vip".to_owned()]), ..ContactChange::default() };
+    let ContactPut::Changed(ContactChanged::Done(same)) = put("551177776666", vip).await else { panic!("it is there") };
+    assert_eq!((same.id, &*same.name, same.tags), (ana.id, "Ana", vec!["vip".to_owned()]));
+    let kinds: Vec<_> = events(&ground).await.into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, ["contact.created", "contact.updated"]);
+}
+
+pub(super) async fn a_removed_contact_leaves_its_conversation_to_the_next(ground: Ground) {
+    let channel = ground.channel("vendas").await;
+    receive(&ground, channel, vec![text("A1", both(), "Oi")]).await;
+    let (contact, before) = (contacts(&ground).await[0].clone(), conversations(&ground).await[0].clone());
+    let elsewhere = (ground.institution, Environment::Test);
+    let delete = async |owner| ground.store.delete_contact(owner, contact.id).await.expect("stored");
+    assert!(!delete(elsewhere).await);
+    assert!(delete(owner(&ground)).await);
+    assert!(!delete(owner(&ground)).await, "it is gone");
+    assert_eq!(contacts(&ground).await, []);
+    let left = conversations(&ground).await[0].clone();
+    assert_eq!((left.id, left.contact, left.address), (before.id, None, before.address));
+    // The person writes again: a new contact, the same conversation.
+    receive(&ground, channel, vec![text("A2", both(), "Oi")]).await;
+    let (new, after) = (contacts(&ground).await, conversations(&ground).await);
+    assert_eq!((new.len(), new[0].id == contact.id), (1, false));
+    assert_eq!((after.len(), after[0].id), (1, before.id));
+    assert_eq!(after[0].contact.as_ref().map(|who| who.id), Some(new[0].id));
 }
 
 pub(super) async fn idle_conversations_are_closed(ground: Ground) {

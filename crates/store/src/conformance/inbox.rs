@@ -934,7 +934,7 @@ async fn receive_from_carla(ground: &Ground, channel: ChannelKey) {
 
 /// Every name of a person, as `recado data` finds them.
 async fn all_names(ground: &Ground, first: &str) -> Person {
-    let mut person = Person { numbers: vec![first.to_owned()], institution: None };
+    let mut person = Person::new(vec![first.to_owned()], None);
     loop {
         let known = person.numbers.len();
         let mut after = Some(0);

@@ -1,12 +1,13 @@
 //! The data of a person in the inbox: found by every name, shown, and erased without harm to others.
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::ChannelKey;
+use recado_domain::channel::{ChannelKey, ChannelState, NewChannel};
 use recado_domain::conversation::ConversationQuery;
 use recado_domain::event::Patterns;
 use recado_domain::incoming::{
     Arrival, Arrivals, Content, Group, NewIncoming, Outcome, Quoted, Received, Rules, SenderIds, What,
 };
+use recado_domain::party::Party;
 use serde_json::Value;
 
 use crate::fixtures::{Ground, NOW};
@@ -42,7 +43,7 @@ async fn receive(ground: &Ground, channel: ChannelKey, arrivals: Vec<Arrival>) -
 }
 
 fn person(names: &[&str]) -> Person {
-    Person { numbers: names.iter().map(|name| (*name).to_owned()).collect(), institution: None }
+    Person::new(names.iter().map(|name| (*name).to_owned()).collect(), None)
 }
 
 async fn shown(ground: &Ground, names: &[&str], part: PersonPart) -> Vec<Value> {
@@ -167,4 +168,74 @@ pub(super) async fn who_wrote_is_erased_and_taken_out_of_what_others_wrote(groun
     let again = receive(&ground, channel, vec![says("A6", maria(), "de novo")]).await;
     assert_eq!(again[0].outcome, Outcome::Stored);
     assert_eq!(shown(&ground, &names, PersonPart::Book).await.len(), 2);
+}
+
+pub(super) async fn a_person_whose_contact_was_removed_is_erased_all_the_same(ground: Ground) {
+    let channel = ground.channel("loja").await;
+    let owner = (ground.institution, Environment::Live);
+    ground.store.set_event_log(owner, Patterns::default_log()).await.expect("stored");
+    let other = in_group(says("A3", SenderIds::of_phone(OTHER), "de outro"));
+    receive(&ground, channel, vec![says("A1", maria(), "segredo"), in_group(says("A2", maria(), "segredo")), other])
+        .await;
+    let id = ground.store.contact_of_phone(owner, MARIA.to_owned()).await.expect("read").expect("she wrote").id;
+    assert!(ground.store.delete_contact(owner, id).await.expect("stored"));
+    assert_eq!(erase(&ground, &[MARIA, TWIN, "900@lid"]).await.received, 2, "also what she wrote in the group");
+    assert_eq!(contents(&shown(&ground, &[OTHER], PersonPart::Received).await), ["de outro"]);
+    for event in ground.events(ground.event_query()).await {
+        assert!(![MARIA, "900", "segredo"].iter().any(|name| event.data.contains(name)), "{}", event.kind);
+    }
+}
+
+pub(super) async fn a_person_of_one_environment_is_no_person_of_the_other(ground: Ground) {
+    let live = ground.channel("loja").await;
+    let new = NewChannel { environment: Environment::Test, ..ground.new_channel("teste", ChannelState::Connected) };
+    let test = ground.store.create_channel(new).await.expect("stored").expect("a free id").key;
+    for channel in [live, test] {
+        ground.accept(channel, MARIA).await;
+        receive(&ground, channel, vec![says("A1", maria(), "oi"), in_group(says("A2", maria(), "oi"))]).await;
+        let account = Party::new(Some(TWIN.to_owned()), None);
+        ground.store.note_account(channel, MARIA.to_owned(), account, NOW).await.expect("stored");
+    }
+    let of = |environment| {
+        let numbers = vec![MARIA.to_owned(), TWIN.to_owned(), "900@lid".to_owned()];
+        Person { environment: Some(environment), ..Person::new(numbers, Some(ground.institution)) }
+    };
+    let rows = async |environment, part| {
+        let (mut rows, mut after) = (Vec::new(), Some(0));
+        while let Some(place) = after {
+            let query = PersonQuery { person: of(environment), part, after: place };
+            let page = ground.store.person(query).await.expect("read");
+            rows.extend(page.rows);
+            after = page.next;
+        }
+        rows
+    };
+    for (environment, channel) in [(Environment::Live, live), (Environment::Test, test)] {
+        let places = rows(environment, PersonPart::Places).await;
+        assert!(matches!(&places[..], [PersonRow::Place(place)] if place.channel == channel), "{environment:?}");
+        assert_eq!(rows(environment, PersonPart::Contacts).await.len(), 1, "the account that a channel knows");
+        let received = rows(environment, PersonPart::Received).await;
+        let of_channel = |row: &PersonRow| matches!(row, PersonRow::Received(message) if message.channel == channel);
+        assert_eq!((received.len(), received.iter().all(of_channel)), (2, true));
+        assert_eq!(rows(environment, PersonPart::Book).await.len(), 2, "the contact and the conversation");
+    }
+    let erase = async |erasure: &dyn Fn(i64) -> Erasure| {
+        let mut after = Some(0);
+        while let Some(place) = after {
+            after = ground.store.erase_person(erasure(place), NOW).await.expect("erased").next;
+        }
+    };
+    let PersonRow::Place(place) = rows(Environment::Test, PersonPart::Places).await.remove(0) else {
+        panic!("a place")
+    };
+    ground.store.erase_person(Erasure::Messages(vec![place]), NOW).await.expect("erased");
+    let person = || of(Environment::Test);
+    erase(&|after| Erasure::Contacts { person: person(), after }).await;
+    erase(&|after| Erasure::Traces { person: person(), after }).await;
+    erase(&|after| Erasure::EventTraces { person: person(), after }).await;
+    erase(&|_| Erasure::Inbox { person: person() }).await;
+    for part in [PersonPart::Places, PersonPart::Contacts, PersonPart::Received, PersonPart::Book] {
+        assert_eq!(rows(Environment::Test, part).await.len(), 0, "{part:?}");
+        assert_ne!(rows(Environment::Live, part).await.len(), 0, "{part:?}");
+    }
 }

@@ -165,7 +165,7 @@ async fn one_of_two_keys_is_removed(ground: &Ground, channel: ChannelKey) -> [Me
 
 /// Erases the messages to this number.
 async fn erase(ground: &Ground, number: &str) -> Erased {
-    let person = Person { numbers: vec![number.to_owned()], institution: None };
+    let person = Person::new(vec![number.to_owned()], None);
     let query = PersonQuery { person, part: PersonPart::Places, after: 0 };
     let places = ground.store.person(query).await.expect("read").rows.into_iter().map(|row| match row {
         PersonRow::Place(place) => place,

@@ -19,7 +19,7 @@ const ACCOUNT: &str = "553188887777";
 const OTHER: &str = "5511999998888";
 
 fn person(numbers: &[&str]) -> Person {
-    Person { numbers: numbers.iter().map(|number| (*number).to_owned()).collect(), institution: None }
+    Person::new(numbers.iter().map(|number| (*number).to_owned()).collect(), None)
 }
 
 /// All rows of a part, and on how many pages they came.

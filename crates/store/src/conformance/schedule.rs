@@ -154,7 +154,7 @@ pub(super) async fn a_scheduled_message_is_found_shown_and_erased(ground: Ground
     let next = MessageQuery { before: Some(Place::Scheduled(waiting[0])), scheduled: true, ..all() };
     assert_eq!(found(next).await, [waiting[1]]);
 
-    let person = Person { numbers: vec!["551".to_owned()], institution: None };
+    let person = Person::new(vec!["551".to_owned()], None);
     let query = |part| PersonQuery { person: person.clone(), part, after: 0 };
     let places = ground.store.person(query(PersonPart::Places)).await.expect("read").rows;
     let places: Vec<_> = places

@@ -29,6 +29,8 @@ const VALUE_LIMIT: usize = 1_000;
 /// Most bytes of all metadata, as JSON.
 pub const METADATA_BYTES: usize = 16 << 10;
 
+/// The error of a contact without a name.
+pub const NAME_MISSING: &str = "O nome do contato e obrigatorio.";
 const BAD_PHONE: &str = "O telefone do contato deve estar no formato DDI+DDD+NUM.";
 const BAD_EMAIL: &str = "O email do contato e invalido.";
 const BAD_TAGS: &str = "O campo tags deve ser uma lista de textos.";
@@ -67,7 +69,7 @@ fn name(fields: &mut Fields<'_, '_>, required: &[&'static str]) -> Result<Option
     let faults = fields.count();
     let name = fields.line("name", NAME_LIMIT)?;
     if name.is_none() && fields.count() == faults && is_due(fields, "name", required) {
-        fields.fault("name", "O nome do contato e obrigatorio.");
+        fields.fault("name", NAME_MISSING);
     }
     Ok(name)
 }

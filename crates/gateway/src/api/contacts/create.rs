@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, LOCATION};
 use axum::response::Response;
 use recado_domain::api_key::Scope;
-use recado_domain::contact_book::{ContactChanged, NewContact};
+use recado_domain::contact_book::{Contact, ContactChanged};
 use serde_json::json;
 
 use super::{ContactView, body, example};
@@ -24,29 +24,22 @@ pub async fn create(
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let given = body::change(&body.object()?, gateway.country(caller.institution), &REQUIRED)?;
-    let mut metadata = given.metadata.unwrap_or_default();
-    metadata.retain(|_, value| !value.is_null());
-    let new = NewContact {
-        owner: (caller.institution, caller.environment),
-        // The body has both fields: otherwise it was refused.
-        name: given.name.unwrap_or_default(),
-        phone: given.phone.unwrap_or_default(),
-        email: given.email.flatten(),
-        tags: given.tags.unwrap_or_default(),
-        metadata,
-        opt_out: given.opt_out.unwrap_or(false),
-    };
+    let phone = given.phone.clone().unwrap_or_default();
+    // The body has both fields: otherwise it was refused.
+    let new = given.into_new((caller.institution, caller.environment), phone).ok_or(ApiError::Internal)?;
     match gateway.store.create_contact(new, gateway.clock.now()).await? {
-        ContactChanged::Done(contact) => {
-            let place =
-                HeaderValue::try_from(format!("/v1/contacts/{}", contact.id)).map_err(|_| ApiError::Internal)?;
-            let mut answer = json::answer(StatusCode::CREATED, &Data { data: ContactView::new(&contact) });
-            answer.headers_mut().insert(LOCATION, place);
-            Ok(answer)
-        }
+        ContactChanged::Done(contact) => created(&contact),
         ContactChanged::NotFound => Err(ApiError::Internal),
         ContactChanged::Exists(other) => Err(ApiError::ContactExists(other.to_string())),
     }
+}
+
+/// The answer with a new contact.
+pub fn created(contact: &Contact) -> Result<Response, ApiError> {
+    let place = HeaderValue::try_from(format!("/v1/contacts/{}", contact.id)).map_err(|_| ApiError::Internal)?;
+    let mut answer = json::answer(StatusCode::CREATED, &Data { data: ContactView::new(contact) });
+    answer.headers_mut().insert(LOCATION, place);
+    Ok(answer)
 }
 
 const REQUIRED: [&str; 2] = ["name", "phone"];

@@ -2,8 +2,10 @@
 
 mod body;
 pub mod create;
+pub mod delete;
 pub mod get;
 pub mod list;
+pub mod put;
 pub mod update;
 mod view;
 

@@ -229,7 +229,7 @@ async fn a_person_is_shown_and_erased(network: Box<dyn Network>) {
     for (owner, number) in [(1, 2), (2, 4), (1, 5), (1, 2)] {
         network.arrive(arrival(owner, number)).await.expect("accepted");
     }
-    let person = |institution| Person { numbers: vec!["55110".to_owned(), "55119".to_owned()], institution };
+    let person = |institution| Person::new(vec!["55110".to_owned(), "55119".to_owned()], institution);
     let of = async |person: Person| {
         let page = network.person(person.clone(), 0).await.expect("read");
         let last = network.person(person, page.next.expect("a range")).await.expect("read");
@@ -392,7 +392,7 @@ async fn the_inbox_shows_both_directions_in_one_order(network: Box<dyn Network>)
     let to = PhoneQuery { recipient: Some("55110".to_owned()), ..query(1) };
     assert_eq!(shown(&*network, to).await, [], "people write to the channel");
     // What a person did is a part of their data.
-    let person = |institution| Person { numbers: vec!["55110".to_owned()], institution };
+    let person = |institution| Person::new(vec!["55110".to_owned()], institution);
     let page = network.person(person(None), 0).await.expect("read");
     let found: Vec<_> = page.shown.iter().map(|(_, shown)| (&*shown.network_id, shown.direction)).collect();
     assert_eq!(found, [("IN2", Direction::Inbound), ("IN4", Direction::Inbound)]);

@@ -62,6 +62,98 @@ fn who_writes_becomes_a_contact_that_callers_change() {
 }
 
 #[test]
+fn a_number_leads_to_its_contact() {
+    on_both_engines(|stage| {
+        let by_phone = |phone: &str, body: &Value| put(stage, &format!("by-phone/{phone}"), body);
+        let nameless = [("name", "O nome do contato e obrigatorio.")];
+        assert_faults("a new one needs a name", &by_phone(ANA, &json!({"tags": ["vip"]})), &nameless);
+        let created = by_phone(ANA, &json!({"name": "Ana", "metadata": {"crm": "1", "gone": null}})).expect(201);
+        let ana = created.json()["data"].take();
+        assert_eq!(created.header("Location"), Some(&*format!("/v1/contacts/{}", text(&ana, "id"))));
+        assert_eq!(
+            (&ana["phone"], &ana["metadata"], &ana["source"]),
+            (&json!(ANA), &json!({"crm": "1"}), &json!("API"))
+        );
+        // In either form, and as people write it.
+        for phone in [SHORT, "+55%20(11)%2097777-6666"] {
+            let changed = by_phone(phone, &json!({"tags": ["vip"], "metadata": {"n": 1}})).expect(200).json();
+            assert_eq!((&changed["data"]["id"], &changed["data"]["name"]), (&ana["id"], &json!("Ana")));
+            assert_eq!(changed["data"]["metadata"], json!({"crm": "1", "n": 1}));
+        }
+        let other = [("phone", "O telefone deve ser o da URL.")];
+        assert_faults("another number", &by_phone(ANA, &json!({"name": "x", "phone": "5531988887777"})), &other);
+        by_phone(ANA, &json!({"phone": SHORT})).expect(200);
+        assert_eq!(stage.data(&format!("/v1/contacts/{}", text(&ana, "id")))["phone"], SHORT);
+        let bad = [("phone", "O telefone deve estar no formato DDI+DDD+NUM.")];
+        assert_faults("no number", &by_phone("12", &json!({"name": "x"})), &bad);
+        assert_faults("a name", &by_phone(ANA, &json!({"name": null})), &nameless);
+        assert_eq!(names(stage, ""), ["Ana"]);
+    });
+}
+
+#[test]
+fn a_removed_contact_leaves_what_was_said() {
+    on_both_engines(|stage| {
+        let before = says(stage, &json!({"from": ANA}), "Oi");
+        let id = text(&before["contact"], "id").to_owned();
+        let path = format!("/v1/contacts/{id}");
+        let delete = || stage.server.delete(&path, Some(&stage.key));
+        assert_eq!(delete().expect(200).text(), r#"{"success":true,"message":"Contato removido."}"#);
+        assert_refused("again", &delete(), NO_CONTACT);
+        assert_refused("it is gone", &stage.get(&path), NO_CONTACT);
+        assert_eq!(names(stage, ""), [""; 0]);
+        let conversation = stage.data(&format!("/v1/conversations/{}", text(&before, "id")));
+        assert_eq!((&conversation["contact"], &conversation["chat"]["address"]), (&Value::Null, &json!(ANA)));
+        let after = says(stage, &json!({"from": ANA}), "Oi de novo");
+        assert_eq!(after["id"], before["id"], "the conversation goes on");
+        assert_ne!(after["contact"]["id"], before["contact"]["id"]);
+        assert_eq!(stage.rows("/v1/contacts").len(), 1);
+    });
+}
+
+#[test]
+fn a_person_is_erased_with_the_contact() {
+    on_both_engines(|stage| {
+        stage.get("/v1/events").expect(200);
+        let before = says(stage, &json!({"from": ANA}), "segredo");
+        says(stage, &json!({"from": ANA, "group": "Vendas"}), "segredo");
+        let beto = says(stage, &json!({"from": "5511966665555"}), "de outro");
+        let sent = |to: &str| {
+            let body = json!({"to": to, "content": "resposta"});
+            crate::v1::location(&stage.server.post("/v1/channels/sandbox/messages/text", &stage.key, &body).expect(202))
+        };
+        let (answer, other) = (sent(ANA), sent("5511966665555"));
+        for message in [&answer, &other] {
+            stage.until(message, "READ");
+        }
+        let path = format!("/v1/contacts/{}", text(&before["contact"], "id"));
+        let erase = |value: &str| stage.server.delete(&format!("{path}?erase={value}"), Some(&stage.key));
+        let bad = [("erase", "O parametro erase deve ser true ou false.")];
+        assert_faults("another value", &erase("sim"), &bad);
+        assert_eq!(erase("true").expect(200).text(), r#"{"success":true,"message":"Contato removido."}"#);
+        assert_refused("again", &erase("true"), NO_CONTACT);
+        stage.get(&answer).expect(404);
+        stage.get(&format!("/v1/conversations/{}", text(&before, "id"))).expect(404);
+        for list in [
+            "contacts",
+            "conversations",
+            "channels/sandbox/messages",
+            "sandbox/messages",
+            "events?from=oldest&limit=500",
+        ] {
+            let shown = stage.get(&format!("/v1/{list}")).expect(200).text().to_owned();
+            for trace in [ANA, SHORT, "segredo"] {
+                assert!(!shown.contains(trace), "{list} shows {trace}: {shown}");
+            }
+        }
+        let received = stage.rows("/v1/channels/sandbox/messages?direction=INBOUND");
+        assert_eq!(received.iter().map(|message| text(message, "content")).collect::<Vec<_>>(), ["de outro"]);
+        assert_eq!(stage.data(&format!("/v1/conversations/{}", text(&beto, "id")))["contact"], beto["contact"]);
+        assert_eq!(stage.data(&other)["status"], "READ");
+    });
+}
+
+#[test]
 fn a_word_opts_out_and_a_call_in() {
     on_both_engines(|stage| {
         let conversation = says(stage, &json!({"from": ANA}), "quero sair");

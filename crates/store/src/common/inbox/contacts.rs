@@ -2,8 +2,8 @@
 
 use recado_domain::clock::{Millis, random};
 use recado_domain::contact_book::{
-    Contact, ContactChange, ContactChanged, ContactFrom, ContactPage, ContactPlace, ContactQuery, NewContact, Source,
-    as_first_written, search_key, tag_key,
+    Contact, ContactChange, ContactChanged, ContactFrom, ContactPage, ContactPlace, ContactPut, ContactQuery,
+    NewContact, Source, as_first_written, search_key, tag_key,
 };
 use recado_domain::event::Owner;
 use recado_domain::ids::ContactId;
@@ -11,7 +11,7 @@ use recado_domain::incoming::IdentityKey;
 
 use super::announce::{Place, of_contact};
 use super::book::{self, CONTACT, ScopeOf, beginning, contact, trigrams};
-use super::lock;
+use super::{lock, threads};
 use crate::clock::SystemEntropy;
 use crate::sqlkit::both::{Executor, Row, values};
 
@@ -287,6 +287,45 @@ pub(crate) async fn change<E: Executor>(
     }
     book::save(db, &contact, changes.contains(&"name") || changes.contains(&"phone")).await?;
     finish(&Place { db, owner, now }, contact, "contact.updated", &changes).await
+}
+
+/// Changes the contact with this number, or adds it.
+pub(crate) async fn put<E: Executor>(
+    db: &E,
+    (owner, phone): (Owner, &str),
+    change: &ContactChange,
+    now: Millis,
+) -> Result<ContactPut, E::Error> {
+    lock(db, owner).await?;
+    if let Some(id) = book::owner_of(db, owner, &OF_NUMBERS, &IdentityKey::phone(phone)).await? {
+        return self::change(db, (owner, id), change, now).await.map(ContactPut::Changed);
+    }
+    let phone = change.phone.clone().unwrap_or_else(|| phone.to_owned());
+    let Some(new) = change.clone().into_new(owner, phone) else { return Ok(ContactPut::Unnamed) };
+    Ok(match create(db, &new, now).await? {
+        ContactChanged::Done(contact) => ContactPut::Created(contact),
+        other => ContactPut::Changed(other),
+    })
+}
+
+/// Removes a contact. Its conversations go on without it: the next message of the person gives them a new one.
+pub(crate) async fn delete<E: Executor>(db: &E, (owner, id): (Owner, ContactId)) -> Result<bool, E::Error> {
+    lock(db, owner).await?;
+    if book::one(db, owner, id).await?.is_none() {
+        return Ok(false);
+    }
+    let id_bytes = &id.as_bytes()[..];
+    // As if they had begun before the person had a contact. Another one of the address that goes on stays the one.
+    let sql = "UPDATE conversations SET chat = address
+               WHERE contact_id = ?1 AND chat = ?2
+                 AND (closed_at IS NOT NULL OR NOT EXISTS (
+                     SELECT 1 FROM conversations o
+                     WHERE o.channel_key = conversations.channel_key AND o.chat = conversations.address
+                       AND o.closed_at IS NULL))";
+    db.run(sql, values![id_bytes, threads::chat_of(id)]).await?;
+    db.run("UPDATE conversations SET contact_id = NULL WHERE contact_id = ?1", values![id_bytes]).await?;
+    book::delete(db, id).await?;
+    Ok(true)
 }
 
 async fn finish<E: Executor>(

@@ -44,16 +44,16 @@ async fn contacts<E: Executor>(db: &E, person: &Person) -> Result<Vec<ContactId>
     let keys: Vec<_> = person.numbers.iter().map(|name| key(name)).collect();
     let sql = format!(
         "SELECT i.kind, i.value, i.contact_id FROM identities i
-         WHERE {} AND (?2 IS NULL OR i.institution_id = ?2)",
+         WHERE {} AND (?2 IS NULL OR i.institution_id = ?2) AND (?3 IS NULL OR i.environment = ?3)",
         E::any("i.value", 1)
     );
-    let institution = person.institution.map(|id| id.as_bytes().to_vec());
+    let (institution, environment) = person.owner();
     let named = List(keys.iter().map(|key| key.value.clone()).collect::<Vec<_>>());
     let read = |row: &Row<'_>| {
         let key = IdentityKey { kind: row.named("kind", IdentityKind::from_name)?, value: row.get("value")? };
         Ok((key, ContactId::from_bytes(row.bytes("contact_id")?)))
     };
-    let found = db.rows(&sql, values![named, institution], read).await?;
+    let found = db.rows(&sql, values![named, institution, environment], read).await?;
     let own: BTreeSet<_> = found.into_iter().filter(|(key, _)| keys.contains(key)).map(|(_, id)| id).collect();
     Ok(own.into_iter().collect())
 }
@@ -80,12 +80,12 @@ async fn conversations<E: Executor>(
     person: &Person,
     contacts: &[ContactId],
 ) -> Result<Vec<Conversation>, E::Error> {
-    let of_owner = "(?2 IS NULL OR v.institution_id = ?2)";
-    let institution = person.institution.map(|id| id.as_bytes().to_vec());
+    let of_owner = "(?2 IS NULL OR v.institution_id = ?2) AND (?3 IS NULL OR v.environment = ?3)";
+    let (institution, environment) = person.owner();
     let mut found: Vec<Conversation> = Vec::new();
     for id in contacts {
         let sql = format!("{} WHERE v.contact_id = ?1 AND {of_owner} ORDER BY v.active_at, v.id", select(ALL));
-        found.extend(db.rows(&sql, values![&id.as_bytes()[..], institution], conversation).await?);
+        found.extend(db.rows(&sql, values![&id.as_bytes()[..], institution, environment], conversation).await?);
     }
     // Conversations that began before the person had a contact.
     for address in &person.numbers {
@@ -93,7 +93,7 @@ async fn conversations<E: Executor>(
             "{} WHERE v.address = ?1 AND {of_owner} AND v.contact_id IS NULL ORDER BY v.active_at",
             select(ALL)
         );
-        found.extend(db.rows(&sql, values![*address, institution], conversation).await?);
+        found.extend(db.rows(&sql, values![*address, institution, environment], conversation).await?);
     }
     Ok(found)
 }
@@ -171,11 +171,11 @@ pub(crate) async fn erase<E: Executor>(db: &E, person: &Person) -> Result<Erased
         for (table, has) in [("poll_votes", "voter = ?1"), ("incoming_changes", "held IS NOT NULL AND held LIKE ?1")] {
             let sql = format!(
                 "DELETE FROM {table} WHERE {has} AND (?2 IS NULL OR channel_key IN
-                     (SELECT key FROM channels WHERE institution_id = ?2))"
+                     (SELECT key FROM channels WHERE institution_id = ?2 AND (?3 IS NULL OR environment = ?3)))"
             );
             let name = if table == "poll_votes" { name.clone() } else { quoted(name) };
-            let institution = person.institution.map(|id| id.as_bytes().to_vec());
-            db.run(&sql, values![name, institution]).await?;
+            let (institution, environment) = person.owner();
+            db.run(&sql, values![name, institution, environment]).await?;
         }
     }
     Ok(erased)
@@ -217,16 +217,29 @@ pub(crate) async fn erase_traces<E: Executor>(db: &E, person: &Person, after: Se
     for name in person.numbers.iter().cloned().chain(contacts.iter().map(ToString::to_string)) {
         let sql = format!(
             "{INCOMING} WHERE m.seq > ?1 AND m.seq <= ?2 AND (m.body LIKE ?3 OR m.reactions LIKE ?3)
-               AND (?4 IS NULL OR c.institution_id = ?4) ORDER BY m.seq{}",
+               AND (?4 IS NULL OR c.institution_id = ?4) AND (?5 IS NULL OR c.environment = ?5) ORDER BY m.seq{}",
             // The row may have been changed since it was read. That change must not be lost.
             E::lock_for("update of m")
         );
-        let institution = person.institution.map(|id| id.as_bytes().to_vec());
-        for message in db.rows(&sql, values![after, last, quoted(&name), institution], incoming).await? {
+        let (institution, environment) = person.owner();
+        for message in db.rows(&sql, values![after, last, quoted(&name), institution, environment], incoming).await? {
+            // Their contact was removed, so no identity leads to what they wrote in a group.
+            if is_by(&message, &person.numbers) {
+                let gone = Gone { seq: message.seq, id: message.id, conversation: message.conversation };
+                erased.received += clear::erase(db, &[gone]).await?;
+                continue;
+            }
             erased.traces += forget(db, message, (&person.numbers, &contacts)).await?;
         }
     }
     Ok(erased)
+}
+
+/// Whether a person with one of these names wrote the message.
+fn is_by(message: &Incoming, names: &[String]) -> bool {
+    let sender = &message.body.sender;
+    let lid = sender.lid.as_ref().map(|lid| format!("{lid}@lid"));
+    [&sender.phone, &lid, &sender.user_id].into_iter().flatten().any(|name| names.contains(name))
 }
 
 async fn forget<E: Executor>(
@@ -264,9 +277,10 @@ pub(crate) async fn erase_event_traces<E: Executor>(db: &E, person: &Person, aft
     let mut erased = Erased { next: Some(last), ..Erased::default() };
     for name in &person.numbers {
         let sql = "SELECT seq FROM events WHERE seq > ?1 AND seq <= ?2 AND complete AND data LIKE ?3
-                   AND (?4 IS NULL OR institution_id = ?4)";
-        let institution = person.institution.map(|id| id.as_bytes().to_vec());
-        let named = db.rows(sql, values![after, last, quoted(name), institution], |row| row.get("seq")).await?;
+                   AND (?4 IS NULL OR institution_id = ?4) AND (?5 IS NULL OR environment = ?5)";
+        let (institution, environment) = person.owner();
+        let named =
+            db.rows(sql, values![after, last, quoted(name), institution, environment], |row| row.get("seq")).await?;
         erased.events += events::forget_numbers(db, named).await?;
     }
     Ok(erased)

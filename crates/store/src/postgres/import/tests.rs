@@ -218,7 +218,7 @@ async fn shown(store: &dyn Store) -> Vec<String> {
         let query = IncomingQuery { channel: channel.key, before: None, limit: 100 };
         shown.push(format!("{:?}", store.incoming_page(query).await.expect("read")));
     }
-    let person = Person { numbers: (0..5).map(|n| format!("55{n}")).chain([MARIA.to_owned()]).collect(), institution: None };
+    let person = Person::new((0..5).map(|n| format!("55{n}")).chain([MARIA.to_owned()]).collect(), None);
     for part in [PersonPart::Messages, PersonPart::Keys, PersonPart::Contacts] {
         let page = store.person(PersonQuery { person: person.clone(), part, after: 0 }).await.expect("read");
         assert!(!page.rows.is_empty(), "{part:?}");
