@@ -1,5 +1,6 @@
 //! The driver of each network, and the registry of drivers.
 
+pub mod arrivals;
 pub mod cloud_api;
 mod driver;
 pub mod media;

@@ -10,6 +10,7 @@ mod event_stream;
 mod events;
 pub(crate) mod inbox;
 mod inbox_person;
+mod inbox_session;
 mod links;
 pub(crate) mod message_events;
 mod new_recipients;
@@ -164,6 +165,9 @@ suite! { [
         a_deferred_recipient_is_passed_and_keeps_its_order,
         messages_for_a_deferred_recipient_expire_in_time,
         recipients_that_were_never_asked_for_are_listed;
+    inbox_session:
+        only_the_session_of_a_channel_receives,
+        sealed_parts_are_replaced_by_the_same_under_another_key;
     sessions:
         a_session_comes_back_as_it_was_written,
         a_session_is_listed_by_prefix,

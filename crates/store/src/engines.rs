@@ -19,7 +19,7 @@ use recado_domain::event::{
     Event, EventPage, EventSeq, EventState, EventSubject, NewEvent, Owner, Patterns, Recording,
 };
 use recado_domain::ids::{ApiKeyId, ContactId, ConversationId, InstitutionId, MediaId, MessageId, WebhookId};
-use recado_domain::incoming::{Arrivals, Incoming, IncomingPage, IncomingQuery, Media, Received};
+use recado_domain::incoming::{Arrivals, Incoming, IncomingPage, IncomingQuery, Media, Received, SealedIncoming};
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{Enqueued, Idempotency, Message, MessageQuery, Page, Promoted, Seq};
 use recado_domain::party::Party;
@@ -276,6 +276,8 @@ for_both_engines! {
 for_both_engines! {
     impl Inbox {
         write fn receive(arrivals: Arrivals, now: Millis) -> Vec<Received> = |tx| inbox::receive_and_report(tx, &arrivals, now);
+        write fn receive_held(held: Held, arrivals: Arrivals, now: Millis) -> Option<Vec<Received>>
+            = |tx| inbox::receive_held(tx, held, &arrivals, now);
         read fn incoming(channel: ChannelKey, id: MessageId) -> Option<Incoming> = |db| inbox::message(db, channel, id);
         read fn incoming_of_network(channel: ChannelKey, network_id: String) -> Option<Incoming>
             = |db| inbox::of_network(db, channel, &network_id);
@@ -288,6 +290,10 @@ for_both_engines! {
         write fn media_read(id: MediaId, now: Millis) -> bool = |tx| inbox::media::read(tx.db(), id, now);
         write fn release_media(before: Millis) -> u64 = |tx| inbox::media::release(tx.db(), before);
         read fn stored_media(ids: Vec<MediaId>) -> Vec<MediaId> = |db| inbox::media::which_stored(db, &ids);
+        read fn sealed_incoming(after: Seq, limit: usize) -> Vec<SealedIncoming>
+            = |db| inbox::sealed::page(db, after, limit);
+        write fn reseal_incoming(old: SealedIncoming, new: SealedIncoming) -> bool
+            = |tx| inbox::sealed::replace(tx.db(), &old, &new);
         write fn clear_inbox(owner: Owner) -> bool = |tx| inbox::clear::all(tx.db(), owner);
     }
 }

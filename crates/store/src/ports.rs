@@ -26,7 +26,7 @@ use recado_domain::event::{
     Event, EventPage, EventQuery, EventSeq, EventState, EventSubject, NewEvent, OwnedRange, Owner, Patterns, Recording,
 };
 use recado_domain::ids::{ApiKeyId, ContactId, ConversationId, InstitutionId, MediaId, MessageId, WebhookId};
-use recado_domain::incoming::{Arrivals, Incoming, IncomingPage, IncomingQuery, Media, Received};
+use recado_domain::incoming::{Arrivals, Incoming, IncomingPage, IncomingQuery, Media, Received, SealedIncoming};
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{
     Cancelled, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Page, Promoted, Seq,
@@ -452,6 +452,9 @@ pub trait Inbox: Send + Sync + 'static {
     /// message arrives. At most [`ARRIVALS_AT_ONCE`](recado_domain::incoming::ARRIVALS_AT_ONCE) arrivals; more are
     /// refused.
     async fn receive(&self, arrivals: Arrivals, now: Millis) -> Result<Vec<Received>>;
+    /// The same for a node that holds the session of a linked channel. `None`, and nothing is stored, if the channel was
+    /// deleted or has another session by now. Refused if another node holds the lease.
+    async fn receive_held(&self, held: Held, arrivals: Arrivals, now: Millis) -> Result<Option<Vec<Received>>>;
     /// A message of this channel that a network delivered.
     async fn incoming(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Incoming>>;
     /// The message with this network id, if a network delivered it to the channel. If people chose the same id, the
@@ -475,6 +478,10 @@ pub trait Inbox: Send + Sync + 'static {
     async fn release_media(&self, before: Millis) -> Result<u64>;
     /// Which of these files are stored. Others that have bytes here are left over.
     async fn stored_media(&self, ids: Vec<MediaId>) -> Result<Vec<MediaId>>;
+    /// A page of what drivers sealed of delivered messages, behind this place.
+    async fn sealed_incoming(&self, after: Seq, limit: usize) -> Result<Vec<SealedIncoming>>;
+    /// Replaces sealed parts of a message. `false` if one of them differs from `old`, or if there is no such message.
+    async fn reseal_incoming(&self, old: SealedIncoming, new: SealedIncoming) -> Result<bool>;
     /// Deletes a batch of all delivered messages, conversations and contacts of an owner; `false` when nothing is left.
     async fn clear_inbox(&self, owner: Owner) -> Result<bool>;
 }

@@ -39,10 +39,21 @@ pub enum Place<'a> {
     Link(ChannelKey),
     /// A row of a linked device's session, and which of its channel's sessions that is.
     Session { channel: ChannelKey, session: SessionNumber, kind: u8, key: &'a [u8] },
+    /// The network's own form of a received message, or where one of its files is.
+    Received { channel: ChannelKey, network_id: &'a str, part: ReceivedPart },
     /// A secret of a webhook: the current one, and the one before.
     WebhookSecret(WebhookId),
     /// The fixed headers of a webhook.
     WebhookHeaders(WebhookId),
+}
+
+/// What is sealed of a received message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReceivedPart {
+    /// The message itself.
+    Message,
+    /// The address and the key of its file.
+    File,
 }
 
 impl<'a> From<&'a SessionKey> for Place<'a> {
@@ -63,6 +74,13 @@ impl fmt::Display for Place<'_> {
                 }
                 write!(f, "{kind}/")?;
                 write_hex(key, f)
+            }
+            Self::Received { channel, network_id, part } => {
+                let part = match part {
+                    ReceivedPart::Message => "message",
+                    ReceivedPart::File => "file",
+                };
+                write!(f, "incoming/{channel}/{part}/{network_id}")
             }
             Self::WebhookSecret(webhook) => write!(f, "webhooks/{webhook}/secret"),
             Self::WebhookHeaders(webhook) => write!(f, "webhooks/{webhook}/headers"),

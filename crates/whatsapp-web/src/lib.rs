@@ -12,7 +12,11 @@ extern crate self as recado_whatsapp_web;
 
 pub mod backlog;
 mod event;
+mod incoming;
 mod logins;
+#[cfg(test)]
+#[path = "../tests/memory_inbox.rs"]
+mod memory_inbox;
 #[cfg(test)]
 #[path = "../tests/memory_rows.rs"]
 mod memory_rows;
@@ -22,6 +26,7 @@ mod session;
 mod storage;
 
 pub use event::{Event, Person};
+pub use incoming::{Delivered, Inbound, Inbox, NotStored, RemoteFile, Vote};
 pub use logins::Logins;
 pub use options::{OpenError, Options};
 pub use rows::{Change, Kind, Rows, RowsError};

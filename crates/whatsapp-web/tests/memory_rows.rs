@@ -13,11 +13,18 @@ pub struct MemoryRows(Mutex<State>);
 struct State {
     rows: BTreeMap<(Kind, Vec<u8>), (Vec<u8>, i64)>,
     writes: usize,
+    is_full: bool,
 }
 
 impl MemoryRows {
     pub fn writes(&self) -> usize {
         self.with(|state| state.writes)
+    }
+
+    /// Refuses everything that is to be written, as a full disk does.
+    #[allow(dead_code, reason = "not every user of this file has a full disk")]
+    pub fn refuse(&self, is_full: bool) {
+        self.with(|state| state.is_full = is_full);
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
@@ -40,10 +47,13 @@ impl Rows for MemoryRows {
     }
 
     async fn write(&self, changes: Vec<Change>) -> Result<u64, RowsError> {
-        Ok(self.with(|state| {
+        self.with(|state| {
+            if state.is_full {
+                return Err(RowsError("the disk is full".to_owned()));
+            }
             state.writes += 1;
-            changes.into_iter().map(|change| state.apply(change)).sum::<usize>() as u64
-        }))
+            Ok(changes.into_iter().map(|change| state.apply(change)).sum::<usize>() as u64)
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The settings of channels: a table for each channel type, and changes of settings.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -126,9 +127,10 @@ impl Setting {
     }
 }
 
-/// All settings of all types, in the order in which their errors are reported.
+/// All settings of all types, each once, in the order in which their errors are reported.
 pub fn all_settings() -> impl Iterator<Item = &'static Setting> {
-    ChannelType::ALL.into_iter().flat_map(ChannelType::settings)
+    let mut known = HashSet::new();
+    ChannelType::ALL.into_iter().flat_map(ChannelType::settings).filter(move |setting| known.insert(setting.name))
 }
 
 /// What the settings of a type decide about its sends. The defaults are for a type that has no such setting.

@@ -148,6 +148,18 @@ pub struct Media {
     pub read_at: Option<Millis>,
 }
 
+/// What a driver sealed of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedIncoming {
+    pub seq: Seq,
+    pub channel: ChannelKey,
+    pub network_id: String,
+    /// The network's own form of the message.
+    pub raw: Option<Vec<u8>>,
+    /// Where its file is, and the key of the file.
+    pub file: Option<(MediaId, Vec<u8>)>,
+}
+
 /// A query for the delivered messages of a channel, newest first.
 #[derive(Debug, Clone, Copy)]
 pub struct IncomingQuery {

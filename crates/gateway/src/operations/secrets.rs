@@ -3,17 +3,19 @@
 use futures_util::{Stream, StreamExt, stream};
 use recado_domain::channel::{ChannelKey, Link, SessionRow};
 use recado_domain::ids::WebhookId;
+use recado_domain::incoming::SealedIncoming;
+use recado_domain::message::Seq;
 use recado_domain::webhook::SealedWebhook;
 use recado_providers::log_foreign_key;
 use recado_store::StoreError;
-use recado_store::sealed::{self, KeyId, SealError};
+use recado_store::sealed::{self, KeyId, ReceivedPart, SealError};
 
 use crate::gateway::Gateway;
 use recado_domain::error::AppError;
 
 /// Rows that are written concurrently, so that they share commits.
 const AT_ONCE: usize = 64;
-/// The most session rows that are held in memory.
+/// The most session rows, or messages, that are held in memory.
 const PAGE: usize = 1_000;
 /// Times that a webhook is read again because a call was changing it.
 const TRIES: usize = 10;
@@ -73,6 +75,14 @@ pub async fn rotate(gateway: &Gateway) -> Result<Rotation, AppError> {
         done.note(stream::iter(rows).buffer_unordered(AT_ONCE)).await?;
         page = gateway.store.session_rows(Some(last), PAGE).await?;
     }
+    let mut page = gateway.store.sealed_incoming(Seq::MIN, PAGE).await?;
+    while let Some(last) = page.last().map(|message| message.seq) {
+        let messages = page.into_iter();
+        let messages =
+            messages.map(|sealed| async move { (of(sealed.channel), rotate_message(gateway, sealed).await) });
+        done.note(stream::iter(messages).buffer_unordered(AT_ONCE)).await?;
+        page = gateway.store.sealed_incoming(last, PAGE).await?;
+    }
     let mut page = gateway.store.sealed_webhooks(0, PAGE).await?;
     while let Some(last) = page.last().map(|webhook| webhook.key) {
         let webhooks = page.into_iter();
@@ -129,6 +139,25 @@ async fn rotate_row(gateway: &Gateway, row: SessionRow) -> Result<Outcome, Store
             Ok(if written { Outcome::Reencrypted } else { Outcome::Already })
         }
     }
+}
+
+async fn rotate_message(gateway: &Gateway, old: SealedIncoming) -> Result<Outcome, StoreError> {
+    let again = |part, bytes: &[u8]| {
+        let place = sealed::Place::Received { channel: old.channel, network_id: &old.network_id, part };
+        gateway.secrets.reencrypt(place, bytes, &*gateway.entropy)
+    };
+    let raw = old.raw.as_ref().map_or(Ok(None), |raw| again(ReceivedPart::Message, raw));
+    let file = old.file.as_ref().map_or(Ok(None), |(_, file)| again(ReceivedPart::File, file));
+    let (raw, file) = match (raw, file) {
+        (Err(error), _) | (_, Err(error)) => return Ok(Outcome::Failed(error)),
+        (Ok(None), Ok(None)) => return Ok(Outcome::Already),
+        (Ok(raw), Ok(file)) => (raw, file),
+    };
+    let file = old.file.as_ref().map(|(id, _)| *id).zip(file);
+    let new = SealedIncoming { raw, file, ..old.clone() };
+    // If a part was changed meanwhile, it was written with the first key, or the message was revoked or erased.
+    let written = gateway.store.reseal_incoming(old, new).await?;
+    Ok(if written { Outcome::Reencrypted } else { Outcome::Already })
 }
 
 /// The parts of a webhook are written together, so that none of them is opened by another key than the rest for long.

@@ -17,6 +17,7 @@ use crate::whatsapp_web::Shared;
 use crate::whatsapp_web::accounts::QUESTIONS;
 use crate::whatsapp_web::answers::Answers;
 use crate::whatsapp_web::events::{End, Events};
+use crate::whatsapp_web::incoming::SessionInbox;
 use crate::whatsapp_web::searches::Searches;
 use crate::whatsapp_web::session_rows::SessionRows;
 use crate::whatsapp_web::state::BETWEEN_LOGINS;
@@ -301,7 +302,9 @@ impl Connection {
         let (sender, receiver) = backlog::channel();
         let opened = async {
             self.wait_for_login().await?;
-            Session::open(self.rows(self.number()), &self.options(), sender).await.map_err(|error| error.to_string())
+            let inbox = Arc::new(SessionInbox { connection: self.clone(), session: self.number() });
+            let opened = Session::open(self.rows(self.number()), &self.options(), inbox, sender).await;
+            opened.map_err(|error| error.to_string())
         };
         let session = tokio::select! {
             () = stop.cancelled() => return End::Stopped,

@@ -7,6 +7,7 @@
 //! | `connect` | opens a connection: on request, or at a start of the server |
 //! | `events` | the events of a session: codes, answers, receipts |
 //! | `state` | the channel's state after connects, disconnects and ends of a session |
+//! | `incoming` | what people write, sealed and stored before the network hears of it |
 //! | `send` | one message: looks up the accounts, submits the message, awaits the network's answer |
 //! | `message` | the content of one message: its body, the accounts on its cards, its quote |
 //! | `reads` | tells the network which messages were read |
@@ -22,6 +23,7 @@ mod codes;
 mod connect;
 mod connection;
 mod events;
+mod incoming;
 mod message;
 mod reads;
 mod refusal;

@@ -15,9 +15,7 @@ pub struct Changes(pub ChannelChange);
 impl Args for Changes {
     fn augment_args(command: Command) -> Command {
         let name = Arg::new("name").long("name").value_name("NAME").help("Its name, for people");
-        let settings =
-            ChannelType::ALL.into_iter().flat_map(|kind| kind.settings().iter().map(move |one| flag(kind, one)));
-        command.arg(name).args(settings)
+        command.arg(name).args(all_settings().map(flag))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -25,9 +23,14 @@ impl Args for Changes {
     }
 }
 
-fn flag(kind: ChannelType, setting: &'static Setting) -> Arg {
+fn flag(setting: &'static Setting) -> Arg {
     let about = setting.about.trim_end_matches('.');
-    let mut help = format!("{about} ({})", kind.name());
+    let types: Vec<_> = ChannelType::ALL.into_iter().filter(|kind| kind.settings().contains(setting)).collect();
+    let mut help = about.to_owned();
+    if types.len() < ChannelType::ALL.len() {
+        let names: Vec<_> = types.into_iter().map(ChannelType::name).collect();
+        help = format!("{about} ({})", names.join(", "));
+    }
     let (value, parser): (&str, ValueParser) = match setting.kind {
         SettingKind::Number(..) => ("N", ValueParser::new(number)),
         SettingKind::Seconds(..) => ("TIME", ValueParser::new(seconds)),

@@ -3,18 +3,20 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use recado_domain::incoming::SealedIncoming;
+use recado_domain::message::Seq;
 use recado_domain::webhook::SealedWebhook;
 use recado_gateway::config::SecretKey;
 use recado_gateway::gateway::STORE_FILE;
-use recado_store::sealed::{KeyRing, Place, SealError};
-use recado_store::sqlite::copy::{links, sealed_webhooks, session_rows};
+use recado_store::sealed::{KeyRing, Place, ReceivedPart, SealError};
+use recado_store::sqlite::copy::{links, sealed_incoming, sealed_webhooks, session_rows};
 use recado_store::sqlkit::sqlite::open_read_only;
 use rusqlite::Connection;
 
 use crate::doctor::Check;
 
 const NAME: &str = "secret key";
-/// The most session rows that are held in memory.
+/// The most session rows, or messages, that are held in memory.
 const PAGE: usize = 1_000;
 const ROTATE: &str = "run `recado secrets rotate`, and only then remove the old key";
 
@@ -55,6 +57,15 @@ impl Found {
         while let Some(last) = page.last() {
             page.iter().for_each(|row| self.try_open(keys, (&row.of).into(), &row.sealed));
             page = session_rows(connection, Some(&last.of), PAGE)?;
+        }
+        let mut page = sealed_incoming(connection, Seq::MIN, PAGE)?;
+        while let Some(last) = page.last() {
+            for SealedIncoming { channel, network_id, raw, file, .. } in &page {
+                let place = |part| Place::Received { channel: *channel, network_id, part };
+                raw.iter().for_each(|raw| self.try_open(keys, place(ReceivedPart::Message), raw));
+                file.iter().for_each(|(_, file)| self.try_open(keys, place(ReceivedPart::File), file));
+            }
+            page = sealed_incoming(connection, last.seq, PAGE)?;
         }
         for webhook in sealed_webhooks(connection)? {
             let SealedWebhook { id, secret, previous_secret, headers, .. } = &webhook;

@@ -58,6 +58,8 @@ pub(crate) trait Transaction {
     async fn queue_scheduled(&mut self, due: &[Due], now: Millis) -> Result<(), Self::Error>;
     /// Whether the channel has this session. Refused if another node holds the lease.
     async fn holds(&mut self, held: Held) -> Result<bool, Self::Error>;
+    /// The same with a shared lock, for work that leaves the queue as it is. A deleted channel has no session.
+    async fn holds_shared(&mut self, held: Held) -> Result<bool, Self::Error>;
     /// Moves a channel from the expected state. `false` if it was in another state, or is deleted.
     async fn move_channel(&mut self, channel: ChannelKey, to: &ChannelMove) -> Result<bool, Self::Error>;
     /// Restricts a channel until this time: it opens no chats. A later end that is already stored stays.

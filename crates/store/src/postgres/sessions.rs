@@ -54,19 +54,26 @@ pub(super) async fn values(
     Ok(rows.iter().map(|row| row.get("sealed")).collect())
 }
 
-pub(super) async fn write(db: Db<'_>, held: Held, changes: &[SessionChange]) -> Done<u64> {
+/// Why nothing may be written for this session any more. Refused if another node holds the lease.
+pub(super) async fn fence(db: Db<'_>, held: Held) -> Done<Option<&'static str>> {
     // A shared lock: it waits for a deletion and for a node that acquires the channel, and they wait for this
     // transaction.
     let sql = "SELECT lease_epoch, session FROM channels WHERE key = $1 AND deleted_at IS NULL FOR SHARE";
-    let (channel, session) = (held.channel, held.session);
-    match db.row(sql, args![channel]).await? {
-        None => return Err(Failure::Refused("the channel was deleted")),
-        Some(row) if row.get::<_, Epoch>("lease_epoch") != held.epoch => return Err(Failure::Fenced),
-        Some(row) if row.get::<_, SessionNumber>("session") != session => {
-            return Err(Failure::Refused("the session has ended"));
+    match db.row(sql, args![held.channel]).await? {
+        None => Ok(Some("the channel was deleted")),
+        Some(row) if row.get::<_, Epoch>("lease_epoch") != held.epoch => Err(Failure::Fenced),
+        Some(row) => {
+            let is_over = row.get::<_, SessionNumber>("session") != held.session;
+            Ok(is_over.then_some("the session has ended"))
         }
-        Some(_) => {}
     }
+}
+
+pub(super) async fn write(db: Db<'_>, held: Held, changes: &[SessionChange]) -> Done<u64> {
+    if let Some(reason) = fence(db, held).await? {
+        return Err(Failure::Refused(reason));
+    }
+    let (channel, session) = (held.channel, held.session);
     let mut deleted = 0;
     // A session writes many rows at a time. Consecutive changes of one kind are one statement.
     for alike in changes.chunk_by(|one, next| discriminant(one) == discriminant(next)) {

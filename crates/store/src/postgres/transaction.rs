@@ -9,7 +9,7 @@ use recado_domain::ids::ApiKeyId;
 use recado_domain::message::Seq;
 use recado_domain::queue::{ChannelQueue, Transition};
 
-use super::{apply, channels, events, lock, queue, recipients};
+use super::{apply, channels, events, lock, queue, recipients, sessions};
 use crate::commits::Change;
 use crate::common::chats::forget_all;
 use crate::common::schedule::Due;
@@ -91,6 +91,10 @@ impl<'a> Transaction for Tx<'a> {
 
     async fn holds(&mut self, held: Held) -> Done<bool> {
         lock::lock(self.db, held.channel).await?.map_or(Ok(false), |locked| locked.has(held))
+    }
+
+    async fn holds_shared(&mut self, held: Held) -> Done<bool> {
+        Ok(sessions::fence(self.db, held).await?.is_none())
     }
 
     async fn move_channel(&mut self, channel: ChannelKey, to: &ChannelMove) -> Done<bool> {

@@ -20,7 +20,7 @@ use crate::conformance::inbox::{batch, contacts, conversations, delivered, recor
 use crate::fixtures::{DAY, Engine, Ground, MINUTE, NOW, PgDatabase, ids, request, sent};
 use crate::nodes::{ClusterStore, NewNode, NodeId};
 use crate::sqlkit::postgres::hosts::Hosts;
-use crate::{Channels, Links, Queue, Sessions, Store, StoreError};
+use crate::{Channels, Inbox, Links, Queue, Sessions, Store, StoreError};
 
 /// A node with the tests' rows, another one, and their database.
 async fn nodes() -> (Ground, Arc<dyn Store>, Arc<PgDatabase>) {
@@ -254,6 +254,12 @@ async fn a_released_channel_has_no_owner_until_it_is_acquired() {
     assert!(says_down(acquired[0].1).await.expect("it has the channel"));
     assert!(!says_down(acquired[0].1).await.expect("it has the channel"), "it is down");
     assert!(matches!(links(epoch).await, Err(StoreError::Fenced)), "the former holder says nothing of it");
+    let receives = |epoch| {
+        let nothing = batch(channel, Vec::new());
+        store.receive_held(Held { channel, epoch, session: 0 }, nothing, NOW)
+    };
+    assert!(matches!(receives(epoch).await, Err(StoreError::Fenced)), "and receives nothing");
+    assert!(receives(acquired[0].1).await.expect("it has the channel").is_some());
     let held = Held { channel, epoch: acquired[0].1, session: 0 };
     store.end_session(held).await.expect("it has the channel");
     assert!(links(acquired[0].1).await.expect("it has the channel"));

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use recado_domain::channel::{Link, SessionKey, SessionRow};
 use recado_domain::ids::WebhookId;
+use recado_domain::incoming::SealedIncoming;
+use recado_domain::message::Seq;
 use recado_domain::webhook::SealedWebhook;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
@@ -116,6 +118,12 @@ pub fn session_rows(
 ) -> rusqlite::Result<Vec<SessionRow>> {
     let there = connection.table_exists(None, "session_rows")?;
     if there { super::sessions::page(connection, after, limit) } else { Ok(Vec::new()) }
+}
+
+/// A page of what drivers sealed of received messages; empty where the tables are older than these.
+pub fn sealed_incoming(connection: &Connection, after: Seq, limit: usize) -> rusqlite::Result<Vec<SealedIncoming>> {
+    let there = connection.table_exists(None, "incoming")?;
+    if there { at_once(crate::common::inbox::sealed::page(connection, after, limit)) } else { Ok(Vec::new()) }
 }
 
 /// The sealed parts of all webhooks; none where the tables are older than webhooks.

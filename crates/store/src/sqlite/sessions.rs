@@ -47,12 +47,17 @@ pub(super) fn values(
     keys.iter().map(&mut value).collect()
 }
 
-pub(super) fn write(writing: &mut Writing, held: Held, changes: &[SessionChange]) -> rusqlite::Result<u64> {
+/// Why nothing may be written for this session any more.
+pub(super) fn fence(writing: &Writing, held: Held) -> Option<&'static str> {
     if writing.queues.get(&held.channel).is_none_or(|known| known.queue.deleted) {
-        return Err(rusqlite::Error::ToSqlConversionFailure("the channel was deleted".into()));
+        return Some("the channel was deleted");
     }
-    if !writing.has(held) {
-        return Err(rusqlite::Error::ToSqlConversionFailure("the session has ended".into()));
+    (!writing.has(held)).then_some("the session has ended")
+}
+
+pub(super) fn write(writing: &mut Writing, held: Held, changes: &[SessionChange]) -> rusqlite::Result<u64> {
+    if let Some(reason) = fence(writing, held) {
+        return Err(rusqlite::Error::ToSqlConversionFailure(reason.into()));
     }
     let of = (held.channel, held.session);
     changes.iter().try_fold(0, |deleted, change| Ok(deleted + apply(&writing.connection, of, change)?))

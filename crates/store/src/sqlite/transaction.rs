@@ -10,7 +10,7 @@ use recado_domain::message::Seq;
 use recado_domain::queue::{ChannelQueue, ScanCursor, Transition};
 use rusqlite::{Connection, params};
 
-use super::{CachedChannel, Writing, apply, channels, chats, events, queue, recipients};
+use super::{CachedChannel, Writing, apply, channels, chats, events, queue, recipients, sessions};
 use crate::commits::Change;
 use crate::common::chats::forget_all;
 use crate::common::schedule::Due;
@@ -73,6 +73,10 @@ impl Transaction for Writing {
 
     async fn holds(&mut self, held: Held) -> rusqlite::Result<bool> {
         Ok(self.has(held))
+    }
+
+    async fn holds_shared(&mut self, held: Held) -> rusqlite::Result<bool> {
+        Ok(sessions::fence(self, held).is_none())
     }
 
     async fn move_channel(&mut self, channel: ChannelKey, to: &ChannelMove) -> rusqlite::Result<bool> {

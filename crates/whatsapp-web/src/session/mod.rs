@@ -2,11 +2,13 @@
 
 mod body;
 mod bounded;
+mod envelopes;
 mod log_out;
 mod look_up;
 mod network;
 mod pair;
 mod read;
+mod receive;
 mod restriction;
 mod submit;
 mod tasks;
@@ -14,6 +16,7 @@ mod tasks;
 mod tests;
 mod translate;
 mod typing;
+mod unreadable;
 mod watch;
 
 use std::sync::Arc;
@@ -30,7 +33,7 @@ use whatsapp_rust::{CacheConfig, Client};
 use self::tasks::Tasks;
 use crate::backlog;
 use crate::storage::{self, Storage};
-use crate::{Event, OpenError, Options, Rows, RowsError};
+use crate::{Event, Inbox, OpenError, Options, Rows, RowsError};
 
 pub use body::{Body, Card, Quote};
 pub use look_up::LookUpError;
@@ -65,14 +68,19 @@ struct ConnectionState {
     typing: AtomicBool,
     /// The device is being linked, until its first login.
     pairing: AtomicBool,
+    /// Something that arrived could not be stored. The network delivers it again after the next login.
+    unstored: AtomicBool,
+    /// The same, and nothing of the session is stored any more: see [`Storage`].
+    broken: Arc<AtomicBool>,
 }
 
 impl Session {
     /// Waits for a login slot, and starts to connect, or to offer QR codes if no device is linked. All later events go to
-    /// `events`. If the caller is dropped, no session is opened.
+    /// `events`, and what arrives goes to `inbox`. If the caller is dropped, no session is opened.
     pub async fn open(
         rows: Arc<dyn Rows>,
         options: &Options,
+        inbox: Arc<dyn Inbox>,
         events: backlog::Sender<Event>,
     ) -> Result<Self, OpenError> {
         let endpoint = options.endpoint()?;
@@ -82,8 +90,10 @@ impl Session {
         let tasks = Arc::new(Tasks::new());
         let ending = tasks.end_when_dropped();
         let state = Arc::new(ConnectionState { pairing: AtomicBool::new(!linked), ..ConnectionState::default() });
+        let receiver = Arc::new(receive::Receiver::new(inbox, Storage::new(Arc::clone(&rows)), &state));
         let mut builder = Bot::builder()
-            .with_backend(Storage::new(rows))
+            .with_backend(Storage::watched(rows, Arc::clone(&state.broken)))
+            .with_inbound_durability_hook(receive::Hook(Arc::clone(&receiver)))
             .with_transport_factory(network::Dialer::new(endpoint, &options.logins, &state, events.clone()))
             .with_http_client(network::Fetch::new(endpoint.is_none(), events.clone()))
             .with_runtime(tasks::Spawner(Arc::clone(&tasks)))
@@ -95,7 +105,7 @@ impl Session {
         }
         let bot = builder.build().await.map_err(|error| OpenError::Storage(error.to_string()))?;
         let client = bot.client();
-        watch::start(bot, &tasks, watch::Tracker::new(events, &state));
+        watch::start(bot, &tasks, receiver, watch::Tracker::new(events, &state));
         // From here on the session ends the tasks.
         ending.disarm();
         Ok(Self { client, tasks, state })
@@ -150,8 +160,8 @@ fn own_addresses(client: &Client) -> Vec<Jid> {
 fn caches() -> CacheConfig {
     CacheConfig {
         sent_message_ttl_secs: SENT_MESSAGES_KEPT.as_secs(),
-        // These secrets decrypt votes and edits of messages, which the gateway does not read.
-        msg_secret_policy: MsgSecretPolicy::Disabled,
+        // With these secrets the library decrypts edits and reactions.
+        msg_secret_policy: MsgSecretPolicy::Managed,
         seed_msg_secrets_from_history: false,
         ..CacheConfig::default()
     }

@@ -9,6 +9,7 @@ use fake_whatsapp::{Account, FakeWhatsApp};
 use tokio::time::timeout;
 
 use super::Session;
+use crate::memory_inbox::MemoryInbox as Inbox;
 use crate::memory_rows::MemoryRows;
 use crate::{Change, Event, Kind, Logins, Options, Rows, RowsError, backlog};
 
@@ -45,7 +46,7 @@ async fn up(whatsapp: &FakeWhatsApp, rows: Arc<Stubborn>) -> (Session, backlog::
     let (url, logins) = (Some(whatsapp.url()), Logins::new(1_000));
     let options = Options { url, version: None, device_name: "Recado".to_owned(), logins };
     let (sender, mut events) = backlog::channel();
-    let session = Session::open(rows, &options, sender).await.expect("opened");
+    let session = Session::open(rows, &options, Arc::new(Inbox::default()), sender).await.expect("opened");
     until(&mut events, &Event::Up).await;
     (session, events)
 }

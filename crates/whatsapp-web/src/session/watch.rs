@@ -8,13 +8,15 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use whatsapp_rust::Client;
 use whatsapp_rust::bot::Bot;
+use whatsapp_rust::types::presence::ReceiptType;
 use whatsapp_rust::wacore::types::events::{self as library, EventHandler, EventInterest, EventKind};
 use whatsapp_rust::waproto::codec::message_encoded_len;
 
+use super::receive::{Receiver, is_recovered};
 use super::tasks::Tasks;
 use super::{CLOSE, ConnectionState, translate};
-use crate::Event;
 use crate::backlog::{self, Weigh};
+use crate::{Event, Inbound};
 
 /// The interval between two checks of the connection. The library does not report a connection that breaks while it is being
 /// opened, or that it reopens on purpose.
@@ -26,6 +28,11 @@ const AWAY: Duration = Duration::from_secs(30);
 
 /// The library goes online when it learns the account's name, a moment after it reports the name.
 const ONLINE_BY_ITSELF: Duration = Duration::from_secs(2);
+
+/// The interval between two looks at messages that could not be read.
+const UNREADABLE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the session stays open after something could not be stored. Each login delivers it once more.
+const UNSTORED: Duration = Duration::from_secs(30);
 
 /// Bytes of an id beside its text.
 const ID: usize = size_of::<String>();
@@ -40,11 +47,13 @@ pub struct Tracker {
     ended: bool,
     /// The time since when the network has been away, or has not answered the login.
     away_since: Option<Instant>,
+    /// The time since when something is not stored.
+    unstored_since: Option<Instant>,
 }
 
 impl Tracker {
     pub fn new(events: backlog::Sender<Event>, state: &Arc<ConnectionState>) -> Self {
-        Self { events, state: Arc::clone(state), ended: false, away_since: None }
+        Self { events, state: Arc::clone(state), ended: false, away_since: None, unstored_since: None }
     }
 
     fn report(&self, event: Event) {
@@ -60,7 +69,7 @@ impl Tracker {
 }
 
 /// Runs the library, and follows it until the session ends.
-pub fn start(bot: Bot, tasks: &Arc<Tasks>, tracker: Tracker) {
+pub fn start(bot: Bot, tasks: &Arc<Tasks>, receiver: Arc<Receiver>, tracker: Tracker) {
     let client = bot.client();
     let (sender, received) = backlog::channel();
     client.subscribe_handler(Arc::new(Listener(sender))).detach();
@@ -70,13 +79,21 @@ pub fn start(bot: Bot, tasks: &Arc<Tasks>, tracker: Tracker) {
         let _running = running;
         bot.run().await;
     });
-    let follower = Follower { client, tasks: Arc::clone(tasks), tracker };
+    let (reporter, its_client) = (Arc::clone(&receiver), Arc::clone(&client));
+    tasks.spawn(async move {
+        loop {
+            sleep(UNREADABLE_INTERVAL).await;
+            reporter.report_unreadable(&its_client).await;
+        }
+    });
+    let follower = Follower { client, tasks: Arc::clone(tasks), receiver, tracker };
     tasks.spawn(follower.follow(received, ran));
 }
 
 struct Follower {
     client: Arc<Client>,
     tasks: Arc<Tasks>,
+    receiver: Arc<Receiver>,
     tracker: Tracker,
 }
 
@@ -124,8 +141,8 @@ impl Follower {
         self.tasks.end();
     }
 
-    async fn handle(&mut self, event: &library::Event) {
-        match event {
+    async fn handle(&mut self, event: &Arc<library::Event>) {
+        match &**event {
             library::Event::Connected(_) => {
                 // No recipient has seen us typing on this new connection.
                 self.tracker.state.typing.store(false, Ordering::Relaxed);
@@ -144,7 +161,7 @@ impl Follower {
                         .report(Event::Trouble { text: format!("the linked device could not be stored: {error}") });
                 }
             }
-            _ => {}
+            _ => self.receive(event),
         }
         for event in translate::events(&self.client, event).await {
             if is_final(&event) {
@@ -153,6 +170,43 @@ impl Follower {
             }
             self.tracker.report(event);
         }
+    }
+
+    /// Stores what the library does not pass through the hook. The network does not repeat it, and no event waits for it.
+    fn receive(&self, event: &Arc<library::Event>) {
+        let (client, receiver) = (Arc::clone(&self.client), Arc::clone(&self.receiver));
+        let is_for_inbox = match &**event {
+            library::Event::Messages(batch) => !batch.hook_committed,
+            library::Event::UndecryptableMessage(_) | library::Event::ContactNumberChanged(_) => true,
+            library::Event::Receipt(receipt) => is_read_self(&receipt.r#type),
+            _ => false,
+        };
+        if !is_for_inbox {
+            return;
+        }
+        let event = Arc::clone(event);
+        self.tasks.spawn(async move {
+            let stored = match &*event {
+                library::Event::Messages(batch) => {
+                    let recovered: Vec<_> =
+                        batch.messages.iter().filter(|it| is_recovered(&it.info)).cloned().collect();
+                    receiver.messages(&client, &recovered).await
+                }
+                library::Event::UndecryptableMessage(message) => {
+                    receiver.undecryptable(&client, message).await;
+                    Ok(())
+                }
+                library::Event::ContactNumberChanged(change) => receiver.number_changed(&client, change).await,
+                library::Event::Receipt(receipt) => {
+                    let ids = receipt.message_ids.iter().map(ToString::to_string).collect();
+                    receiver.pass(&client, vec![Inbound::Read(ids)]).await
+                }
+                _ => Ok(()),
+            };
+            if let Err(error) = stored {
+                tracing::warn!(%error, "event of the network not stored");
+            }
+        });
     }
 
     /// Checks what the library does not report. Returns the reason if the session has to be reopened.
@@ -172,9 +226,20 @@ impl Follower {
         } else if away_since.elapsed() >= AWAY {
             // Also on a connection that is open: the network may have ended only the login.
             Some("the network was away for too long: reopening the session")
+        } else if self.is_unstored() {
+            Some("messages could not be stored: reopening the session, so that the network delivers them again")
         } else {
             None
         }
+    }
+
+    /// Whether something that arrived has not been stored for some time.
+    fn is_unstored(&mut self) -> bool {
+        let state = &self.tracker.state;
+        if !state.unstored.load(Ordering::Relaxed) && !state.broken.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.tracker.unstored_since.get_or_insert_with(Instant::now).elapsed() >= UNSTORED
     }
 
     /// The library goes online at every login. While the web client is online, the phone gets no notifications.
@@ -188,6 +253,11 @@ impl Follower {
             }
         });
     }
+}
+
+/// Whether the account's own phone has read messages.
+fn is_read_self(kind: &ReceiptType) -> bool {
+    matches!(kind, ReceiptType::ReadSelf | ReceiptType::PlayedSelf)
 }
 
 /// Whether the library does not reconnect after this event.
@@ -215,6 +285,8 @@ impl Weigh for Arc<library::Event> {
             library::Event::Messages(_) => {
                 Some(own + self.messages().map(|it| MESSAGE + message_encoded_len(&it.message)).sum::<usize>())
             }
+            library::Event::UndecryptableMessage(_) => Some(own + MESSAGE),
+            library::Event::ContactNumberChanged(_) => Some(own),
             library::Event::ServerAck(_) => Some(own + ID),
             _ => None,
         }
@@ -246,6 +318,8 @@ impl EventHandler for Listener {
             EventKind::PairPasskeyError,
             EventKind::ClientOutdated,
             EventKind::Messages,
+            EventKind::UndecryptableMessage,
+            EventKind::ContactNumberChanged,
             EventKind::Receipt,
             EventKind::ServerAck,
             EventKind::SelfPushNameUpdated,

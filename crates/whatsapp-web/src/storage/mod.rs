@@ -10,8 +10,10 @@ mod key;
 mod protocol;
 mod secrets;
 mod signal;
+mod unreadable;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Mutex, MutexGuard};
 use whatsapp_rust::serde::{Serialize, de::DeserializeOwned};
@@ -20,16 +22,25 @@ use whatsapp_rust::wacore::store::error::{Result, StoreError};
 use crate::{Change, Kind, Rows, RowsError};
 
 pub(crate) use device::is_linked;
+pub(crate) use key::of as key_of;
 
 pub struct Storage {
     rows: Arc<dyn Rows>,
     /// Held from the read to the write of a change that depends on stored data.
     write_lock: Mutex<()>,
+    /// A received message could not be stored. Nothing is written from then on: a written ratchet would have passed the
+    /// message, and nothing could decrypt it when the network delivers it again. The session must be opened again.
+    broken: Arc<AtomicBool>,
 }
 
 impl Storage {
     pub fn new(rows: Arc<dyn Rows>) -> Self {
-        Self { rows, write_lock: Mutex::new(()) }
+        Self::watched(rows, Arc::default())
+    }
+
+    /// The same with a flag that says when the session must be opened again.
+    pub fn watched(rows: Arc<dyn Rows>, broken: Arc<AtomicBool>) -> Self {
+        Self { rows, write_lock: Mutex::new(()), broken }
     }
 
     async fn lock(&self) -> MutexGuard<'_, ()> {
@@ -55,6 +66,9 @@ impl Storage {
     async fn write(&self, changes: Vec<Change>) -> Result<u64> {
         if changes.is_empty() {
             return Ok(0);
+        }
+        if self.broken.load(Ordering::Acquire) {
+            return Err(store_error(RowsError("a received message could not be stored".to_owned())));
         }
         self.rows.write(changes).await.map_err(store_error)
     }

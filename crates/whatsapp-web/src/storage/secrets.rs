@@ -1,5 +1,4 @@
-//! Secrets of messages. The session is configured to keep none: they decrypt votes and edits, which the gateway does not
-//! read. If the library stores one all the same, it is kept.
+//! Secrets of messages, with which the library decrypts edits and reactions.
 
 use std::collections::HashMap;
 

@@ -11,6 +11,8 @@ use recado_whatsapp_web::{
 };
 use tokio::time::timeout;
 
+use crate::memory_inbox::MemoryInbox;
+
 pub const ACCOUNT: &str = "551140001000";
 pub const ACCOUNT_LID: &str = "900000000000001";
 pub const PEER: &str = "553199990001";
@@ -48,6 +50,8 @@ pub async fn put_device(rows: &dyn Rows, value: Vec<u8>) -> Result<()> {
 pub struct Client {
     pub session: Session,
     pub events: backlog::Receiver<Event>,
+    /// What arrived.
+    pub inbox: Arc<MemoryInbox>,
 }
 
 impl Client {
@@ -57,8 +61,9 @@ impl Client {
 
     async fn open_at(url: &str, rows: Arc<dyn Rows>) -> Result<Self> {
         let (sender, events) = backlog::channel();
-        let session = Session::open(rows, &options(url), sender).await?;
-        Ok(Self { session, events })
+        let inbox = Arc::new(MemoryInbox::default());
+        let session = Session::open(rows, &options(url), inbox.clone(), sender).await?;
+        Ok(Self { session, events, inbox })
     }
 
     /// Opens a session, and waits until it is connected.

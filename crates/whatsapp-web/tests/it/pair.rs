@@ -7,6 +7,7 @@ use anyhow::Result;
 use recado_whatsapp_web::{Event, OpenError, PairError, Rows, Session, backlog};
 
 use crate::harness::{ACCOUNT, ACCOUNT_LID, Client, account, network, options};
+use crate::memory_inbox::MemoryInbox;
 use crate::memory_rows::MemoryRows;
 
 #[tokio::test]
@@ -63,6 +64,7 @@ async fn a_phone_links_by_a_typed_code() -> Result<()> {
 async fn a_loopback_build_does_not_reach_whatsapp() {
     let (sender, _events) = backlog::channel();
     let whatsapp = recado_whatsapp_web::Options { url: None, ..options("") };
-    let opened = Session::open(Arc::new(MemoryRows::default()), &whatsapp, sender).await;
+    let opened =
+        Session::open(Arc::new(MemoryRows::default()), &whatsapp, Arc::new(MemoryInbox::default()), sender).await;
     assert_eq!(opened.err(), Some(OpenError::LoopbackOnly));
 }

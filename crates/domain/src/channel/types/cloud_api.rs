@@ -26,7 +26,7 @@ settings! {
     groups: OnOff = OnOff::Off, "groups", "groups", OnOff::KIND,
         "Whether messages of groups are received.";
     own_device: OnOff = OnOff::On, "ownDevice", "own-device", OnOff::KIND,
-        "Whether messages that the business writes on its phone are received.";
+        "Whether messages that are sent on the phone, or on another linked device, are received.";
     inbound_media: InboundMedia = InboundMedia::Lazy, "inboundMedia", "inbound-media", InboundMedia::KIND,
         "Whether the bytes of received files are fetched when a caller wants them, or at once if a file has at most 16 MiB.";
 }

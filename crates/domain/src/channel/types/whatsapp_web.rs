@@ -10,7 +10,7 @@ use crate::api_key::Environment;
 use crate::channel::settings::settings;
 use crate::channel::types::descriptor::LinkView;
 use crate::channel::types::{ConnectField, Descriptor, FieldText, Ordering};
-use crate::channel::{SettingKind, TypeSettings};
+use crate::channel::{OnOff, SettingKind, TypeSettings};
 use crate::error::AppError;
 use crate::field_errors::FieldErrors;
 use crate::ids::ChannelId;
@@ -25,6 +25,10 @@ settings! {
         "Whether the recipient sees a typing notice before a message.";
     new_recipients_per_day: Option<u32> = None, "newRecipientsPerDay", "new-recipients-per-day",
         SettingKind::Limit(1, 10_000), "Chats that may be opened within 24 hours.";
+    groups: OnOff = OnOff::Off, "groups", "groups", OnOff::KIND,
+        "Whether messages of groups are received.";
+    own_device: OnOff = OnOff::On, "ownDevice", "own-device", OnOff::KIND,
+        "Whether messages that are sent on the phone, or on another linked device, are received.";
 }
 
 impl TypeSettings for Settings {

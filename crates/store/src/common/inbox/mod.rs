@@ -17,12 +17,13 @@ pub(crate) mod media;
 mod merge;
 pub(crate) mod person;
 mod rows;
+pub(crate) mod sealed;
 pub(crate) mod signals;
 mod targets;
 mod threads;
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::ChannelKey;
+use recado_domain::channel::{ChannelKey, Held};
 use recado_domain::clock::{Millis, random};
 use recado_domain::event::Owner;
 use recado_domain::ids::{ContactId, ConversationId, InstitutionId};
@@ -93,6 +94,23 @@ where
     let received = receive(tx.db(), batch, now).await?;
     media::report(tx, batch, &received);
     Ok(received)
+}
+
+/// Stores what a network delivered to a linked channel, unless the session has ended.
+pub(crate) async fn receive_held<T: Transaction>(
+    tx: &mut T,
+    held: Held,
+    batch: &Arrivals,
+    now: Millis,
+) -> Result<Option<Vec<Received>>, T::Error>
+where
+    T::Db: PageScan,
+{
+    // The channel is locked before the inbox, as by a deletion.
+    if held.channel != batch.channel || !tx.holds_shared(held).await? {
+        return Ok(None);
+    }
+    receive_and_report(tx, batch, now).await.map(Some)
 }
 
 /// Stores what a network delivered to a channel.

@@ -146,7 +146,7 @@ impl ProtocolStore for Storage {
     }
 
     async fn get_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> Result<Option<Vec<u8>>> {
-        self.get(Kind::PendingInbound, pending::key_of(chat, sender, id)).await
+        pending::get(self, pending::key_of(chat, sender, id)).await
     }
 
     async fn delete_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> Result<()> {
@@ -154,7 +154,7 @@ impl ProtocolStore for Storage {
     }
 
     async fn delete_expired_pending_inbound(&self, cutoff_timestamp: i64) -> Result<u32> {
-        sent::delete_before(self, Kind::PendingInbound, cutoff_timestamp).await
+        pending::delete_before(self, cutoff_timestamp).await
     }
 
     async fn store_pending_inbound_batch(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {

@@ -1,11 +1,24 @@
 //! Messages received and not yet acknowledged to the network.
 
-use whatsapp_rust::wacore::store::error::Result;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use whatsapp_rust::wacore::store::error::{Result, StoreError};
 use whatsapp_rust::wacore::store::traits::{PendingInboundKey, PendingInboundRow};
 use whatsapp_rust::wacore::time::now_secs;
 
 use crate::storage::{Storage, delete, key};
 use crate::{Change, Kind};
+
+/// How often storing a received message is tried again, and the first wait, which doubles: six seconds in all.
+const TRIES: u32 = 6;
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// How long it is known that a message is stored. Acknowledgements that were lost are asked for at the next login.
+const COMMITTED_KEPT: i64 = 24 * 60 * 60;
+/// How long the repetition of an unknown message is refused: longer than the library holds messages in memory.
+const REFUSED_FOR: i64 = 60;
 
 pub fn key_of(chat: &str, sender: &str, id: &str) -> Vec<u8> {
     key::of(&[chat.as_bytes(), sender.as_bytes(), id.as_bytes()])
@@ -19,10 +32,103 @@ pub async fn put_all(storage: &Storage, rows: &[PendingInboundRow<'_>]) -> Resul
         value: row.message.to_vec(),
         stamp,
     };
-    storage.write(rows.iter().map(put).collect()).await.map(drop)
+    let changes: Vec<_> = rows.iter().map(put).collect();
+    let mut wait = FIRST_WAIT;
+    for _ in 0..TRIES {
+        if storage.write(changes.clone()).await.is_ok() {
+            return Ok(());
+        }
+        sleep(wait).await;
+        wait *= 2;
+    }
+    // No ratchet may be written after a message that is not.
+    let written = storage.write(changes).await.map(drop);
+    if written.is_err() {
+        storage.broken.store(true, Ordering::Release);
+    }
+    written
 }
 
+/// The message, if it waits for the gateway; `None` if the gateway has stored it, so that a repetition is acknowledged.
+///
+/// The library asks when the network repeats a message that it has decrypted. While the network delivers what waited for the
+/// session, the library decrypts messages a moment before it stores them as pending. A repetition in that moment must not be
+/// acknowledged, because a crash would lose the message. So a repetition of a message of which nothing is known is refused,
+/// and comes again at the next login. If still nothing is known of it then, the gateway stored it long ago.
+pub async fn get(storage: &Storage, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
+    let keys = || vec![key.clone()];
+    if let Some(pending) = storage.get(Kind::PendingInbound, key.clone()).await? {
+        return Ok(Some(pending));
+    }
+    if storage.get_all(Kind::Committed, keys()).await?.pop().flatten().is_some() {
+        return Ok(None);
+    }
+    let now = now_secs();
+    let refused = storage.get_all(Kind::Refused, keys()).await?.pop().flatten();
+    let refused_at = refused.and_then(|at| at.try_into().ok()).map(i64::from_be_bytes);
+    if refused_at.is_some_and(|at| now - at >= REFUSED_FOR) {
+        return Ok(None);
+    }
+    if refused_at.is_none() {
+        let (kind, value) = (Kind::Refused, now.to_be_bytes().to_vec());
+        storage.change(Change::Put { kind, key, value, stamp: now }).await?;
+    }
+    Err(StoreError::Validation("nothing is known of a repeated message".into()))
+}
+
+/// The gateway has stored these messages.
 pub async fn delete_all(storage: &Storage, keys: &[PendingInboundKey<'_>]) -> Result<()> {
-    let deletes = keys.iter().map(|key| delete(Kind::PendingInbound, key_of(key.chat, key.sender, key.id)));
-    storage.write(deletes.collect()).await.map(drop)
+    let stamp = now_secs();
+    let committed = keys.iter().flat_map(|key| {
+        let key = key_of(key.chat, key.sender, key.id);
+        let committed = Change::Put { kind: Kind::Committed, key: key.clone(), value: Vec::new(), stamp };
+        [delete(Kind::PendingInbound, key), committed]
+    });
+    storage.write(committed.collect()).await.map(drop)
+}
+
+/// Deletes messages that were received before this time, and what is known of others for long.
+pub async fn delete_before(storage: &Storage, cutoff: i64) -> Result<u32> {
+    let deleted = super::sent::delete_before(storage, Kind::PendingInbound, cutoff).await?;
+    let stamp = (now_secs() - COMMITTED_KEPT).max(cutoff);
+    let kinds = [(Kind::Committed, stamp), (Kind::Refused, cutoff)];
+    storage.write(kinds.map(|(kind, stamp)| Change::DeleteBefore { kind, stamp }).into()).await?;
+    Ok(deleted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use whatsapp_rust::wacore::store::traits::ProtocolStore;
+
+    use super::*;
+    use crate::Rows;
+    use crate::memory_rows::MemoryRows;
+
+    #[tokio::test]
+    async fn the_repetition_of_an_unknown_message_is_refused_for_a_while() {
+        let rows = Arc::new(MemoryRows::default());
+        let storage = Storage::new(rows.clone());
+        let repetition = async || storage.get_pending_inbound("chat", "sender", "id").await;
+        assert!(repetition().await.is_err(), "it may be in the library's memory alone");
+        assert!(repetition().await.is_err());
+        let long_ago = (now_secs() - REFUSED_FOR).to_be_bytes().to_vec();
+        let key = key_of("chat", "sender", "id");
+        rows.write(vec![Change::Put { kind: Kind::Refused, key, value: long_ago, stamp: 1 }]).await.expect("written");
+        assert_eq!(repetition().await.expect("known now"), None);
+    }
+
+    #[tokio::test]
+    async fn the_repetition_of_a_stored_message_is_acknowledged_also_after_a_restart() {
+        let rows = Arc::new(MemoryRows::default());
+        let storage = Storage::new(rows.clone());
+        storage.store_pending_inbound("chat", "sender", "id", b"body").await.expect("stored");
+        let pending = storage.get_pending_inbound("chat", "sender", "id").await.expect("read");
+        assert_eq!(pending.as_deref(), Some(&b"body"[..]), "the gateway has not stored it");
+        storage.delete_pending_inbound("chat", "sender", "id").await.expect("stored");
+        let storage = Storage::new(rows);
+        assert_eq!(storage.get_pending_inbound("chat", "sender", "id").await.expect("known"), None);
+        assert!(storage.get_pending_inbound("chat", "sender", "other").await.is_err());
+    }
 }

@@ -1,0 +1,127 @@
+//! Passes what arrives to the gateway. The library acknowledges a message to the network after [`Inbox::receive`] has
+//! stored it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use recado_domain::incoming::{Arrival, UnsupportedReason, What};
+use whatsapp_rust::types::durability_hook::InboundMessage;
+use whatsapp_rust::types::message::MessageInfo;
+use whatsapp_rust::wacore::types::events::{
+    ContactNumberChanged, DecryptFailMode, UnavailableType, UndecryptableMessage,
+};
+use whatsapp_rust::{Client, InboundDurabilityHook, anyhow};
+
+use super::unreadable::Unreadable;
+use super::{ConnectionState, envelopes};
+use crate::incoming::{self, Delivered, Inbound, Inbox, NotStored, network_id};
+use crate::storage::Storage;
+
+/// The way from the library to the inbox.
+pub struct Receiver {
+    inbox: Arc<dyn Inbox>,
+    /// Messages that could not be read, and whose sender was asked for them again.
+    pub unreadable: Unreadable,
+    state: Arc<ConnectionState>,
+}
+
+/// Called by the library with every message that it decrypts, before it acknowledges the message.
+pub struct Hook(pub Arc<Receiver>);
+
+#[async_trait]
+impl InboundDurabilityHook for Hook {
+    async fn on_messages(&self, client: Arc<Client>, batch: &[InboundMessage]) -> anyhow::Result<()> {
+        self.0.messages(&client, batch).await.map_err(anyhow::Error::from)
+    }
+}
+
+impl Receiver {
+    pub fn new(inbox: Arc<dyn Inbox>, storage: Storage, state: &Arc<ConnectionState>) -> Self {
+        Self { inbox, unreadable: Unreadable::new(storage), state: Arc::clone(state) }
+    }
+
+    /// Stores messages, in their order.
+    pub async fn messages(&self, client: &Client, batch: &[InboundMessage]) -> Result<(), NotStored> {
+        let mut inbound = Vec::with_capacity(batch.len());
+        for message in batch {
+            if let Some(envelope) = envelopes::of(client, &message.info, Some(&message.message)).await {
+                inbound.extend(incoming::read(&message.message, &envelope));
+            }
+        }
+        let arrived: Vec<_> = inbound.iter().filter_map(body).map(|arrival| arrival.network_id.clone()).collect();
+        self.pass(client, inbound).await?;
+        self.unreadable.forget(&arrived).await;
+        Ok(())
+    }
+
+    /// Stores this, unless it is nothing.
+    pub async fn pass(&self, client: &Client, inbound: Vec<Inbound>) -> Result<(), NotStored> {
+        if inbound.is_empty() {
+            return Ok(());
+        }
+        let number = envelopes::own(client).phone;
+        let stored = self.inbox.receive(Delivered { number, inbound }).await;
+        if stored.is_err() {
+            // The network delivers it again at the next login only.
+            self.state.unstored.store(true, Ordering::Relaxed);
+        }
+        stored
+    }
+
+    /// A message could not be read. The library asks its sender for it again.
+    pub async fn undecryptable(&self, client: &Client, event: &UndecryptableMessage) {
+        let is_once = event.unavailable_type == UnavailableType::ViewOnce;
+        // Hidden failures are of changes, which no person sees as a message.
+        if event.decrypt_fail_mode == DecryptFailMode::Hide && !is_once {
+            return;
+        }
+        let reason = if is_once { UnsupportedReason::ViewOnce } else { UnsupportedReason::Undecryptable };
+        if let Some(envelope) = envelopes::of(client, &event.info, None).await {
+            self.unreadable.note(&incoming::unreadable(&envelope, reason)).await;
+        }
+    }
+
+    /// Stores messages that could not be read and whose time is over.
+    pub async fn report_unreadable(&self, client: &Client) {
+        for arrival in self.unreadable.due().await {
+            let id = arrival.network_id.clone();
+            if self.pass(client, vec![Inbound::Arrival(Box::new(arrival))]).await.is_err() {
+                return;
+            }
+            self.unreadable.forget(&[id]).await;
+        }
+    }
+
+    /// A person has another number, or another hidden id.
+    pub async fn number_changed(&self, client: &Client, event: &ContactNumberChanged) -> Result<(), NotStored> {
+        let old = envelopes::names(client, [Some(&event.old_jid), event.old_lid.as_ref()].into_iter().flatten()).await;
+        let new = envelopes::names(client, [Some(&event.new_jid), event.new_lid.as_ref()].into_iter().flatten()).await;
+        let at = event.timestamp.timestamp();
+        // The network gives it no id that is passed on: the same change has the same one.
+        let id = format!("number-change {} {} {at}", event.old_jid.user, event.new_jid.user);
+        let arrival = Arrival {
+            network_id: network_id(&id),
+            group: None,
+            person: new,
+            from_me: false,
+            sent_at: at.saturating_mul(1_000),
+            what: What::IdentityChanged { old },
+        };
+        self.pass(client, vec![Inbound::Arrival(Box::new(arrival))]).await
+    }
+}
+
+/// The message, if this is one.
+fn body(inbound: &Inbound) -> Option<&Arrival> {
+    match inbound {
+        Inbound::Arrival(arrival) if matches!(arrival.what, What::Message(_)) => Some(arrival),
+        _ => None,
+    }
+}
+
+/// Whether the library passed the message by the hook although people write there: the phone delivered it after the network
+/// could not.
+pub fn is_recovered(info: &MessageInfo) -> bool {
+    info.unavailable_request_id.is_some()
+}

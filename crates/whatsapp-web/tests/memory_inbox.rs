@@ -1,0 +1,50 @@
+//! An inbox in memory. The tests of the session share it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use recado_domain::incoming::{Arrival, What};
+use recado_whatsapp_web::{Delivered, Inbound, Inbox, NotStored};
+
+#[derive(Default)]
+pub struct MemoryInbox {
+    /// What was stored, in its order.
+    stored: Mutex<Vec<Inbound>>,
+    /// Nothing can be stored.
+    pub is_full: AtomicBool,
+}
+
+#[async_trait]
+impl Inbox for MemoryInbox {
+    async fn receive(&self, delivered: Delivered) -> Result<(), NotStored> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(NotStored("the disk is full".to_owned()));
+        }
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner).extend(delivered.inbound);
+        Ok(())
+    }
+}
+
+impl MemoryInbox {
+    /// The arrivals that were stored.
+    #[allow(dead_code, reason = "not every user of this file looks at them")]
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let arrival = |inbound: &Inbound| match inbound {
+            Inbound::Arrival(arrival) => Some((**arrival).clone()),
+            Inbound::Vote(_) | Inbound::Read(_) => None,
+        };
+        stored.iter().filter_map(arrival).collect()
+    }
+
+    /// The texts of the messages that were stored.
+    #[allow(dead_code, reason = "not every user of this file looks at them")]
+    pub fn texts(&self) -> Vec<String> {
+        let text = |arrival: Arrival| match arrival.what {
+            What::Message(new) => Some(new.text),
+            _ => None,
+        };
+        self.arrivals().into_iter().filter_map(text).collect()
+    }
+}
