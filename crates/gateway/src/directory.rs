@@ -112,7 +112,7 @@ pub struct ChannelEntry {
 impl ChannelEntry {
     /// The channel's settings.
     pub fn settings(&self) -> ChannelSettings {
-        *self.settings.read().unwrap_or_else(PoisonError::into_inner)
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether it was deleted. Its history can still be read.
@@ -260,11 +260,11 @@ impl Directory {
                 via,
                 environment,
                 kind,
-                settings: RwLock::new(channel.settings),
+                settings: RwLock::new(channel.settings.clone()),
                 deleted: false.into(),
             })
         });
-        *entry.settings.write().unwrap_or_else(PoisonError::into_inner) = channel.settings;
+        *entry.settings.write().unwrap_or_else(PoisonError::into_inner) = channel.settings.clone();
         entry.deleted.store(channel.deleted_at.is_some(), Ordering::Release);
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         let place = (channel.institution, channel.environment);

@@ -15,6 +15,7 @@ pub mod signature;
 pub mod control;
 pub mod gateway;
 pub mod housekeeping;
+pub mod idle;
 pub mod intake;
 pub mod lock;
 pub mod log;

@@ -26,13 +26,12 @@ pub async fn store(inbox: &impl Receives, arrivals: Arrivals) -> Result<(), Stor
         Err(StoreError::Refused(_)) => {}
         other => return other,
     }
-    let Arrivals { channel, number, business, windowed, rules, arrivals } = arrivals;
+    let Arrivals { channel, number, business, windowed, arrivals } = arrivals;
     let alone = |arrival: Arrival| Arrivals {
         channel,
         number: number.clone(),
         business: business.clone(),
         windowed,
-        rules: rules.clone(),
         arrivals: vec![arrival],
     };
     for arrival in arrivals {
@@ -68,7 +67,7 @@ fn simplified(arrival: &Arrival) -> Option<Arrival> {
 mod tests {
     use std::sync::Mutex;
 
-    use recado_domain::incoming::{Rules, SenderIds};
+    use recado_domain::incoming::SenderIds;
 
     use super::*;
 
@@ -85,7 +84,7 @@ mod tests {
 
     fn part(ids: &[&str]) -> Arrivals {
         let arrivals = ids.iter().map(|id| message(id)).collect();
-        Arrivals { channel: 1, number: None, business: None, windowed: true, rules: Rules::default(), arrivals }
+        Arrivals { channel: 1, number: None, business: None, windowed: true, arrivals }
     }
 
     /// A store that refuses texts of "bad", and everything of "worse".

@@ -16,7 +16,7 @@ use recado_gateway::operations::secrets;
 use recado_gateway::server::{Limits, Steps};
 use recado_gateway::shutdown::Signals;
 use recado_gateway::systemd::Systemd;
-use recado_gateway::{events, housekeeping, media, outages, read_signals, schedule, server, stranded, webhooks};
+use recado_gateway::{events, housekeeping, idle, media, outages, read_signals, schedule, server, stranded, webhooks};
 use recado_store::nodes::NewNode;
 use recado_store::sealed::KeyRing;
 use recado_store::{StoreError, postgres};
@@ -124,6 +124,7 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
     if let Some(queue) = queue {
         background.spawn(media::eager::run(gateway.media.clone(), queue, gateway.stop.clone()));
     }
+    background.spawn(idle::close_conversations(gateway.clone()));
     background.spawn(outages::follow(gateway.clone()));
     background.spawn(schedule::run(gateway.clone()));
     background.spawn(read_signals::run(gateway.clone()));

@@ -16,6 +16,7 @@ pub(crate) mod message_events;
 mod new_recipients;
 mod orphans;
 mod outcomes;
+mod outgoing;
 mod person;
 mod purge;
 mod reading;
@@ -119,6 +120,17 @@ suite! { [
         files_are_kept_by_their_last_use,
         old_messages_go_with_their_files_and_empty_conversations,
         a_page_of_a_conversation_goes_on_in_both_orders;
+    outgoing:
+        a_sent_message_begins_or_continues_a_conversation,
+        sending_finds_a_contact_by_either_form_and_creates_none,
+        a_person_without_a_contact_has_one_conversation,
+        a_closed_conversation_is_followed_by_one_with_its_window,
+        messages_of_several_channels_join_together_and_once,
+        an_address_that_is_no_number_finds_its_chat,
+        sent_messages_move_with_their_conversation,
+        messages_of_a_crashed_process_are_left_to_join,
+        senders_and_receivers_at_once_share_one_conversation,
+        nothing_of_a_person_who_never_wrote_is_left;
     event_stream:
         each_owner_reads_its_own_events,
         an_event_from_the_future_keeps_no_old_ones,
@@ -136,6 +148,7 @@ suite! { [
     message_events:
         without_a_consumer_messages_have_no_events,
         every_change_of_a_message_is_recorded,
+        a_price_is_in_the_event_of_its_state,
         an_event_of_a_failure_has_its_code_alone,
         an_unchanged_message_records_no_event,
         only_the_channels_of_the_consumer_record,

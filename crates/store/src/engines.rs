@@ -226,7 +226,7 @@ for_both_engines! {
         write fn move_channel(key: ChannelKey, to: ChannelMove) -> bool = |tx| tx.move_channel(key, &to);
         write fn move_held_channel(held: Held, to: ChannelMove) -> bool = |tx| channels::move_held(tx, held, &to);
         write fn update_channel(key: ChannelKey, name: String, settings: ChannelSettings) -> bool
-            = |tx| channels::update(tx, key, &name, settings);
+            = |tx| channels::update(tx, key, &name, &settings);
         write fn restrict_channel(key: ChannelKey, until: Millis, reason: String, now: Millis) -> bool
             = |tx| tx.restrict(key, until, &reason, now);
         write fn defer_channel(channel: ChannelKey, until: Millis) -> () = |tx| tx.defer(channel, until);
@@ -312,6 +312,8 @@ for_both_engines! {
         write fn due_reads(claim: ReadClaim) -> ReadClaims = |tx| inbox::signals::claim(tx.db(), &claim);
         write fn end_read(signal: ReadSignal, retry_at: Option<Millis>, now: Millis) -> ()
             = |tx| inbox::signals::end(tx.db(), &signal, retry_at, now);
+        read fn latest_conversation(owner: Owner, channel: ChannelKey, recipient: String) -> Option<Conversation>
+            = |db| inbox::conversations::latest(db, owner, (channel, &recipient));
         write fn close_idle(channel: ChannelKey, before: Millis, now: Millis) -> usize
             = |tx| inbox::conversations::close_idle(tx.db(), channel, before, now);
     }

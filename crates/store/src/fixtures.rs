@@ -47,6 +47,7 @@ pub fn claimed() -> Claimed {
         failures: 0,
         recipient_holds: 0,
         unanswered: false,
+        joined: false,
         resent: false,
     }
 }
@@ -346,8 +347,18 @@ impl Ground {
 
     pub async fn receipt(&self, channel: ChannelKey, network_id: &str, status: MessageStatus) {
         let of = MessageRef::NetworkId(network_id.parse().unwrap());
-        self.apply(Receipt { channel, of, status, at: NOW, from: None, account: None, error: None, pauses: None })
-            .await;
+        self.apply(Receipt {
+            channel,
+            of,
+            status,
+            at: NOW,
+            from: None,
+            account: None,
+            error: None,
+            pauses: None,
+            pricing: None,
+        })
+        .await;
     }
 
     pub async fn apply(&self, receipt: Receipt) {

@@ -33,7 +33,7 @@ use recado_domain::message::{
 };
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
-use recado_domain::queue::{Claim, ClaimRequest, Outcomes, PurgeRequest, Receipt};
+use recado_domain::queue::{Claim, ClaimRequest, Outcomes, PurgeRequest, Receipt, Submitted};
 use recado_domain::webhook::{
     Delivery, DeliveryClaim, DeliveryClaims, DeliveryId, DeliveryPage, DeliveryQuery, DeliveryResult, FanOut,
     NewWebhook, Replay, ReplayBatch, ReplayQuery, SealedWebhook, Webhook, WebhookCreated, WebhookKey, WebhookUpdate,
@@ -347,6 +347,12 @@ pub trait Queue: Send + Sync + 'static {
     /// Does [`Self::settle`], then [`Self::claim`], with one commit if possible. If one of the two fails, the other is
     /// still done.
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>);
+    /// Adds messages that were just claimed to the conversations of their chats. A chat without a conversation gets one.
+    /// The messages may be of several channels. A message that has a conversation keeps it.
+    async fn join_conversations(&self, submitted: Vec<Submitted>, now: Millis) -> Result<()>;
+    /// Messages of a channel that are in flight and belong to no conversation, because a process ended between the claim
+    /// and [`Self::join_conversations`].
+    async fn left_to_join(&self, channel: ChannelKey) -> Result<Vec<Submitted>>;
     /// Cancels a message that is still queued.
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled>;
     /// Cancels messages that were queued before the channel was deleted, oldest first, at most `limit`. Returns the
@@ -512,6 +518,13 @@ pub trait Conversations: Send + Sync + 'static {
     async fn due_reads(&self, claim: ReadClaim) -> Result<ReadClaims>;
     /// Ends an attempt to send a read signal: it is sent again at `retry_at`, or it is done.
     async fn end_read(&self, signal: ReadSignal, retry_at: Option<Millis>, now: Millis) -> Result<()>;
+    /// The latest conversation of a channel with this recipient, in any form of a number.
+    async fn latest_conversation(
+        &self,
+        owner: Owner,
+        channel: ChannelKey,
+        recipient: String,
+    ) -> Result<Option<Conversation>>;
     /// Closes a batch of a channel's conversations without a message since this time. Returns how many.
     async fn close_idle(&self, channel: ChannelKey, before: Millis, now: Millis) -> Result<usize>;
 }

@@ -538,7 +538,17 @@ impl World {
         let channel = self.queues[channel].key;
         let of = MessageRef::NetworkId(message.network_id.parse().unwrap());
         self.ground
-            .apply(Receipt { channel, of, status, at: self.now, from: None, account: None, error: None, pauses: None })
+            .apply(Receipt {
+                channel,
+                of,
+                status,
+                at: self.now,
+                from: None,
+                account: None,
+                error: None,
+                pauses: None,
+                pricing: None,
+            })
             .await;
         // The failure of one of two attempts says nothing about the other.
         let doubtful = known.queued_again && status == MessageStatus::Failed;

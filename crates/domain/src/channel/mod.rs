@@ -1,5 +1,6 @@
 //! Channels: their states, and the transitions that a person may request. `types` describes each type.
 
+mod common_settings;
 mod event;
 mod link;
 mod record;
@@ -9,6 +10,7 @@ pub mod types;
 
 use serde::{Deserialize, Serialize};
 
+pub use common_settings::{CommonSettings, WindowGuard, Words};
 pub use event::{
     Actor, ChannelEvent, ChannelEventPage, ChannelEventQuery, ChannelMove, MAX_CHANNEL_EVENTS, Recorded, StoredEvent,
 };

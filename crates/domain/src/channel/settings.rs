@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::channel::{ChannelSettings, ChannelType};
+use crate::channel::{ChannelSettings, ChannelType, Words};
 use crate::field_errors::{FieldErrors, UNKNOWN};
 use crate::pacing::Pacing;
+use crate::text::is_forbidden;
 
 /// A setting. The API, its document and the command line describe the setting by these fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub enum SettingKind {
     Limit(u32, u32),
     /// `true` or `false`.
     Switch,
+    /// A list of words: see [`Words`].
+    Words,
     /// One of some names.
     Choice {
         /// The name of the schema in the API's document.
@@ -91,6 +94,10 @@ impl Setting {
                 is_number.then_some(Value::from(given as u32))
             }
             SettingKind::Switch => given.as_bool().map(Value::from),
+            SettingKind::Words => {
+                let words = given.as_array()?.iter().map(|word| word.as_str().map(|word| Value::from(word.trim())));
+                words.collect::<Option<Vec<_>>>().map(Value::from)
+            }
             SettingKind::Choice { names, .. } => {
                 let given = given.as_str()?;
                 names.contains(&given).then(|| given.into())
@@ -104,9 +111,10 @@ impl Setting {
             SettingKind::Number(least, most) | SettingKind::Seconds(least, most) | SettingKind::Limit(least, most) => {
                 u64::from(least)..=u64::from(most)
             }
-            SettingKind::Switch | SettingKind::Choice { .. } => 0..=0,
+            SettingKind::Switch | SettingKind::Words | SettingKind::Choice { .. } => 0..=0,
         };
-        self.read(given).filter(|value| value.as_u64().is_none_or(|number| range.contains(&number)))
+        let in_range = |value: &Value| value.as_u64().is_none_or(|number| range.contains(&number));
+        self.read(given).filter(in_range).filter(|value| value.as_array().is_none_or(|words| are_words(words)))
     }
 
     /// The path of the setting in the body of a call.
@@ -122,9 +130,25 @@ impl Setting {
                 format!("O campo {field} deve ser um numero de {least} a {most}.")
             }
             SettingKind::Switch => format!("O campo {field} deve ser true ou false."),
+            SettingKind::Words => {
+                let (most, longest) = (Words::MOST, Words::LONGEST);
+                format!("O campo {field} deve ser uma lista de ate {most} palavras de 1 a {longest} caracteres.")
+            }
             SettingKind::Choice { names, .. } => format!("O campo {field} deve ser {}.", names.join(" ou ")),
         }
     }
+}
+
+/// Whether the list is short enough, and each of its words shows something.
+fn are_words(words: &[Value]) -> bool {
+    let is_word = |word: &Value| {
+        word.as_str().is_some_and(|word| {
+            word.chars().any(char::is_alphanumeric)
+                && word.chars().count() <= Words::LONGEST
+                && !word.chars().any(is_forbidden)
+        })
+    };
+    words.len() <= Words::MOST && words.iter().all(is_word)
 }
 
 /// All settings of all types, each once, in the order in which their errors are reported.
@@ -180,14 +204,11 @@ impl ChannelSettings {
     #[must_use]
     pub fn changed(self, change: &ChannelChange, errors: &mut FieldErrors) -> Self {
         let own = self.kind().settings();
-        if own.is_empty() && !change.settings.is_empty() {
-            errors.push("settings", "Canais deste tipo nao tem configuracoes.");
-        }
-        let mut stored = serde_json::to_value(self).expect("settings can be written as JSON");
+        let mut stored = serde_json::to_value(&self).expect("settings can be written as JSON");
         for setting in all_settings() {
             let Some(given) = change.settings.get(setting.name) else { continue };
             let is_own = own.contains(setting);
-            if !is_own && !own.is_empty() {
+            if !is_own {
                 errors.push(setting.field(), UNKNOWN);
             }
             match setting.accept(given) {
@@ -224,25 +245,33 @@ impl ChannelSettings {
 }
 
 /// Defines the struct `Settings` of a type and the table of its settings. Each line is a setting: its field, type and
-/// default; its name, its flag, the values that it accepts, and its description.
+/// default; its name, its flag, the values that it accepts, and its description. The common settings follow.
 macro_rules! settings {
     ($($field:ident: $type:ty = $default:expr, $name:literal, $flag:literal, $kind:expr, $about:literal;)*) => {
         /// The settings of a channel of this type.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[serde(default)]
         pub struct Settings {
             $(#[doc = $about] #[serde(rename = $name)] pub $field: $type,)*
+            /// The settings that channels of every type have.
+            #[serde(flatten)]
+            pub common: $crate::channel::CommonSettings,
         }
 
         impl Default for Settings {
             fn default() -> Self {
-                Self { $($field: $default,)* }
+                Self { $($field: $default,)* common: $crate::channel::CommonSettings::default() }
             }
         }
 
         /// The table of these settings.
-        pub(super) const SETTINGS: &[$crate::channel::Setting] =
-            &[$($crate::channel::Setting { name: $name, flag: $flag, kind: $kind, about: $about },)*];
+        pub(super) const SETTINGS: &[$crate::channel::Setting] = {
+            use $crate::channel::common_settings::COMMON;
+            &[
+                $($crate::channel::Setting { name: $name, flag: $flag, kind: $kind, about: $about },)*
+                COMMON[0], COMMON[1], COMMON[2], COMMON[3],
+            ]
+        };
     };
 }
 pub(super) use settings;
@@ -277,6 +306,17 @@ mod tests {
                         (vec![json!(least), json!(f64::from(most)), json!(null)], vec![json!(least - 1), json!(1.5)])
                     }
                     SettingKind::Switch => (vec![json!(true), json!(false)], vec![json!(0), json!(null)]),
+                    SettingKind::Words => (
+                        vec![json!([]), json!(["SAIR", "nao quero"]), json!(vec!["a".repeat(40); 20])],
+                        vec![
+                            json!("SAIR"),
+                            json!([1]),
+                            json!([" "]),
+                            json!(["."]),
+                            json!(vec!["a"; 21]),
+                            json!(["a".repeat(41)]),
+                        ],
+                    ),
                     SettingKind::Choice { names, .. } => {
                         (names.iter().map(|name| json!(name)).collect(), vec![json!("outro"), json!(true)])
                     }
@@ -286,8 +326,11 @@ mod tests {
                     let all = changed(kind.default_settings(), json!({"delayMaxSeconds": 600}));
                     let before = all.unwrap_or_else(|_| kind.default_settings());
                     let after = changed(before, json!({setting.name: value})).expect("accepted");
-                    let stored = serde_json::to_value(after).expect("JSON");
+                    let stored = serde_json::to_value(&after).expect("JSON");
                     assert_eq!(stored[setting.name].as_f64(), value.as_f64(), "{}", setting.name);
+                    if !value.is_number() {
+                        assert_eq!(stored[setting.name], value, "{}", setting.name);
+                    }
                     assert_eq!(ChannelSettings::read(kind, &stored.to_string()).expect("read"), after);
                 }
                 for value in bad {
@@ -303,7 +346,7 @@ mod tests {
     fn a_setting_of_another_type_is_unknown() {
         for kind in ChannelType::ALL.into_iter().filter(|kind| !kind.settings().is_empty()) {
             for other in all_settings().filter(|setting| !kind.settings().contains(setting)) {
-                let value = serde_json::to_value(other_default(other)).expect("JSON")[other.name].clone();
+                let value = serde_json::to_value(&other_default(other)).expect("JSON")[other.name].clone();
                 let value = if value.is_null() { json!(1) } else { value };
                 let refused = changed(kind.default_settings(), json!({other.name: value}));
                 assert_eq!(refused.expect_err("refused"), FieldErrors::one(other.field(), UNKNOWN));
@@ -321,11 +364,11 @@ mod tests {
     fn messages_of_earlier_versions_are_read() {
         let all = r#"{"pipeline":8,"unknownPolicy":"resend","unknownWaitSeconds":60,"delayMinSeconds":2,
             "delayMaxSeconds":9,"typing":true,"newRecipientsPerDay":7,"groups":"on","ownDevice":"off",
-            "inboundMedia":"eager"}"#;
+            "inboundMedia":"eager","windowGuard":"refuse","closeAfterHours":72,"optOutWords":["CHEGA"],"keepRevoked":true}"#;
         for kind in ChannelType::ALL {
             assert_eq!(ChannelSettings::read(kind, "{}").expect("read"), kind.default_settings());
             let read = ChannelSettings::read(kind, all).expect("read");
-            let stored = serde_json::to_value(read).expect("JSON");
+            let stored = serde_json::to_value(&read).expect("JSON");
             let all: Value = serde_json::from_str(all).expect("JSON");
             for setting in kind.settings() {
                 assert_eq!(stored[setting.name], all[setting.name], "{}", setting.name);

@@ -41,23 +41,7 @@ pub struct Arrivals {
     pub business: Option<String>,
     /// Whether the network limits replies to a window after the person's last message.
     pub windowed: bool,
-    pub rules: Rules,
     pub arrivals: Vec<Arrival>,
-}
-
-/// The settings of a channel that decide what an arrival changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules {
-    /// A text that is one of these words opts the person out of bulk sending.
-    pub opt_out_words: Vec<String>,
-    /// Whether the content of a revoked message is kept.
-    pub keep_revoked: bool,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self { opt_out_words: ["SAIR", "PARAR", "STOP"].map(str::to_owned).to_vec(), keep_revoked: false }
-    }
 }
 
 /// One thing that the network delivered.

@@ -6,6 +6,7 @@ use super::reader::{PhoneTexts, Reader};
 use super::{Feature, FieldSpec, Form, GivenAddress, Parts, Rule, TO};
 use crate::clock::Millis;
 use crate::field_errors::FieldErrors;
+use crate::ids::ConversationId;
 use crate::{schema, text, time};
 
 /// The most characters of a reference.
@@ -19,6 +20,10 @@ const RECIPIENT: PhoneTexts = PhoneTexts {
     missing: "O numero do destinatario e obrigatorio.",
     malformed: "O numero do destinatario deve estar no formato DDI+DDD+NUM.",
 };
+/// The field that names a conversation in place of the recipient.
+pub const CONVERSATION: &str = "conversationId";
+const BAD_CONVERSATION: &str = "O campo conversationId deve ser o id de uma conversa.";
+const TWO_RECIPIENTS: &str = "Informe to ou conversationId, nao os dois.";
 /// A quoted message is named by its id or by its network id.
 const REPLY_TO: Rule = Rule::line(255);
 const REFERENCE: Rule = Rule::line(REFERENCE_LIMIT);
@@ -31,6 +36,10 @@ pub const COMMON: &[FieldSpec] = &[
         )
     })
     .required(),
+    FieldSpec::text(CONVERSATION, "ID", "In place of the recipient: the conversation to whose chat it is sent", || {
+        json!({"type": "string", "format": "uuid", "description": "The conversation to whose chat it is sent, in place of `to`."})
+    })
+    .flag("conversation"),
     FieldSpec::text("replyTo", "ID", "Quote a message of this chat: its id, or its id on the network", || {
         reply_schema()
     })
@@ -68,8 +77,10 @@ fn reference_pattern() -> String {
 /// The common fields of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Common {
-    /// The recipient.
-    pub to: GivenAddress,
+    /// The recipient. `None`: the chat of the conversation, until the conversation was read.
+    pub to: Option<GivenAddress>,
+    /// The conversation that the call names in place of the recipient.
+    pub conversation: Option<ConversationId>,
     /// The message that this message quotes: its id, or its network id.
     pub reply_to: Option<String>,
     /// The time of a scheduled message. [`is_schedulable`](Self::is_schedulable) checks that it is within the limits.
@@ -82,7 +93,7 @@ pub struct Common {
 
 impl Common {
     pub(super) fn parse(reader: &mut Reader<'_, '_>) -> Result<Option<Self>, FieldErrors> {
-        let to = reader.address(TO, &RECIPIENT)?;
+        let (to, conversation) = recipient(reader)?;
         let reply_to = reader.optional("replyTo", &REPLY_TO)?;
         let send_at = reader.given("sendAt")?;
         let context = reader.context();
@@ -108,12 +119,13 @@ impl Common {
                 reader.asks_for(feature, field);
             }
         }
-        let (Some(to), Some(reply_to), Some(send_at), Some(ttl_seconds), Some(reference)) =
-            (to, reply_to, send_at, ttl_seconds, reference)
+        let (Some(reply_to), Some(send_at), Some(ttl_seconds), Some(reference)) =
+            (reply_to, send_at, ttl_seconds, reference)
         else {
             return Ok(None);
         };
-        Ok(Some(Self { to, reply_to, send_at, ttl_seconds, reference }))
+        let is_known = to.is_some() || conversation.is_some();
+        Ok(is_known.then_some(Self { to, conversation, reply_to, send_at, ttl_seconds, reference }))
     }
 
     /// Whether a message with this time can be accepted now. This is checked separately if the call may be a repetition: a
@@ -135,6 +147,21 @@ impl Common {
         parts.push_named("ttlSeconds", self.ttl_seconds.map(|seconds| seconds.to_string().into()));
         parts.push_named("reference", self.reference.as_deref().map(Into::into));
     }
+}
+
+/// The recipient, or the conversation in its place; neither, if one of them is invalid.
+fn recipient(reader: &mut Reader<'_, '_>) -> Result<(Option<GivenAddress>, Option<ConversationId>), FieldErrors> {
+    let given = reader.given(CONVERSATION)?;
+    let Some(Some(conversation)) = given else {
+        let to = reader.address(TO, &RECIPIENT)?;
+        return Ok((to.filter(|_| given.is_some()), None));
+    };
+    if reader.given(TO)?.is_none_or(|to| to.is_some()) {
+        reader.fault(CONVERSATION, TWO_RECIPIENTS);
+        return Ok((None, None));
+    }
+    let conversation = conversation.parse().map_err(|_| BAD_CONVERSATION);
+    Ok((None, reader.collect(CONVERSATION, conversation)))
 }
 
 fn is_ahead(at: Millis, now: Millis) -> bool {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-use super::Call;
+use super::{Call, Common};
 use crate::channel::ChannelKey;
 
 /// The parts of a fingerprint, in an order that is the same in every version.
@@ -45,7 +45,10 @@ impl Call {
     /// The fingerprint of the call on a channel. `composed`: see [`Parts::composed`].
     pub fn fingerprint(&self, channel: ChannelKey, scenario: Option<&str>, composed: bool) -> [u8; 32] {
         let mut parts = Parts { composed, before: Vec::with_capacity(8), after: Vec::new() };
-        parts.push([Some(self.common.to.address.as_str().into())]);
+        let Common { to, conversation, .. } = &self.common;
+        // The address of a conversation may change between a call and its repetition.
+        let to = || to.as_ref().map(|to| to.address.as_str().into());
+        parts.push([conversation.map(|id| id.to_string().into()).or_else(to)]);
         self.content.fingerprint(&mut parts);
         self.common.fingerprint(&mut parts);
         let mut hash = Sha256::new().chain_update(channel.to_be_bytes());

@@ -25,7 +25,7 @@ use crate::field_errors::{FieldErrors, UNKNOWN};
 use crate::json::Object;
 use crate::phone::{Country, PhoneNumber};
 
-pub use common::{COMMON, Common, NOT_OF_THIS_CHAT, reply_schema};
+pub use common::{COMMON, CONVERSATION, Common, NOT_OF_THIS_CHAT, reply_schema};
 use contact::Card;
 pub use field::{FieldSpec, Form};
 pub use fingerprint::Parts;
@@ -250,6 +250,11 @@ impl Kind {
         for (name, part) in parts.as_object().into_iter().flatten() {
             schema[name] = part.clone();
         }
+        // The recipient, or a conversation in its place.
+        if let Some(required) = schema["required"].as_array_mut() {
+            required.retain(|name| name != TO);
+        }
+        schema["allOf"] = json!([{"oneOf": [{"required": [TO]}, {"required": [CONVERSATION]}]}]);
         schema["additionalProperties"] = false.into();
         schema["properties"] = Value::Object(properties.collect::<Map<_, _>>());
         schema
@@ -338,7 +343,8 @@ impl Call {
         if !supports(channel, Feature::Kind) {
             return vec![TYPE];
         }
-        let unreachable = !channel.descriptor().addresses.contains(&self.common.to.address.kind());
+        let to = self.common.to.as_ref();
+        let unreachable = to.is_some_and(|to| !channel.descriptor().addresses.contains(&to.address.kind()));
         let missing = self.features.iter().filter(|(feature, _)| !supports(channel, *feature));
         unreachable.then_some(TO).into_iter().chain(missing.map(|(_, field)| &**field)).collect()
     }

@@ -38,7 +38,7 @@ fn every_kind_has_the_common_fields() {
     for kind in KINDS {
         let body = with_common(kind);
         let call = parsed(kind.name, &body.to_string());
-        assert_eq!(call.common.to.address.as_str(), "5511999998888");
+        assert_eq!(call.common.to.as_ref().expect("a recipient").address.as_str(), "5511999998888");
         assert_eq!(call.common.reply_to.as_deref(), Some("3EB0459984FC15DDAB10A5"));
         assert_eq!((call.common.send_at, call.common.ttl_seconds), (Some(60_000), Some(60)));
         assert_eq!(call.common.reference.as_deref(), Some("pedido-4711"));

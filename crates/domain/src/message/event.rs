@@ -18,6 +18,14 @@ pub struct MessageEvent {
     pub what: StatusChange,
 }
 
+/// What the network said of the price of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Pricing {
+    pub billable: Option<bool>,
+    pub model: Option<String>,
+    pub category: Option<String>,
+}
+
 /// The content of an event of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusChange {
@@ -27,11 +35,14 @@ pub struct StatusChange {
     /// The code of the error, if there was one. The text is stored only with the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The price, if the network reported it with this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pricing: Option<Pricing>,
 }
 
 impl StatusChange {
     /// The event of an accepted message.
-    pub const ACCEPTED: Self = Self { from: None, to: MessageStatus::Queued, error: None };
+    pub const ACCEPTED: Self = Self { from: None, to: MessageStatus::Queued, error: None, pricing: None };
 
     /// The kind of the event, named after the state that the message has after it.
     pub fn kind(&self) -> &'static str {
@@ -66,8 +77,11 @@ mod tests {
     #[test]
     fn a_recorded_event_is_parsed_back() {
         let error = Some("131026".to_owned());
-        let failed = StatusChange { from: Some(MessageStatus::Sending), to: MessageStatus::Failed, error };
-        for what in [StatusChange::ACCEPTED, failed.clone()] {
+        let failed =
+            StatusChange { from: Some(MessageStatus::Sending), to: MessageStatus::Failed, error, pricing: None };
+        let pricing = Pricing { billable: Some(true), model: Some("PMP".to_owned()), category: None };
+        let read = StatusChange { to: MessageStatus::Read, pricing: Some(pricing), ..StatusChange::ACCEPTED };
+        for what in [StatusChange::ACCEPTED, failed.clone(), read] {
             assert_eq!(StatusChange::from_json(&what.to_json()), Some(what));
         }
         assert_eq!(failed.to_json(), r#"{"from":"SENDING","to":"FAILED","error":"131026"}"#);
@@ -78,7 +92,7 @@ mod tests {
     #[test]
     fn an_event_is_named_by_the_state_that_follows() {
         for to in MessageStatus::ALL {
-            let kind = StatusChange { from: None, to, error: None }.kind();
+            let kind = StatusChange { from: None, to, error: None, pricing: None }.kind();
             assert_eq!(kind, format!("message.{}", to.name().to_lowercase()));
         }
     }

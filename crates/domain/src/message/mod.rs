@@ -11,7 +11,7 @@ use crate::kinds::{Call, Content};
 
 pub use crate::kinds::contact::{CardAccount, ContactRendition, RenderedCard};
 pub use accept::{Enqueued, Idempotency, NewMessage, Promoted, Seq, is_scheduled};
-pub use event::{MessageEvent, StatusChange};
+pub use event::{MessageEvent, Pricing, StatusChange};
 pub use read::{Cancelled, Message, MessageQuery, Page, Place, SCANNED_AT_MOST};
 
 /// A message's content with the recipient as the caller wrote it. It is stored as JSON, so that further kinds and fields need
@@ -42,7 +42,8 @@ pub struct Target {
 impl<'a> Stored<&'a str, &'a Content> {
     /// The stored form of a call.
     pub fn new(call: &'a Call, reply_to: Option<Target>) -> Self {
-        Self { to: &call.common.to.given, reply_to, content: &call.content }
+        let to = call.common.to.as_ref().map_or("", |to| &*to.given);
+        Self { to, reply_to, content: &call.content }
     }
 }
 

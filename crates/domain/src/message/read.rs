@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use crate::channel::ChannelKey;
 use crate::clock::Millis;
-use crate::ids::MessageId;
+use crate::ids::{ConversationId, MessageId};
 use crate::message::{Seq, is_scheduled};
 use crate::status::MessageStatus;
 
@@ -35,6 +35,8 @@ pub struct Message {
     pub attempts: u32,
     pub error: Option<(String, String)>,
     pub expires_at: Millis,
+    /// The conversation that it joined when it was first submitted to the network.
+    pub conversation: Option<ConversationId>,
     /// When each state was reached, by the state's number.
     pub reached: [Option<Millis>; MessageStatus::ALL.len()],
 }
@@ -165,6 +167,7 @@ mod tests {
             attempts: 0,
             error: None,
             expires_at: 0,
+            conversation: None,
             reached: [None; MessageStatus::ALL.len()],
         }
     }

@@ -2,10 +2,12 @@
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
-use crate::channel::{ChannelKey, Epoch};
+use crate::channel::{ChannelKey, ChannelType, Epoch};
 use crate::clock::Millis;
+use crate::conversation::PREVIEW_LIMIT;
 use crate::ids::MessageId;
-use crate::message::Seq;
+use crate::incoming::truncate;
+use crate::message::{Seq, Stored};
 use crate::pacing::RecipientPacing;
 
 /// What happens to a message when it is unknown whether the network received it.
@@ -102,4 +104,44 @@ pub struct Claimed {
     pub resent: bool,
     /// An earlier attempt had no answer, so the message may have arrived.
     pub unanswered: bool,
+    /// The message belongs to a conversation already, because of an earlier attempt.
+    pub joined: bool,
+}
+
+/// A message that is submitted to the network, for the conversation of its chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitted {
+    pub channel: ChannelKey,
+    pub seq: Seq,
+    pub id: MessageId,
+    /// The address of the chat.
+    pub recipient: String,
+    /// The kind of message, by the name that callers know.
+    pub kind: String,
+    /// The text that a person reads, as the list of conversations shows it.
+    pub text: String,
+    /// Whether the network of the channel has a service window.
+    pub windowed: bool,
+}
+
+impl Submitted {
+    /// A claimed message of a channel of this type.
+    pub fn new((channel, of): (ChannelKey, ChannelType), message: &Claimed) -> Self {
+        Self {
+            channel,
+            seq: message.seq,
+            id: message.id,
+            recipient: message.recipient.clone(),
+            kind: message.kind.clone(),
+            text: Self::text_of(&message.payload),
+            windowed: of.descriptor().has_window,
+        }
+    }
+
+    /// The text of a stored message. A payload that cannot be read has none.
+    pub fn text_of(payload: &str) -> String {
+        let stored: Option<Stored> = serde_json::from_str(payload).ok();
+        let text = stored.as_ref().and_then(|stored| stored.content.plain_text()).unwrap_or_default();
+        truncate(text, PREVIEW_LIMIT).0
+    }
 }

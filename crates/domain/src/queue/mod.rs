@@ -14,7 +14,7 @@ mod scan;
 mod settle;
 mod transition;
 
-pub use claim::{Claim, ClaimRequest, Claimed, UnheldSending, UnknownOutcomePolicy};
+pub use claim::{Claim, ClaimRequest, Claimed, Submitted, UnheldSending, UnknownOutcomePolicy};
 pub use new_chats::CountedChat;
 pub use outcome::{Outcomes, Settlement};
 pub use pace::{Pace, pace};

@@ -5,6 +5,7 @@
 use crate::channel::ChannelKey;
 use crate::clock::Millis;
 use crate::ids::{MessageId, NetworkId};
+use crate::message::Pricing;
 use crate::party::Party;
 use crate::status::MessageStatus;
 
@@ -28,6 +29,8 @@ pub struct Receipt {
     /// The reason of a pause: the network accepts nothing more from the channel until a person acts. A receipt that moves no
     /// message causes no pause.
     pub pauses: Option<String>,
+    /// What the network says of the price.
+    pub pricing: Option<Pricing>,
 }
 
 /// How a receipt names a message.
@@ -67,7 +70,8 @@ impl Found {
         // The network's clock may be behind: no receipt is from before the first attempt.
         let at = receipt.at.max(self.sending_at.unwrap_or(receipt.at));
         let error = receipt.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str()));
-        let patch = Patch { account: receipt.account.as_deref(), error, ..Patch::default() };
+        let (account, pricing) = (receipt.account.as_deref(), receipt.pricing.as_ref());
+        let patch = Patch { account, error, pricing, ..Patch::default() };
         self.position.moves_to(receipt.status, at, patch)
     }
 
@@ -113,7 +117,7 @@ mod tests {
     }
 
     fn receipt(of: MessageRef, status: MessageStatus) -> Receipt {
-        Receipt { channel: 1, of, status, at: 200, from: None, account: None, error: None, pauses: None }
+        Receipt { channel: 1, of, status, at: 200, from: None, account: None, error: None, pauses: None, pricing: None }
     }
 
     fn by_network_id(status: MessageStatus) -> Receipt {

@@ -2,7 +2,7 @@
 
 use crate::channel::ChannelKey;
 use crate::clock::Millis;
-use crate::message::{MessageEvent, Seq, StatusChange};
+use crate::message::{MessageEvent, Pricing, Seq, StatusChange};
 use crate::status::MessageStatus;
 
 use MessageStatus::{Cancelled, Delivered, Expired, Failed, Queued, Read, Sending, Sent, Unknown};
@@ -65,8 +65,8 @@ pub struct Transition<'a> {
     channel: ChannelKey,
     seq: Seq,
     from: MessageStatus,
-    /// The states between the two, which receipts of one batch reached before the last one.
-    passed: Vec<(MessageStatus, Millis)>,
+    /// The states between the two, which receipts of one batch reached before the last one, with their prices.
+    passed: Vec<(MessageStatus, Millis, Option<&'a Pricing>)>,
     to: MessageStatus,
     at: Millis,
     patch: Patch<'a>,
@@ -84,6 +84,8 @@ pub struct Patch<'a> {
     pub rendition: Option<&'a str>,
     /// Code and text of an error. An earlier error is cleared.
     pub error: Option<(&'a str, &'a str)>,
+    /// What the network said of the price. Only the event of the transition has it.
+    pub pricing: Option<&'a Pricing>,
     /// When an `UNKNOWN` message is queued again. A message is queued again at most once: it may arrive twice, but not three
     /// times.
     pub resend_at: Option<Millis>,
@@ -136,21 +138,21 @@ impl<'a> Transition<'a> {
         if status == self.to {
             return Some(self.at);
         }
-        self.passed.iter().find(|(passed, _)| *passed == status).map(|(_, at)| *at)
+        self.passed.iter().find(|(passed, ..)| *passed == status).map(|(_, at, _)| *at)
     }
 
     /// The events that record the transition: one for each state that it reaches, in order.
     pub fn events(&self) -> impl Iterator<Item = MessageEvent> {
-        let reached = self.passed.iter().copied().chain([(self.to, self.at)]);
-        let left = [self.from].into_iter().chain(self.passed.iter().map(|(passed, _)| *passed));
-        left.zip(reached).map(|(from, (to, at))| {
+        let reached = self.passed.iter().copied().chain([(self.to, self.at, self.patch.pricing)]);
+        let left = [self.from].into_iter().chain(self.passed.iter().map(|(passed, ..)| *passed));
+        left.zip(reached).map(|(from, (to, at, pricing))| {
             // The states between are those of messages that arrived.
             let error = self.patch.error.filter(|_| to == self.to).map(|(code, _)| code.to_owned());
             MessageEvent {
                 channel: self.channel,
                 message: self.seq,
                 at,
-                what: StatusChange { from: Some(from), to, error },
+                what: StatusChange { from: Some(from), to, error, pricing: pricing.cloned() },
             }
         })
     }
@@ -175,7 +177,7 @@ impl<'a> Transition<'a> {
     /// Combines this transition and the next one of the same message.
     #[must_use]
     pub fn then(mut self, next: Self) -> Self {
-        self.passed.push((self.to, self.at));
+        self.passed.push((self.to, self.at, self.patch.pricing));
         self.passed.extend(next.passed);
         let patch = Patch { account: self.patch.account.or(next.patch.account), ..next.patch };
         Self { to: next.to, at: next.at, patch, ..self }
@@ -273,7 +275,7 @@ mod tests {
     #[test]
     fn each_reached_state_has_an_event() {
         let event = |from, to, at, error: Option<&str>| {
-            let what = StatusChange { from: Some(from), to, error: error.map(str::to_owned) };
+            let what = StatusChange { from: Some(from), to, error: error.map(str::to_owned), pricing: None };
             MessageEvent { channel: 1, message: 7, at, what }
         };
         let failed = Patch { error: Some(("131026", "Numero 5511999998888")), ..Patch::default() };
@@ -283,5 +285,17 @@ mod tests {
         let both = delivered.then(at(Delivered).moves_to(Read, 6, Patch::default()).expect("legal"));
         let expected = [event(Sent, Delivered, 5, None), event(Delivered, Read, 6, None)];
         assert_eq!(both.events().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn each_state_of_a_combined_transition_keeps_its_price() {
+        let pricing = |model: &str| Pricing { model: Some(model.to_owned()), ..Pricing::default() };
+        let (first, second) = (pricing("PMP"), pricing("CBP"));
+        let to = |from, to, pricing| {
+            at(from).moves_to(to, 5, Patch { pricing: Some(pricing), ..Patch::default() }).expect("legal")
+        };
+        let both = to(Sent, Delivered, &first).then(to(Delivered, Read, &second));
+        let prices: Vec<_> = both.events().filter_map(|event| event.what.pricing).collect();
+        assert_eq!(prices, [first.clone(), second.clone()]);
     }
 }

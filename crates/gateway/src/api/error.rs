@@ -42,6 +42,7 @@ pub enum ApiError {
     WebhookInactive,
     MessageNotCancellable,
     ConversationClosed,
+    WindowClosed,
     ConversationChanged,
     /// With the id of the contact that has the number.
     ContactExists(String),
@@ -150,6 +151,9 @@ impl ApiError {
             }
             Self::RangeNotSatisfiable(_) => {
                 (StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_NOT_SATISFIABLE", "Intervalo fora da midia.")
+            }
+            Self::WindowClosed => {
+                (StatusCode::CONFLICT, "WINDOW_CLOSED", "A janela de atendimento de 24 horas esta fechada.")
             }
             Self::ConversationClosed => (StatusCode::CONFLICT, "CONVERSATION_CLOSED", "Conversa encerrada."),
             Self::ConversationChanged => {

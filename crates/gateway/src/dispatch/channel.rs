@@ -8,7 +8,9 @@ use std::time::Duration;
 use recado_domain::channel::{ChannelKey, Epoch};
 use recado_domain::clock::{Millis, millis, random};
 use recado_domain::message::Seq;
-use recado_domain::queue::{Claim, ClaimRequest, Claimed, Outcomes, Settlement, UnheldSending, UnknownOutcomePolicy};
+use recado_domain::queue::{
+    Claim, ClaimRequest, Claimed, Outcomes, Settlement, Submitted, UnheldSending, UnknownOutcomePolicy,
+};
 use recado_domain::retry;
 use recado_providers::{ChannelDriver, SendOutcome, Slot};
 use recado_store::{Health, StoreError};
@@ -69,6 +71,7 @@ pub(super) async fn run(
             store_failures: 0,
             send_slots: SendSlots::default(),
         };
+        task.shared.joins.join_left((key, epoch)).await;
         task.work().await;
     } else {
         tracing::warn!(channel.key = key, "no provider compiled in for channel type");
@@ -244,6 +247,8 @@ impl ChannelTask {
     fn send(&mut self, message: Claimed, slot: Slot) {
         let (provider, entry, sent) = (self.provider.clone(), self.entry.clone(), message.clone());
         let (leases, epoch) = (self.shared.leases.clone(), self.epoch);
+        let joins = self.shared.joins.clone();
+        let submitted = (!message.joined).then(|| Submitted::new((entry.via.key, entry.kind), &message));
         let handle = self.sends.spawn(async move {
             let _slot = slot;
             // Until the lease is valid, another node may own the channel and send the message too.
@@ -253,8 +258,10 @@ impl ChannelTask {
                 // no effect.
                 return SendOutcome::ConnectionLost;
             }
-            let sending = provider.send(&entry.via, &sent);
-            tokio::time::timeout(SEND_TIMEOUT, sending).await.unwrap_or(SendOutcome::UnknownOutcome)
+            let sending = tokio::time::timeout(SEND_TIMEOUT, provider.send(&entry.via, &sent));
+            // The outcome waits for the conversation, so that the events of the message name it.
+            let (outcome, ()) = tokio::join!(sending, joins.join(submitted));
+            outcome.unwrap_or(SendOutcome::UnknownOutcome)
         });
         self.in_flight.insert(handle.id(), message);
     }

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod channel;
+mod joins;
 mod slots;
 
 use std::collections::HashMap;
@@ -26,6 +27,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::directory::Directory;
 
+use joins::Joins;
+
 /// The most tasks that may use the store at once. Ten thousand channels that start together wait for each other, and do not
 /// fill the store's queue, in which accepted messages wait as well.
 const MAX_CONCURRENT_CLAIMS: usize = 512;
@@ -33,6 +36,8 @@ const MAX_CONCURRENT_CLAIMS: usize = 512;
 /// The state that the tasks of all channels share.
 struct Shared {
     queue: Arc<dyn Queue>,
+    /// Adds messages to their conversations while they are sent.
+    joins: Arc<Joins>,
     /// Whether the store of the queue works.
     health: watch::Receiver<Health>,
     drivers: Arc<Drivers>,
@@ -97,6 +102,7 @@ impl Dispatcher {
             (Semaphore::new(MAX_CONCURRENT_CLAIMS), TaskTracker::new(), CancellationToken::new());
         let runtime = Handle::current();
         let shared = Shared {
+            joins: Arc::new(Joins::new(queue.clone(), clock.clone())),
             queue,
             health,
             drivers,

@@ -1,5 +1,6 @@
 //! The dispatcher with a real store, a scripted network and a clock that the test controls.
 
+mod conversations;
 mod failures;
 mod faulty_store;
 mod network;

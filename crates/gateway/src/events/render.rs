@@ -4,12 +4,13 @@
 use recado_domain::channel::{ChannelState, ChannelType, Recorded};
 use recado_domain::clock::Millis;
 use recado_domain::event::{Event, EventId, EventMessage, Owner};
-use recado_domain::message::StatusChange;
+use recado_domain::ids::ConversationId;
+use recado_domain::message::{Pricing, StatusChange};
 use recado_store::clock::rfc3339;
 use recado_store::views;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The version of the meaning of fields.
 const VERSION: &str = "1";
@@ -34,7 +35,7 @@ pub struct Body<'a> {
 struct Short<'a> {
     message_id: String,
     network_id: Option<&'a str>,
-    conversation_id: Option<&'a str>,
+    conversation_id: Option<String>,
     reference: Option<&'a str>,
     #[serde(rename = "type")]
     kind: &'a str,
@@ -134,7 +135,7 @@ fn data(event: &Event, content: bool, base: &str) -> Box<RawValue> {
         };
     }
     if let (Some(message), Some(change)) = (&event.message, StatusChange::from_json(&event.data)) {
-        return raw(&short(message, &change, rfc3339(event.at), content));
+        return raw(&short(event, message, &change, content));
     }
     match (&event.channel, Recorded::from_json(&event.data)) {
         (Some(channel), Some(moved)) => raw(&ChannelMoved {
@@ -151,7 +152,7 @@ fn data(event: &Event, content: bool, base: &str) -> Box<RawValue> {
     }
 }
 
-fn short<'a>(message: &'a EventMessage, change: &'a StatusChange, at: String, content: bool) -> Short<'a> {
+fn short<'a>(event: &Event, message: &'a EventMessage, change: &'a StatusChange, content: bool) -> Short<'a> {
     let priced = ["SENT", "DELIVERED", "READ"].contains(&change.to.name());
     let error = change.error.as_deref().filter(|_| change.to.name() == "FAILED").map(|code| Failure {
         code,
@@ -162,14 +163,19 @@ fn short<'a>(message: &'a EventMessage, change: &'a StatusChange, at: String, co
         message_id: message.id.to_string(),
         // Meta's ids contain the number of the recipient.
         network_id: Some(&*message.network_id).filter(|_| content),
-        conversation_id: None,
+        conversation_id: event.conversation.map(|id| ConversationId::from_bytes(id).to_string()),
         reference: message.reference.as_deref(),
         kind: message.kind.as_deref().unwrap_or("contact"),
         to: Some(&*message.recipient).filter(|_| content),
         account: message.account.as_deref().filter(|_| content),
         status: change.to.name(),
-        at,
-        pricing: priced.then_some(Value::Null),
+        at: rfc3339(event.at),
+        pricing: priced.then(|| {
+            let shown = |pricing: &Pricing| {
+                json!({"billable": pricing.billable, "model": pricing.model, "category": pricing.category})
+            };
+            change.pricing.as_ref().map_or(Value::Null, shown)
+        }),
         error,
     }
 }
@@ -259,7 +265,13 @@ mod tests {
     }
 
     fn of_message(to: MessageStatus, error: Option<&str>) -> Event {
-        let change = StatusChange { from: Some(MessageStatus::Sending), to, error: error.map(str::to_owned) };
+        let pricing = (to == MessageStatus::Delivered).then(|| Pricing {
+            billable: Some(true),
+            model: Some("PMP".to_owned()),
+            category: Some("utility".to_owned()),
+        });
+        let error = error.map(str::to_owned);
+        let change = StatusChange { from: Some(MessageStatus::Sending), to, error, pricing };
         let message = EventMessage {
             id: MessageId::new(1, [7; 10]),
             network_id: "3EB0".to_owned(),
@@ -282,6 +294,12 @@ mod tests {
             r#"{{"id":"{id}","event":"message.sent",{HEAD}"data":{{"messageId":"{message}","networkId":"3EB0","conversationId":null,"reference":"pedido-1","type":"contact","to":"5511999998888","account":null,"status":"SENT","at":"2025-11-23T12:13:20.123Z","pricing":null}}}}"#
         );
         assert_eq!(Body::new(&of_message(MessageStatus::Sent, None), true, "").text(), sent);
+        let conversation = Some(*message.as_bytes());
+        let delivered = Event { conversation, ..of_message(MessageStatus::Delivered, None) };
+        let priced = format!(
+            r#"{{"id":"{id}","event":"message.delivered",{HEAD}"data":{{"messageId":"{message}","networkId":null,"conversationId":"{message}","reference":"pedido-1","type":"contact","to":null,"account":null,"status":"DELIVERED","at":"2025-11-23T12:13:20.123Z","pricing":{{"billable":true,"model":"PMP","category":"utility"}}}}}}"#
+        );
+        assert_eq!(Body::new(&delivered, false, "").text(), priced);
         let failed = format!(
             r#"{{"id":"{id}","event":"message.failed",{HEAD}"data":{{"messageId":"{message}","networkId":null,"conversationId":null,"reference":"pedido-1","type":"contact","to":null,"account":null,"status":"FAILED","at":"2025-11-23T12:13:20.123Z","error":{{"code":"131026","message":null,"networkCode":"131026"}}}}}}"#
         );

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use hmac::{Hmac, KeyInit, Mac};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{NetworkId, is_account};
+use recado_domain::message::Pricing;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::Deserialize;
 use serde_json::value::RawValue;
@@ -136,6 +137,8 @@ pub struct Status {
     pub at: Millis,
     /// The recipient's account, in digits.
     pub recipient_id: Option<String>,
+    /// What Meta says of the price.
+    pub pricing: Option<Pricing>,
     /// The reason of a failure.
     pub refusal: Option<Refusal>,
 }
@@ -205,6 +208,8 @@ struct GivenStatus<'a> {
     #[serde(borrow, default)]
     biz_opaque_callback_data: Later<'a>,
     #[serde(borrow, default)]
+    pricing: Later<'a>,
+    #[serde(borrow, default)]
     errors: Later<'a>,
 }
 
@@ -253,9 +258,21 @@ impl GivenStatus<'_> {
             stage: self.status,
             at: time(self.timestamp, now),
             recipient_id: self.recipient_id.and_then(read::<String>).filter(|text| is_account(text)),
+            pricing: self.pricing.and_then(Object::read).as_ref().and_then(pricing),
             refusal: (self.status == Stage::Failed).then(|| refusal(self.errors)),
         }
     }
+}
+
+/// The most characters of the model and of the category of a price.
+const PRICE_LIMIT: usize = 64;
+
+/// A price, if it says anything that is known.
+fn pricing(given: &Object<'_>) -> Option<Pricing> {
+    let text = |key| given.text_if(key, |text| (1..=PRICE_LIMIT).contains(&text.len()) && text.is_ascii());
+    let (model, category) = (text("pricing_model"), text("category"));
+    let pricing = Pricing { billable: given.value("billable"), model, category };
+    Some(pricing).filter(|pricing| *pricing != Pricing::default())
 }
 
 /// The first error is the reason.

@@ -268,7 +268,7 @@ fn meta_id(quoted: Quoted) -> Result<Option<String>, QuoteError> {
 #[async_trait]
 impl ChannelDriver for CloudApi {
     fn max_in_flight(&self, settings: &ChannelSettings) -> usize {
-        cloud_api::Settings::from(*settings).pipeline.into()
+        cloud_api::Settings::from(settings.clone()).pipeline.into()
     }
 
     async fn slots(&self, via: &ChannelRef, most: usize) -> Vec<crate::Slot> {

@@ -123,7 +123,7 @@ async fn a_message_without_an_answer_is_sent_again_only_if_the_setting_says_so()
     let (cloud_api, _peer) = cloud_api().await;
     let settings =
         Settings { unknown_policy: UnknownPolicy::Leave, unknown_wait_seconds: 60, pipeline: 3, ..Settings::default() };
-    let leave = ChannelSettings::CloudApi(settings);
+    let leave = ChannelSettings::CloudApi(settings.clone());
     assert_eq!(cloud_api.unanswered(&leave), UnknownOutcomePolicy::MarkUnknown(None));
     let resend = ChannelSettings::CloudApi(Settings { unknown_policy: UnknownPolicy::Resend, ..settings });
     assert_eq!(cloud_api.unanswered(&resend), UnknownOutcomePolicy::MarkUnknown(Some(60_000)));

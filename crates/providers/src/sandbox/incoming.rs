@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use recado_domain::channel::{ChannelKey, ChannelRef};
 use recado_domain::clock::{Millis, millis};
-use recado_domain::incoming::{Arrivals, Received, Rules};
+use recado_domain::incoming::{Arrivals, Received};
 use recado_domain::simulation::Simulated;
 use recado_store::{Inbox, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -88,7 +88,6 @@ impl Sandbox {
                 number: None,
                 business: None,
                 windowed: self.network.is_windowed(kept.via.key).await?,
-                rules: Rules::default(),
                 arrivals: vec![arrival],
             };
             for _ in 0..kept.repeat {

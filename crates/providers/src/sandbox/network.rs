@@ -149,7 +149,17 @@ impl Due {
         let due = receipts.into_iter().skip(accepted.into()).filter(|(_, delays)| received_at + delay * delays <= now);
         let receipt = |(status, _)| {
             let of = of.clone();
-            Receipt { channel, of, status, at: now, from: None, account: None, error: None, pauses: None }
+            Receipt {
+                channel,
+                of,
+                status,
+                at: now,
+                from: None,
+                account: None,
+                error: None,
+                pauses: None,
+                pricing: None,
+            }
         };
         Self { row, accepted, receipts: due.map(receipt).collect() }
     }

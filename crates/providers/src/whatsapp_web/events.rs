@@ -250,6 +250,7 @@ impl Connection {
             account: None,
             error: None,
             pauses: None,
+            pricing: None,
         };
         // An id in another form is not of this gateway.
         ids.iter().filter_map(|id| id.parse().ok()).map(receipt).collect()

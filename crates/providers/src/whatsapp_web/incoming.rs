@@ -11,9 +11,7 @@ use recado_domain::channel::types::whatsapp_web::Settings;
 use recado_domain::channel::{Held, SessionNumber};
 use recado_domain::clock::millis;
 use recado_domain::ids::NetworkId;
-use recado_domain::incoming::{
-    ARRIVALS_AT_ONCE, Arrival, Arrivals, Group, Incoming, RAW_LIMIT, Rules, SenderIds, What,
-};
+use recado_domain::incoming::{ARRIVALS_AT_ONCE, Arrival, Arrivals, Group, Incoming, RAW_LIMIT, SenderIds, What};
 use recado_store::StoreError;
 use recado_store::sealed::{Place, ReceivedPart, SealError};
 use recado_whatsapp_web::{Delivered, Inbound, Inbox, NotStored, Vote};
@@ -81,7 +79,7 @@ impl SessionInbox {
                 number: delivered.number.clone(),
                 business: None,
                 windowed: false,
-                rules: Rules::default(),
+
                 arrivals: part.to_vec(),
             };
             store(&HeldInbox { connection, held }, arrivals).await?;

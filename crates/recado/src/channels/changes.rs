@@ -1,5 +1,6 @@
 //! The flags of `recado channels update`: a name, and one for each setting of a channel type.
 
+use std::convert::Infallible;
 use std::num::ParseIntError;
 use std::str::ParseBoolError;
 
@@ -36,6 +37,7 @@ fn flag(setting: &'static Setting) -> Arg {
         SettingKind::Seconds(..) => ("TIME", ValueParser::new(seconds)),
         SettingKind::Limit(..) => ("N|unlimited", ValueParser::new(limit)),
         SettingKind::Switch => ("true|false", ValueParser::new(switch)),
+        SettingKind::Words => ("WORD,…", ValueParser::new(words)),
         SettingKind::Choice { names, .. } => {
             help = format!("{help}: {}", names.join(" or "));
             let choice =
@@ -58,6 +60,11 @@ fn seconds(given: &str) -> Result<Value, humantime::DurationError> {
 
 fn switch(given: &str) -> Result<Value, ParseBoolError> {
     given.parse::<bool>().map(Value::from)
+}
+
+/// Words between commas; none in an empty text.
+fn words(given: &str) -> Result<Value, Infallible> {
+    Ok(given.split(',').map(str::trim).filter(|word| !word.is_empty()).collect())
 }
 
 fn limit(given: &str) -> Result<Value, &'static str> {

@@ -128,7 +128,7 @@ fn command_of(kind: &'static Kind) -> clap::Command {
         let arg = Arg::new(id_of(field)).long(field.flag).value_name(field.value_name).help(field.help);
         let arg = arg.conflicts_with("csv").allow_negative_numbers(field.form == Form::Number);
         match (field.required, field.name) {
-            (true, "to") => arg.required_unless_present("csv"),
+            (true, "to") => arg.required_unless_present_any(["csv", "conversation"]),
             (true, _) => arg.required_unless_present_any(&instead),
             (false, _) => arg,
         }

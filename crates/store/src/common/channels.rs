@@ -122,7 +122,7 @@ pub(crate) async fn update<T: Transaction>(
     tx: &mut T,
     key: ChannelKey,
     name: &str,
-    settings: ChannelSettings,
+    settings: &ChannelSettings,
 ) -> Result<bool, T::Error> {
     if tx.lock(key).await?.is_none_or(|queue| queue.deleted) {
         return Ok(false);
@@ -130,7 +130,7 @@ pub(crate) async fn update<T: Transaction>(
     if settings.resend_after().is_none() {
         tx.leave_unknown(key).await?;
     }
-    let settings = serde_json::to_string(&settings).map_err(|_| Unreadable::Unknown("channel setting"))?;
+    let settings = serde_json::to_string(settings).map_err(|_| Unreadable::Unknown("channel setting"))?;
     let Stamp { with, set, .. } = T::STAMP;
     let sql = format!("WITH {with} UPDATE channels SET name = ?2, settings = ?3{set} WHERE key = ?1");
     tx.db().run(&sql, values![key, name, settings]).await?;

@@ -1,11 +1,12 @@
 //! Reading messages.
 
 use recado_domain::channel::ChannelKey;
-use recado_domain::ids::MessageId;
+use recado_domain::ids::{ConversationId, MessageId};
 use recado_domain::message::{
-    CardAccount, Enqueued, Idempotency, Message, MessageQuery, Page, Place, Seq, is_scheduled,
+    CardAccount, Enqueued, Idempotency, Message, MessageQuery, Page, Place, Pricing, Seq, is_scheduled,
 };
 use recado_domain::phone::forms;
+use recado_domain::queue::Receipt;
 use recado_domain::status::MessageStatus;
 
 use super::{PageScan, cards};
@@ -17,7 +18,7 @@ pub(crate) fn columns() -> String {
     let reached = MessageStatus::ALL.map(reached_column).join(", ");
     format!(
         "seq, id, channel_key, network_id, status, recipient, account, kind, payload, rendition, reference, send_at, card,
-         card_account, card_account_known, attempts, error_code, error_message, expires_at, remote_id, {reached}"
+         card_account, card_account_known, attempts, error_code, error_message, expires_at, remote_id, conversation_id, {reached}"
     )
 }
 
@@ -43,12 +44,30 @@ pub(crate) fn message(row: &Row<'_>) -> Read<Message> {
         error: row.get::<Option<String>>("error_code")?.zip(row.get("error_message")?),
         expires_at: row.get("expires_at")?,
         remote_id: row.get("remote_id")?,
+        conversation: conversation(row)?,
         reached: [None; MessageStatus::ALL.len()],
     };
     for (status, at) in MessageStatus::ALL.into_iter().zip(&mut message.reached) {
         *at = row.get(reached_column(status))?;
     }
     Ok(message)
+}
+
+/// The conversation of a message.
+fn conversation(row: &Row<'_>) -> Read<Option<ConversationId>> {
+    let id: Option<Vec<u8>> = row.get("conversation_id")?;
+    let id = id.map(|id| id.try_into().map_err(|_| Unreadable::Unknown("conversation id"))).transpose()?;
+    Ok(id.map(ConversationId::from_bytes))
+}
+
+/// The price in a receipt, as the store keeps it.
+pub(crate) fn pricing_json(receipt: &Receipt) -> Option<String> {
+    receipt.pricing.as_ref().and_then(|pricing| serde_json::to_string(pricing).ok())
+}
+
+/// The price in a stored receipt; none in a form that this version does not know.
+pub(crate) fn pricing_of(stored: Option<String>) -> Option<Pricing> {
+    stored.and_then(|stored| serde_json::from_str(&stored).ok())
 }
 
 /// The state of a message.

@@ -168,6 +168,7 @@ pub(super) async fn a_channel_created_again_has_no_former_restrictions(ground: G
         account: None,
         error: None,
         pauses: None,
+        pricing: None,
     };
     ground.apply(early(MessageStatus::Delivered)).await;
     ground.delete_channel(key, NOW).await;

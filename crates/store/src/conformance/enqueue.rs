@@ -51,6 +51,7 @@ pub(super) async fn an_accepted_message_is_stored_as_given(ground: Ground) {
         attempts: 0,
         error: None,
         expires_at: NOW + DAY,
+        conversation: None,
         reached,
     };
     assert_eq!(stored, expected);

@@ -1,16 +1,17 @@
 //! Receiving: messages of networks, with repetitions and in any order.
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelKey, ChannelType};
+use recado_domain::channel::{ChannelChange, ChannelKey, ChannelType};
 use recado_domain::clock::Millis;
 use recado_domain::contact_book::{Contact, ContactQuery};
 use recado_domain::conversation::{
     Conversation, ConversationMessages, ConversationQuery, InboxItem, Order, Status, WINDOW, WindowState,
 };
 use recado_domain::event::{ChatKind, Event, Owner, Patterns};
+use recado_domain::field_errors::FieldErrors;
 use recado_domain::incoming::{
     ARRIVALS_AT_ONCE, Arrival, Arrivals, Captioned, Content, Direction, Group, Ignored, Incoming, MediaState,
-    NewIncoming, NewMedia, Outcome, Quoted, Received, Rules, SenderIds, UnsupportedReason, What,
+    NewIncoming, NewMedia, Outcome, Quoted, Received, SenderIds, UnsupportedReason, What,
 };
 use recado_domain::queue::{PurgeRequest, Settlement};
 use serde_json::{Value, json};
@@ -53,11 +54,22 @@ pub(crate) fn both() -> SenderIds {
 
 pub(crate) fn batch(channel: ChannelKey, arrivals: Vec<Arrival>) -> Arrivals {
     let number = Some("551140000000".to_owned());
-    Arrivals { channel, number, business: None, windowed: false, rules: Rules::default(), arrivals }
+    Arrivals { channel, number, business: None, windowed: false, arrivals }
 }
 
 pub(crate) async fn receive(ground: &Ground, channel: ChannelKey, arrivals: Vec<Arrival>) -> Vec<Received> {
     ground.store.receive(batch(channel, arrivals), NOW).await.expect("stored")
+}
+
+/// Changes settings of a channel, as a call does.
+pub(crate) async fn change_settings(ground: &Ground, channel: ChannelKey, settings: Value) {
+    let Value::Object(settings) = settings else { panic!("an object") };
+    let channel = ground.store.channel(channel).await.expect("read").expect("a channel");
+    let mut errors = FieldErrors::default();
+    let change = ChannelChange { name: None, settings };
+    let settings = channel.settings.changed(&change, &mut errors);
+    assert!(errors.is_empty(), "{errors:?}");
+    assert!(ground.store.update_channel(channel.key, channel.name, settings).await.expect("stored"));
 }
 
 /// Receives one arrival.
@@ -556,9 +568,8 @@ pub(super) async fn a_revoked_message_has_no_content_unless_it_is_kept(ground: G
         let stored = one(&ground, channel, arrival(&id, both(), What::Message(Box::new(new.clone())))).await;
         let target = id.parse().expect("an id");
         let revoke = arrival(&format!("R{n}"), both(), What::Revoke { target, by_admin: false });
-        let rules = Rules { keep_revoked: keep, ..Rules::default() };
-        let revoked = Arrivals { rules, ..batch(channel, vec![revoke]) };
-        ground.store.receive(revoked, NOW).await.expect("stored");
+        change_settings(&ground, channel, json!({"keepRevoked": keep})).await;
+        receive(&ground, channel, vec![revoke]).await;
         let shown = message(&ground, channel, stored).await;
         assert_eq!(shown.revoked_at, Some(NOW - 1_000));
         let raw = ground.store.incoming_raw(channel, shown.id).await.expect("read");

@@ -5,7 +5,7 @@ use recado_domain::channel::{ChannelKey, ChannelState, NewChannel};
 use recado_domain::conversation::ConversationQuery;
 use recado_domain::event::Patterns;
 use recado_domain::incoming::{
-    Arrival, Arrivals, Content, Group, NewIncoming, Outcome, Quoted, Received, Rules, SenderIds, What,
+    Arrival, Arrivals, Content, Group, NewIncoming, Outcome, Quoted, Received, SenderIds, What,
 };
 use recado_domain::party::Party;
 use serde_json::Value;
@@ -38,7 +38,7 @@ fn in_group(arrival: Arrival) -> Arrival {
 
 async fn receive(ground: &Ground, channel: ChannelKey, arrivals: Vec<Arrival>) -> Vec<Received> {
     let (number, business) = (Some("551140000000".to_owned()), None);
-    let batch = Arrivals { channel, number, business, windowed: false, rules: Rules::default(), arrivals };
+    let batch = Arrivals { channel, number, business, windowed: false, arrivals };
     ground.store.receive(batch, NOW).await.expect("stored")
 }
 

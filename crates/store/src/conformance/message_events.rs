@@ -3,8 +3,8 @@
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelKey, ChannelState, NewChannel};
 use recado_domain::event::{Event, EventQuery, Recording};
-use recado_domain::ids::MessageId;
-use recado_domain::message::{NewMessage, StatusChange};
+use recado_domain::ids::{MessageId, NetworkId};
+use recado_domain::message::{NewMessage, Pricing, StatusChange};
 use recado_domain::queue::{MessageRef, PurgeRequest, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 
@@ -38,7 +38,7 @@ async fn consumed(ground: &Ground) -> ChannelKey {
 
 fn by_network_id(channel: ChannelKey, network_id: &str, status: MessageStatus, at: i64) -> Receipt {
     let of = MessageRef::NetworkId(network_id.parse().expect("an id"));
-    Receipt { channel, of, status, at, from: None, account: None, error: None, pauses: None }
+    Receipt { channel, of, status, at, from: None, account: None, error: None, pauses: None, pricing: None }
 }
 
 pub(super) async fn without_a_consumer_messages_have_no_events(ground: Ground) {
@@ -67,6 +67,46 @@ pub(super) async fn every_change_of_a_message_is_recorded(ground: Ground) {
     assert_eq!(times, [0, 0, 0, 0, 5, 7, 8]);
     assert!(events.iter().all(|event| event.channel.as_ref().is_some_and(|of| of.key == channel)));
     assert_eq!(events[4].data, r#"{"from":"SENDING","to":"SENT"}"#);
+}
+
+pub(super) async fn a_price_is_in_the_event_of_its_state(ground: Ground) {
+    let channel = consumed(&ground).await;
+    let price = |model: &str| Pricing { billable: Some(true), model: Some(model.to_owned()), category: None };
+    let receipt = |of: &MessageRef, status, model: &str| Receipt {
+        channel,
+        of: of.clone(),
+        status,
+        at: NOW + 7,
+        from: None,
+        account: None,
+        error: None,
+        pauses: None,
+        pricing: Some(price(model)),
+    };
+    let priced = async |id: MessageId| {
+        let events = of_messages(ground.events(ground.event_query()).await);
+        let of_id = events.iter().filter(|event| event.message.as_ref().is_some_and(|message| message.id == id));
+        let prices = of_id.filter_map(|event| StatusChange::from_json(&event.data).expect("a change").pricing);
+        prices.filter_map(|price| price.model).collect::<Vec<_>>()
+    };
+    let id = ground.accept(channel, "551").await;
+    let claimed = ground.claim_one(channel).await;
+    ground.settle(channel, claimed.seq, sent()).await;
+    let of = MessageRef::NetworkId(claimed.network_id.parse().expect("an id"));
+    let receipts = vec![receipt(&of, Delivered, "first"), receipt(&of, Read, "second"), receipt(&of, Read, "third")];
+    ground.store.apply_receipts(receipts, NOW + 9).await.expect("stored");
+    assert_eq!(priced(id).await, ["first", "second"]);
+    // Receipts that come before the answer of the network.
+    let early = ground.accept(channel, "552").await;
+    let claimed = ground.claim_one(channel).await;
+    let remote_id: NetworkId = "wamid.1".parse().expect("an id");
+    let of = MessageRef::RemoteId { remote_id: remote_id.clone(), ours: None };
+    let receipts = vec![receipt(&of, Delivered, "early"), receipt(&of, Read, "later")];
+    ground.store.apply_receipts(receipts, NOW + 9).await.expect("stored");
+    assert_eq!(priced(early).await, [""; 0]);
+    let answer = Settlement::Sent { account: None, remote_id: Some(remote_id), rendition: None };
+    ground.settle(channel, claimed.seq, answer).await;
+    assert_eq!(priced(early).await, ["early", "later"]);
 }
 
 pub(super) async fn an_event_of_a_failure_has_its_code_alone(ground: Ground) {

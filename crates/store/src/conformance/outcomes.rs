@@ -201,6 +201,7 @@ fn receipt(channel: ChannelKey, network_id: &str, status: MessageStatus, at: Mil
         account: None,
         error: None,
         pauses: None,
+        pricing: None,
     }
 }
 

@@ -332,6 +332,7 @@ pub(super) async fn receipts_of_what_is_erased_go_too(ground: Ground) {
         account: None,
         error: Some(("131026".to_owned(), "x".to_owned())).filter(|_| status == MessageStatus::Failed),
         pauses: None,
+        pricing: None,
     };
     // A receipt after the erasure finds no message, and is kept for a while.
     for status in [MessageStatus::Failed, MessageStatus::Failed] {

@@ -192,10 +192,10 @@ pub(super) async fn settings_are_kept(mut ground: Ground) {
         ..Settings::default()
     };
     let settings = ChannelSettings::CloudApi(settings);
-    assert!(ground.store.update_channel(key, "Outro".to_owned(), settings).await.expect("stored"));
+    assert!(ground.store.update_channel(key, "Outro".to_owned(), settings.clone()).await.expect("stored"));
     ground.reopen().await;
     let channel = ground.store.channel(key).await.expect("read").expect("there");
-    assert_eq!((channel.name.as_str(), channel.settings), ("Outro", settings));
+    assert_eq!((channel.name.as_str(), &channel.settings), ("Outro", &settings));
     ground.delete_channel(key, NOW).await;
     assert!(!ground.store.update_channel(key, "X".to_owned(), settings).await.expect("answered"));
     let again = ground.channel_by_recipient("loja").await;
@@ -309,6 +309,7 @@ pub(super) async fn a_message_that_was_sent_again_does_not_fail(ground: Ground) 
         account: None,
         error: None,
         pauses: None,
+        pricing: None,
     };
     ground.apply(receipt("wamid.1", MessageStatus::Failed)).await;
     let accepted = Settlement::Sent { account: None, remote_id: Some("wamid.2".parse().unwrap()), rendition: None };

@@ -15,7 +15,17 @@ const FAILED: MessageStatus = MessageStatus::Failed;
 fn receipt(channel: ChannelKey, remote_id: &str, ours: Option<MessageId>, status: MessageStatus) -> Receipt {
     let of = MessageRef::RemoteId { remote_id: remote_id.parse().unwrap(), ours };
     let error = (status == FAILED).then(|| ("WINDOW_CLOSED".to_owned(), "Fora da janela.".to_owned()));
-    Receipt { channel, of, status, at: NOW + 5, from: None, account: Some("5511888".to_owned()), error, pauses: None }
+    Receipt {
+        channel,
+        of,
+        status,
+        at: NOW + 5,
+        from: None,
+        account: Some("5511888".to_owned()),
+        error,
+        pauses: None,
+        pricing: None,
+    }
 }
 
 async fn sending(ground: &Ground, channel: ChannelKey) -> (MessageId, Seq) {

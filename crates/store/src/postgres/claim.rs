@@ -216,7 +216,8 @@ pub(super) fn plan_of_heads(
 /// Applies the transitions of messages to send, and returns the messages in queue order.
 pub(super) async fn send(db: Db<'_>, queues: &Queues, transitions: &[Transition<'_>]) -> Done<Vec<Claimed>> {
     let columns = "m.seq, m.id, m.network_id, m.recipient, m.kind, m.payload, m.rendition, m.card, m.card_account,
-                   m.card_account_known, m.scenario, m.attempts, m.failures, m.recipient_holds, m.resent, m.unanswered";
+                   m.card_account_known, m.scenario, m.attempts, m.failures, m.recipient_holds, m.resent, m.unanswered,
+                   m.conversation_id IS NOT NULL AS joined";
     let rows = update(db, transitions, |channel| queues.records(channel), columns).await?;
     let mut sent = rows.iter().map(claimed).collect::<Done<Vec<_>>>()?;
     sent.sort_unstable_by_key(|message| message.seq);
@@ -246,5 +247,6 @@ fn claimed(row: &Row) -> Done<Claimed> {
         recipient_holds: count("recipient_holds")?,
         resent: row.get("resent"),
         unanswered: row.get("unanswered"),
+        joined: row.get("joined"),
     })
 }

@@ -60,11 +60,14 @@ impl Extend<MessageEvent> for MessageEvents {
 impl MessageEvents {
     /// What a change of messages `m` returns besides, so that it can be recorded.
     pub fn returning(&self) -> &'static str {
-        if self.messages.is_empty() { "" } else { ", m.account AS event_account, m.remote_id AS event_remote_id" }
+        if self.messages.is_empty() {
+            return "";
+        }
+        ", m.account AS event_account, m.remote_id AS event_remote_id, m.conversation_id AS event_conversation_id"
     }
 
-    /// A statement that makes a change, and records the events of the messages whose `seq`, `event_account` and
-    /// `event_remote_id` it returns; the same where there are no events. `values` are those of the change, and the events'
+    /// A statement that makes a change, and records the events of the messages whose `seq`, `event_account`,
+    /// `event_remote_id` and `event_conversation_id` it returns; the same where there are no events. `values` are those of the change, and the events'
     /// come behind them.
     ///
     /// The events are part of the statement that locks the rows of the messages, so the events of a message have the

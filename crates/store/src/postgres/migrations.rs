@@ -54,6 +54,7 @@ const MIGRATIONS: &[Migration] = &[
         works_from: 5,
     },
     Migration { number: 22, sql: include_str!("../../../../migrations/postgres/0022_read_signals.sql"), works_from: 5 },
+    Migration { number: 23, sql: include_str!("../../../../migrations/postgres/0023_outgoing.sql"), works_from: 5 },
 ];
 
 /// Identifies these tables on the server of the tests.

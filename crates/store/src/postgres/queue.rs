@@ -9,7 +9,7 @@ use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, Enqueued, NewMessage, Seq};
 use recado_domain::queue::{
-    ChannelEffect, Claim, ClaimRequest, Finish, Outcomes, Position, Queued, ScanCursor, Settled, Transition,
+    ChannelEffect, Claim, ClaimRequest, Finish, Outcomes, Position, Queued, ScanCursor, Settled, Submitted, Transition,
     mark_unknown, settle,
 };
 use recado_domain::status::MessageStatus;
@@ -20,6 +20,7 @@ use super::dispatching::Call;
 use super::lock::{Locked, Queues, lock, status};
 use super::{PgStore, channels, chats, receipts, recipients};
 use crate::commits::Change;
+use crate::common::inbox::outgoing;
 use crate::common::schedule;
 use crate::sql::{OPEN, QUEUED, SENDING};
 use crate::sqlkit::postgres::db::{Db, Done, args, column, with_connection, with_transaction};
@@ -41,6 +42,14 @@ impl Queue for PgStore {
 
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
         self.dispatching.run(Call { outcomes: Some(outcomes), request: Some(request) }).await
+    }
+
+    async fn join_conversations(&self, submitted: Vec<Submitted>, now: Millis) -> Result<()> {
+        with_transaction!(self.pool, db => outgoing::join(&db, &submitted, now).await)
+    }
+
+    async fn left_to_join(&self, channel: ChannelKey) -> Result<Vec<Submitted>> {
+        with_connection!(self.pool, db => outgoing::left(&db, channel))
     }
 
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {

@@ -19,6 +19,7 @@ use tokio_postgres::Row;
 use super::apply::{apply, update};
 use super::lock::{Locked, lock_all, number, status};
 use super::{PgStore, channels, chats};
+use crate::common::messages::{pricing_json, pricing_of};
 use crate::sql::{IN_NETWORK, QUEUED};
 use crate::sqlkit::postgres::db::{Db, Done, args, column, not_understood};
 use crate::{Receipts, Result};
@@ -246,7 +247,7 @@ pub(super) async fn unmatched(db: Db<'_>, named: &[(ChannelKey, Seq, &str)]) -> 
     let sql = "DELETE FROM early_receipts e USING unnest($1, $2, $3) AS named(channel_key, seq, remote_id)
                WHERE e.channel_key = named.channel_key AND e.remote_id = named.remote_id
                RETURNING e.n, e.channel_key, named.seq, e.remote_id, e.status, e.at, e.error_code, e.error_message,
-                         e.pauses";
+                         e.pauses, e.pricing";
     let (channels, seqs) = (column(named, |(channel, ..)| *channel), column(named, |(_, seq, _)| *seq));
     let mut rows = db.rows(sql, args![channels, seqs, column(named, |(.., name)| *name)]).await?;
     rows.sort_unstable_by_key(|row| row.get::<_, i64>("n"));
@@ -262,6 +263,7 @@ pub(super) async fn unmatched(db: Db<'_>, named: &[(ChannelKey, Seq, &str)]) -> 
             account: None,
             error: code.zip(row.get("error_message")),
             pauses: row.get("pauses"),
+            pricing: pricing_of(row.get("pricing")),
         };
         unmatched.entry(channel).or_default().push((row.get("seq"), receipt));
     }
@@ -284,8 +286,8 @@ async fn keep(db: Db<'_>, remote_id: &str, receipt: &Receipt, now: Millis) -> Do
     let (code, message) = receipt.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
     let sql = include_str!("receipts/keep.sql");
     let Receipt { channel, status, at, pauses, .. } = receipt;
-    let (status, pauses) = (number(*status), pauses.as_deref());
-    db.run(sql, args![*channel, remote_id, status, *at, code, message, now, pauses, MAX_UNMATCHED_RECEIPTS])
+    let (status, pauses, pricing) = (number(*status), pauses.as_deref(), pricing_json(receipt));
+    db.run(sql, args![*channel, remote_id, status, *at, code, message, now, pauses, MAX_UNMATCHED_RECEIPTS, pricing])
         .await
         .map(drop)
 }

@@ -193,6 +193,7 @@ async fn receipts_that_wait_for_a_lock_delay_no_other_call() {
             account: None,
             error: None,
             pauses: None,
+            pricing: None,
         });
     }
     // An unmatched receipt is stored under the lock of the channel.
@@ -265,7 +266,8 @@ async fn outcomes_elect_the_next_heads_and_apply_unmatched_receipts() {
     let remote_id = NetworkId::from_stored("wamid.1".to_owned());
     let of = MessageRef::RemoteId { remote_id: remote_id.clone(), ours: None };
     let (channel, status) = (channels[1].0, MessageStatus::Delivered);
-    let early = Receipt { channel, of, status, at: NOW, from: None, account: None, error: None, pauses: None };
+    let early =
+        Receipt { channel, of, status, at: NOW, from: None, account: None, error: None, pauses: None, pricing: None };
     ground.apply(early).await;
     let calls = channels.iter().zip(&first).enumerate().map(|(n, ((channel, _), claimed))| {
         let outcome = |_: &Claimed| match n {

@@ -28,7 +28,8 @@ static UPDATE: LazyLock<String> = LazyLock::new(|| {
 static SEND: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{} RETURNING id, network_id, recipient, payload, kind, rendition, scenario, attempts, failures,
-                      recipient_holds, resent, unanswered, card, card_account, card_account_known",
+                      recipient_holds, resent, unanswered, card, card_account, card_account_known,
+                      conversation_id IS NOT NULL",
         &*UPDATE
     )
 });
@@ -119,6 +120,7 @@ pub(super) fn send(writing: &Writing, transition: &Transition<'_>) -> rusqlite::
         recipient_holds: row.get(9)?,
         resent: row.get(10)?,
         unanswered: row.get(11)?,
+        joined: row.get(15)?,
     };
     record(writing, transition)?;
     Ok(claimed)

@@ -48,8 +48,8 @@ pub(super) fn record_message(connection: &Connection, event: &MessageEvent) -> r
     let sql = if *what == StatusChange::ACCEPTED {
         "INSERT INTO events (channel_key, message_seq, kind, at, data) VALUES (?1, ?2, ?3, ?4, ?5)"
     } else {
-        "INSERT INTO events (channel_key, message_seq, kind, at, data, account, remote_id)
-         SELECT ?1, ?2, ?3, ?4, ?5, account, remote_id FROM messages WHERE seq = ?2"
+        "INSERT INTO events (channel_key, message_seq, kind, at, data, account, remote_id, conversation_id)
+         SELECT ?1, ?2, ?3, ?4, ?5, account, remote_id, conversation_id FROM messages WHERE seq = ?2"
     };
     let values = params![event.channel, event.message, what.kind(), event.at, what.to_json()];
     connection.prepare_cached(sql)?.execute(values)?;

@@ -58,6 +58,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0020_inbox.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0021_sandbox_incoming.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0022_read_signals.sql")),
+    M::up(include_str!("../../../../migrations/sqlite/0023_outgoing.sql")),
 ];
 
 /// The version of the tables of this build, in SQLite's `user_version`.

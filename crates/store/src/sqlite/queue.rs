@@ -9,7 +9,7 @@ use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, Enqueued, NewMessage};
 use recado_domain::queue::{
     ChannelEffect, ChannelQueue, Claim, ClaimPlan, ClaimRequest, Claimed, Finish, NextWakeup, OpenRow, Outcomes,
-    Position, Queued, mark_unknown, rescue, settle,
+    Position, Queued, Submitted, mark_unknown, rescue, settle,
 };
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -17,6 +17,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::apply::{apply, apply_all, note, send};
 use super::{SqliteStore, Writing, channels, chats, enqueue, new_chats, not_understood, receipts, recipients};
 use crate::commits::Change;
+use crate::common::inbox::outgoing;
 use crate::common::schedule;
 use crate::sql::{OPEN, QUEUED, SENDING};
 use crate::sqlkit::both::at_once;
@@ -39,6 +40,14 @@ impl Queue for SqliteStore {
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
         // Both calls are queued before either is answered, in this order, so they share a commit.
         tokio::join!(self.settle(outcomes), self.claim(request))
+    }
+
+    async fn join_conversations(&self, submitted: Vec<Submitted>, now: Millis) -> Result<()> {
+        self.write(move |writing| at_once(outgoing::join(&writing.connection, &submitted, now))).await
+    }
+
+    async fn left_to_join(&self, channel: ChannelKey) -> Result<Vec<Submitted>> {
+        self.readers.read(move |connection| at_once(outgoing::left(connection, channel))).await
     }
 
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {

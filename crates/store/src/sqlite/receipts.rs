@@ -12,6 +12,7 @@ use rusqlite::{OptionalExtension, Params, Row, params};
 use super::apply::apply;
 use super::queue::status;
 use super::{SqliteStore, Writing, channels, chats};
+use crate::common::messages::{pricing_json, pricing_of};
 use crate::sql::{IN_NETWORK, QUEUED};
 use crate::{Receipts, Result};
 
@@ -129,7 +130,7 @@ pub(super) fn apply_unmatched(
 ) -> rusqlite::Result<()> {
     let mut statement = writing.connection.prepare_cached(
         "DELETE FROM early_receipts WHERE channel_key = ?1 AND remote_id = ?2
-         RETURNING status, at, error_code, error_message, n, pauses",
+         RETURNING status, at, error_code, error_message, n, pauses, pricing",
     )?;
     let unmatched = statement.query_map(params![channel, remote_id], |row| {
         let code: Option<String> = row.get(2)?;
@@ -142,6 +143,7 @@ pub(super) fn apply_unmatched(
             account: None,
             error: code.zip(row.get(3)?),
             pauses: row.get(5)?,
+            pricing: pricing_of(row.get(6)?),
         };
         Ok((row.get::<_, i64>(4)?, receipt))
     })?;
@@ -169,7 +171,8 @@ fn keep(writing: &Writing, remote_id: &str, receipt: &Receipt, now: Millis) -> r
         message,
         now,
         MAX_UNMATCHED_RECEIPTS,
-        receipt.pauses
+        receipt.pauses,
+        pricing_json(receipt)
     ])?;
     Ok(())
 }

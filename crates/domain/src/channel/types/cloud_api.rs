@@ -184,6 +184,7 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     opens_chats: false,
     holds_session: false,
     has_secrets: true,
+    has_window: true,
     sends_message_id: true,
     missing: || AppError::NotImplemented,
     settings: SETTINGS,

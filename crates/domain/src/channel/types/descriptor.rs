@@ -27,13 +27,15 @@ pub struct Descriptor {
     pub holds_session: bool,
     /// Whether a channel has secrets, which cannot be stored without a secret key.
     pub has_secrets: bool,
+    /// Whether the network lets a channel answer freely only for some time after a person wrote.
+    pub has_window: bool,
     /// Whether an attempt carries the message's own id, because the network accepts no other id for the message.
     pub sends_message_id: bool,
     /// The error for channels of this type in a build without its driver.
     pub missing: fn() -> AppError,
     /// The settings of a channel.
     pub settings: &'static [Setting],
-    /// The name of the settings' schema in the API's document; empty if there are no settings.
+    /// The name of the settings' schema in the API's document.
     pub settings_schema: &'static str,
     /// The fields that the body of `connect` may have.
     pub connect: &'static [ConnectField],

@@ -8,7 +8,7 @@ pub mod whatsapp_web;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::channel::{Setting, TypeSettings};
+use crate::channel::{CommonSettings, Setting, TypeSettings};
 
 pub use descriptor::{ConnectField, Descriptor, FieldText, Ordering};
 
@@ -21,7 +21,7 @@ macro_rules! channel_types {
         }
 
         /// The settings of a channel, by its type. They are stored as JSON, so that a new setting needs no new column.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
         #[serde(untagged)]
         #[expect(missing_docs, reason = "named as the types")]
         pub enum ChannelSettings {
@@ -60,6 +60,13 @@ macro_rules! channel_types {
             pub fn kind(&self) -> ChannelType {
                 match self {
                     $(Self::$name(_) => ChannelType::$name,)*
+                }
+            }
+
+            /// The settings that channels of every type have.
+            pub fn common(&self) -> &CommonSettings {
+                match self {
+                    $(Self::$name(settings) => &settings.common,)*
                 }
             }
 

@@ -1,4 +1,4 @@
-//! Channels of the simulated network. They have no settings, and need no connecting.
+//! Channels of the simulated network. They need no connecting.
 
 use crate::address::AddressKind;
 use crate::api_key::Environment;
@@ -19,10 +19,11 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     opens_chats: false,
     holds_session: false,
     has_secrets: false,
+    has_window: false,
     sends_message_id: false,
     missing: || AppError::NotImplemented,
     settings: SETTINGS,
-    settings_schema: "",
+    settings_schema: "SandboxSettings",
     connect: &[],
     link: None,
 };

@@ -93,6 +93,7 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     opens_chats: true,
     holds_session: true,
     has_secrets: true,
+    has_window: false,
     sends_message_id: false,
     missing: || AppError::WhatsAppWebMissing,
     settings: SETTINGS,

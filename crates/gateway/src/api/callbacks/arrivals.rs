@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use recado_domain::channel::types::cloud_api::Settings;
 use recado_domain::channel::{ChannelKey, ChannelSettings};
 use recado_domain::clock::Millis;
-use recado_domain::incoming::{ARRIVALS_AT_ONCE, Arrival, Arrivals, Rules};
+use recado_domain::incoming::{ARRIVALS_AT_ONCE, Arrival, Arrivals};
 use recado_providers::arrivals::{Receives, store, takes};
 use recado_providers::cloud_api::Link;
 use recado_providers::cloud_api::incoming::OfNumber;
@@ -67,7 +67,6 @@ pub(super) async fn receive(gateway: &Gateway, delivered: &[Delivered], now: Mil
                     number: of.number.clone(),
                     business: Some(channel.business.clone()),
                     windowed: true,
-                    rules: Rules::default(),
                     arrivals,
                 };
                 store(&Inbox { gateway, now }, arrivals).await?;

@@ -45,5 +45,6 @@ fn receipt(channel: ChannelKey, of: MessageRef, status: &Status) -> Receipt {
         account: status.recipient_id.clone(),
         error: refusal.map(|refusal| (refusal.name.to_owned(), refusal.text.clone())),
         pauses: pauses.map(|refusal| refusal.text.clone()),
+        pricing: status.pricing.clone(),
     }
 }

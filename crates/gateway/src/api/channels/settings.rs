@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use recado_domain::channel::{ChannelSettings, ChannelType, Setting, SettingKind, all_settings};
+use recado_domain::channel::{ChannelSettings, ChannelType, Setting, SettingKind, Words, all_settings};
 use recado_domain::field_errors::{FieldErrors, UNKNOWN};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
@@ -46,6 +46,11 @@ fn changed(setting: &Setting) -> Value {
             json!({"type": ["integer", "null"], "minimum": least, "maximum": most})
         }
         SettingKind::Switch => json!({"type": ["boolean", "null"]}),
+        SettingKind::Words => {
+            let mut words = words();
+            words["type"] = json!(["array", "null"]);
+            words
+        }
         SettingKind::Choice { names, .. } => {
             let names = names.iter().map(|name| json!(name)).chain([Value::Null]);
             json!({"enum": names.collect::<Vec<_>>()})
@@ -53,6 +58,11 @@ fn changed(setting: &Setting) -> Value {
     };
     schema["description"] = about(setting).into();
     schema
+}
+
+fn words() -> Value {
+    let word = json!({"type": "string", "minLength": 1, "maxLength": Words::LONGEST});
+    json!({"type": "array", "maxItems": Words::MOST, "items": word})
 }
 
 fn about(setting: &Setting) -> Cow<'static, str> {
@@ -68,9 +78,8 @@ fn about(setting: &Setting) -> Cow<'static, str> {
 pub struct SettingsView(ChannelSettings);
 
 impl SettingsView {
-    /// `None` if the type has no settings.
-    pub fn new(settings: ChannelSettings) -> Option<Self> {
-        Some(Self(settings)).filter(|_| !settings.kind().settings().is_empty())
+    pub fn new(settings: ChannelSettings) -> Self {
+        Self(settings)
     }
 }
 
@@ -80,8 +89,8 @@ impl JsonSchema for SettingsView {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let with_settings = ChannelType::ALL.into_iter().filter(|kind| !kind.settings().is_empty());
-        let of_types: Vec<_> = with_settings
+        let of_types: Vec<_> = ChannelType::ALL
+            .into_iter()
             .map(|kind| {
                 let schema = shown(kind, generator);
                 schemas::named(kind.descriptor().settings_schema, schema, generator)
@@ -113,6 +122,7 @@ fn shown_one(setting: &Setting, generator: &mut SchemaGenerator) -> Value {
         }
         SettingKind::Limit(..) => json!({"type": ["integer", "null"], "format": "uint32", "minimum": 0}),
         SettingKind::Switch => json!({"type": "boolean"}),
+        SettingKind::Words => words(),
         SettingKind::Choice { schema, names } => {
             return schemas::named(schema, schemas::one_of(names.iter().copied()), generator);
         }

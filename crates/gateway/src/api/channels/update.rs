@@ -38,7 +38,7 @@ pub async fn update(
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Channels", "updateChannel", "Change a channel")
-        .about("What is left out stays as it is. Each type has settings of its own, channels of type `SANDBOX` none.")
+        .about("What is left out stays as it is. Some settings are those of one type.")
         .needs(Scope::ChannelsWrite)
         .body("ChannelChange", body_schema(), json!({"name": "Vendas"}))
         .answers::<Data<ChannelView>>(

@@ -36,8 +36,8 @@ pub struct ChannelView {
     accepts: bool,
     /// The link to its network; `null` if the channel is not linked.
     link: Option<LinkView>,
-    /// The settings of the channel; `null` if its type has none.
-    settings: Option<SettingsView>,
+    /// The settings of the channel.
+    settings: SettingsView,
     #[schemars(with = "Option<Time>")]
     connected_at: Option<String>,
     #[schemars(with = "Time")]
@@ -99,7 +99,9 @@ pub fn example(state: ChannelState) -> Value {
         "restrictedUntil": null,
         "accepts": state.accepts(state != ChannelState::Created),
         "link": null,
-        "settings": null,
+        "settings": {
+            "windowGuard": "off", "closeAfterHours": null, "optOutWords": ["SAIR", "PARAR", "STOP"], "keepRevoked": false,
+        },
         "connectedAt": (state != ChannelState::Created).then_some("2026-11-23T12:27:01.739Z"),
         "createdAt": "2026-11-23T12:27:01.728Z",
     })

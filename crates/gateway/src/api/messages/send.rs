@@ -1,8 +1,8 @@
 //! `POST /v1/channels/{channelId}/messages/{kind}` and `POST /v1/channels/{channelId}/messages`: one pipeline for every
 //! kind. A 202 means that the message is on disk.
 //!
-//! The checks, in order: headers and body (400), the channel (404), an earlier use of the idempotency key (replay or 422),
-//! the features of the channel's type (422), the time and the quoted message (400), the channel's state (409), its backlog
+//! The checks, in order: headers and body (400), the channel and the conversation (404), an earlier use of the idempotency key (replay or 422),
+//! the features of the channel's type (422), the time (400), the service window (409), the quoted message (400), the channel's state (409), its backlog
 //! (503). The store checks the key in the transaction that stores the message. If an earlier check refuses the call, the key
 //! is looked up first, so that a repeated call gets its first answer, whatever has changed since.
 
@@ -15,10 +15,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use recado_domain::address::Address;
+use recado_domain::channel::WindowGuard;
 use recado_domain::clock::{Millis, millis};
+use recado_domain::conversation::WindowState;
 use recado_domain::field_errors::FieldErrors;
 use recado_domain::ids::MessageId;
-use recado_domain::kinds::{Call, Common, Context, Kind, NOT_OF_THIS_CHAT};
+use recado_domain::kinds::{CONVERSATION, Call, Common, Context, GivenAddress, Kind, NOT_OF_THIS_CHAT};
 use recado_domain::message::{ContactRendition, Enqueued, Idempotency, Message, NewMessage, Stored, Target};
 use recado_domain::phone::forms;
 
@@ -62,12 +65,16 @@ async fn send(
     gateway: &Gateway,
     caller: &Caller<scope::MessagesSend>,
     channel: &str,
-    request: Request,
+    mut request: Request,
 ) -> Result<Response, ApiError> {
     let entry = caller.channel(gateway, channel)?;
     let now = gateway.clock.now();
     let key = request.idempotency(gateway, caller, &entry, now);
-    let (id, replayed) = match request.check(gateway, &entry, now).await {
+    let checked = match request.find_chat(gateway, &entry).await {
+        Ok(()) => request.check(gateway, &entry, now).await,
+        Err(refusal) => Err(refusal),
+    };
+    let (id, replayed) = match checked {
         Err(refusal) => (replay(gateway, key, refusal).await?, true),
         Ok(target) => {
             let message = request.message(gateway, &entry, key, target, now).await?;
@@ -155,6 +162,24 @@ impl Request {
         })
     }
 
+    /// Takes the recipient from the conversation that the call names.
+    async fn find_chat(&mut self, gateway: &Gateway, entry: &ChannelEntry) -> Result<(), ApiError> {
+        let Some(id) = self.call.common.conversation else { return Ok(()) };
+        let owner = (entry.via.institution, entry.environment);
+        let found = gateway.store.conversation(owner, id).await?;
+        let conversation = found.filter(|conversation| conversation.channel == entry.via.key);
+        let given = conversation.ok_or(ApiError::ConversationNotFound)?.address;
+        // A network may name a chat by what is no address of a call.
+        let address = Address::parse(&given, None).map_err(|_| ApiError::not_supported([CONVERSATION]))?;
+        self.call.common.to = Some(GivenAddress { given, address });
+        Ok(())
+    }
+
+    /// The address of the recipient.
+    fn address(&self) -> &str {
+        self.call.common.to.as_ref().map_or("", |to| to.address.as_str())
+    }
+
     /// Checks the call before it reaches the store, and returns the quoted message, if there is one.
     async fn check(&self, gateway: &Gateway, entry: &ChannelEntry, now: Millis) -> Result<Option<Target>, ApiError> {
         let missing = self.call.not_supported(entry.kind);
@@ -162,13 +187,28 @@ impl Request {
             return Err(ApiError::not_supported(missing));
         }
         self.call.common.is_schedulable(now)?;
-        let Common { to, reply_to: Some(name), .. } = &self.call.common else { return Ok(None) };
-        let to = to.address.as_str();
+        self.check_window(gateway, entry, now).await?;
+        let Common { reply_to: Some(name), .. } = &self.call.common else { return Ok(None) };
+        let to = self.address();
         let sent_at = self.call.common.send_at.unwrap_or(now);
         let is_target = |message: &Message| is_of_chat(message, to) && is_sent_by(message, sent_at);
         let found = quoted(gateway, entry, to, name).await?.filter(is_target);
         let target = found.ok_or_else(|| ApiError::field("replyTo", NOT_OF_THIS_CHAT))?;
         Ok(Some(Target { id: target.id, network_id: target.remote_id.unwrap_or(target.network_id) }))
+    }
+
+    /// Refuses a message for a window that is known to be closed, if the channel wants that. A person may write before a
+    /// scheduled message is due.
+    async fn check_window(&self, gateway: &Gateway, entry: &ChannelEntry, now: Millis) -> Result<(), ApiError> {
+        if self.call.common.send_at.is_some() || entry.settings().common().window_guard == WindowGuard::Off {
+            return Ok(());
+        }
+        let owner = (entry.via.institution, entry.environment);
+        let chat = gateway.store.latest_conversation(owner, entry.via.key, self.address().to_owned()).await?;
+        match chat.map(|chat| chat.window(now).state) {
+            Some(WindowState::Closed) => Err(ApiError::WindowClosed),
+            _ => Ok(()),
+        }
     }
 
     /// The message to store.
@@ -190,7 +230,7 @@ impl Request {
             id,
             channel: entry.via.key,
             network_id,
-            recipient: common.to.address.as_str().to_owned(),
+            recipient: self.address().to_owned(),
             payload,
             kind: self.call.content.kind().name,
             rendition: self.rendition(gateway, entry).await,

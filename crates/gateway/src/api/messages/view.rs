@@ -21,6 +21,9 @@ use crate::api::openapi::schemas;
 pub struct MessageView {
     #[schemars(with = "schemas::Uuid")]
     id: String,
+    /// The conversation that it joined when it was first sent to the network.
+    #[schemars(with = "Option<schemas::Uuid>")]
+    conversation_id: Option<String>,
     #[schemars(with = "schemas::ChannelId")]
     channel_id: String,
     #[serde(rename = "type")]
@@ -84,6 +87,7 @@ impl MessageView {
         let shown = Shown::of(&stored, message.rendition.as_deref());
         Ok(Self {
             id: message.id.to_string(),
+            conversation_id: message.conversation.map(|id| id.to_string()),
             channel_id: channel_id.to_owned(),
             kind: stored.content.kind().name,
             direction: "OUTBOUND",
@@ -171,6 +175,7 @@ pub fn example(status: MessageStatus) -> Value {
     };
     let mut message = json!({
         "id": EXAMPLE_ID,
+        "conversationId": (status == MessageStatus::Sent).then_some("01a2085f-0b11-7c35-9a02-5d0e9c1f7a44"),
         "channelId": "sandbox",
         "type": "contact",
         "direction": "OUTBOUND",

@@ -146,6 +146,9 @@ fn when(error: &ApiError) -> &'static str {
         }
         ApiError::MediaStoreFull => "The disk has no room for the file.",
         ApiError::RangeNotSatisfiable(_) => "The file has no such part.",
+        ApiError::WindowClosed => {
+            "The setting `windowGuard` of the channel is `refuse`, and the window of the chat is closed."
+        }
         ApiError::ConversationClosed => "The conversation is closed.",
         ApiError::ConversationChanged => {
             "Another attendant has the conversation, or a newer conversation of the chat is active."

@@ -10,7 +10,7 @@ use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, Enqueued, NewMessage, Seq};
-use recado_domain::queue::{Claim, ClaimRequest, Outcomes, Settlement};
+use recado_domain::queue::{Claim, ClaimRequest, Outcomes, Settlement, Submitted};
 use recado_store::{Queue, Result, StoreError};
 use tokio::sync::watch;
 
@@ -25,6 +25,8 @@ pub(super) enum Fault {
     ClaimFails,
     /// Messages are claimed, and the answer is lost.
     ClaimAnswerLost,
+    /// Messages join no conversation.
+    JoinFails,
 }
 
 /// An operation of the store for the dispatcher.
@@ -143,6 +145,17 @@ impl Queue for FaultyStore {
 
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
         tokio::join!(self.settle(outcomes), self.claim(request))
+    }
+
+    async fn join_conversations(&self, submitted: Vec<Submitted>, now: Millis) -> Result<()> {
+        if self.fails(Fault::JoinFails) {
+            return down();
+        }
+        self.inner.join_conversations(submitted, now).await
+    }
+
+    async fn left_to_join(&self, channel: ChannelKey) -> Result<Vec<Submitted>> {
+        self.inner.left_to_join(channel).await
     }
 
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {

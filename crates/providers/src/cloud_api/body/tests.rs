@@ -16,7 +16,7 @@ fn stored(kind: &str, fields: &Value) -> Claimed {
     let call = Call::parse(kind, &Fields::parse(&text).expect("JSON"), false, &rules).expect("a good call");
     Claimed {
         payload: serde_json::to_string(&Stored::new(&call, None)).expect("JSON"),
-        recipient: call.common.to.address.as_str().to_owned(),
+        recipient: call.common.to.as_ref().expect("a recipient").address.as_str().to_owned(),
         kind: kind.name.to_owned(),
         rendition: ContactRendition::stored(&call.content.cards(), &[]),
         ..recado_store::fixtures::claimed()

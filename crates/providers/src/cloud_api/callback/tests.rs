@@ -82,7 +82,7 @@ fn only_the_verify_token_verifies_the_address() {
 #[test]
 fn a_status_is_read() {
     let text = r#"{"id":"wamid.HBgL","status":"delivered","timestamp":"1700000000","recipient_id":"5511999998888",
-        "biz_opaque_callback_data":"msg_1","conversation":{"id":"x","origin":{"type":"utility"}},"pricing":{"billable":true}}"#;
+        "biz_opaque_callback_data":"msg_1","conversation":{"id":"x","origin":{"type":"utility"}},"pricing":{"billable":true,"pricing_model":"PMP","category":"utility","type":"regular"}}"#;
     let expected = Status {
         phone_number_id: "106540352242922".into(),
         remote_id: "wamid.HBgL".parse().unwrap(),
@@ -90,11 +90,21 @@ fn a_status_is_read() {
         stage: Stage::Delivered,
         at: 1_700_000_000_999,
         recipient_id: Some("5511999998888".to_owned()),
+        pricing: Some(Pricing {
+            billable: Some(true),
+            model: Some("PMP".to_owned()),
+            category: Some("utility".to_owned()),
+        }),
         refusal: None,
     };
     assert_eq!(status(text), expected);
     for (word, stage) in [("sent", Stage::Sent), ("read", Stage::Read), ("failed", Stage::Failed)] {
         assert_eq!(status(&text.replace("delivered", word)).stage, stage);
+    }
+    for odd in ["null", "1", r#""PMP""#, "{}", r#"{"billable":"yes","pricing_model":7,"category":""}"#] {
+        let (start, rest) = text.split_once(r#"{"billable""#).expect("a price");
+        let end = rest.split_once('}').expect("its end").1;
+        assert_eq!(status(&format!("{start}{odd}{end}")).pricing, None, "{odd}");
     }
 }
 

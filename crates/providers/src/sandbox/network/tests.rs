@@ -70,6 +70,7 @@ fn arrival(owner: u8, number: u8) -> Arrival {
         recipient_holds: 0,
         resent: false,
         unanswered: false,
+        joined: false,
     };
     let via = ChannelRef { key: i64::from(owner), institution: institution(owner), id: "loja".parse().expect("an id") };
     Arrival { via, message, at: NOW, receipts: true }

@@ -98,7 +98,7 @@ fn assert_is_read(running: &mut Running, id: &str) {
 fn events_are_followed_across_a_crash_of_the_server() {
     let stage = Stage::set();
     let begin = cursor(&stage);
-    let mut running = Running::on(&stage, &["events", "follow", "--json", "--cursor", &begin]);
+    let mut running = Running::on(&stage, &["events", "follow", "--json", "--events", "message.*", "--cursor", &begin]);
     assert_is_read(&mut running, &send(&stage));
     let stage = stage.crash(&[]);
     running.note("recado: the server gave no answer");
@@ -107,7 +107,8 @@ fn events_are_followed_across_a_crash_of_the_server() {
     // It prints the cursor behind the events that it printed.
     let cursor = running.interrupt();
     let unseen = send(&stage);
-    let mut running = Running::on(&stage, &["events", "follow", "--json", "--cursor", &cursor]);
+    let mut running =
+        Running::on(&stage, &["events", "follow", "--json", "--events", "message.*", "--cursor", &cursor]);
     assert_is_read(&mut running, &unseen);
 }
 
@@ -177,7 +178,8 @@ fn recorded_events_are_listed_and_shown_with_and_without_a_server() {
     cursor(&stage);
     let ids = [send(&stage), send(&stage)];
     let cli = |args: &[&str]| stage.home.cli(&[&["events"], args].concat());
-    wait_for("the events", || cli(&["list"]).as_array().expect("a list").len() == 6);
+    // Three of each message, and one of the conversation.
+    wait_for("the events", || cli(&["list"]).as_array().expect("a list").len() == 7);
     let all = cli(&["list"]);
     assert_eq!(all, stage.get("/v1/events?from=oldest").json()["data"]);
     assert_eq!(cli(&["list", "--limit", "2"]).as_array().expect("a list")[..], all.as_array().expect("a list")[..2]);
@@ -190,7 +192,7 @@ fn recorded_events_are_listed_and_shown_with_and_without_a_server() {
     assert_eq!(home.cli(&["events", "list"]), all);
     let printed = run_in(home.dir(), &["events", "list"]).stdout;
     let printed = String::from_utf8(printed).expect("UTF-8");
-    assert!(printed.lines().count() == 6 && ids.iter().all(|id| printed.contains(id)), "{printed}");
+    assert!(printed.lines().count() == 7 && ids.iter().all(|id| printed.contains(id)), "{printed}");
     assert_fails(&run_in(home.dir(), &["events", "show", "x"]), 1, &["Evento nao encontrado"]);
 }
 
@@ -218,7 +220,7 @@ fn events_are_forwarded_and_signed() {
     let begin = cursor(&stage);
     let receiver = Receiver::start(&[("204 No Content", "")]);
     let to = format!("{}/hook?a=b", receiver.url);
-    let listen = ["listen", "--forward-to", &to, "--cursor", &begin];
+    let listen = ["listen", "--events", "message.*", "--forward-to", &to, "--cursor", &begin];
     let mut running = Running::at(&stage.server.url(""), &stage.key, &listen);
     running.note(&format!("recado: events are forwarded to {to}"));
     let secret = running.note("recado: secret: ");
@@ -244,7 +246,8 @@ fn attempts_are_repeated_and_bounded() {
     let moved = ("302 Found\r\nLocation: /elsewhere", "");
     let receiver = Receiver::start(&[("500 x", ""), ("", ""), moved, ("400 x", ""), ("", "")]);
     let to = format!("{}/hook?a=b", receiver.url);
-    let listen = ["listen", "--forward-to", &to, "--attempts", "2", "--json", "--cursor", &begin];
+    let listen =
+        ["listen", "--events", "message.*", "--forward-to", &to, "--attempts", "2", "--json", "--cursor", &begin];
     let mut command = recado();
     command.args(listen).args(["--data-dir", stage.home.dir()]).env("RECADO_LISTEN_SECRET", SECRET);
     let mut running = Running::start(command);
@@ -283,7 +286,8 @@ fn a_killed_listener_continues_by_its_file() {
     let dead = format!("http://127.0.0.1:{port}/hook?a=b");
     let listen = |to: &str| {
         let file = file.to_str().expect("UTF-8");
-        Running::on(&stage, &["listen", "--forward-to", to, "--cursor-file", file, "--secret", SECRET, "--json"])
+        let listen = ["listen", "--events", "message.*", "--forward-to", to, "--cursor-file", file];
+        Running::on(&stage, &[&listen[..], &["--secret", SECRET, "--json"]].concat())
     };
     let id = send(&stage);
     let mut running = listen(&dead);

@@ -96,11 +96,12 @@ fn a_revoked_token_pauses_its_channel_and_a_new_one_resumes_it() {
     // The cause still exists.
     act(&stage, "vendas", "resume");
     until_paused(&stage, "vendas", "Meta 190");
+    // The other messages in flight are refused a little later.
+    let all_wait = |stage: &Stage| waiting.iter().all(|(_, id)| stage.message("vendas", id)["status"] == "QUEUED");
+    wait_for("the refusals", || all_wait(&stage));
     let stage = stage.crash();
     assert_eq!(stage.channel("vendas")["state"], "PAUSED");
-    for (_, id) in &waiting {
-        assert_eq!(stage.message("vendas", id)["status"], "QUEUED");
-    }
+    assert!(all_wait(&stage));
     let mut link = credentials(NUMBER);
     link["accessToken"] = new.into();
     let channel = stage.connect("vendas", &link).expect(200).json()["data"].clone();

@@ -217,15 +217,39 @@ fn the_command_line_changes_settings() {
         run(command(&stage.home, &stage.graph), &stage.home, &args)
     };
     let before = stage.channel("vendas");
-    assert_eq!(
-        before["settings"],
-        json!({"pipeline": 16, "unknownPolicy": "leave", "unknownWaitSeconds": 600, "groups": "off", "ownDevice": "on", "inboundMedia": "lazy"})
-    );
+    let mut expected = json!({
+        "pipeline": 16, "unknownPolicy": "leave", "unknownWaitSeconds": 600, "groups": "off", "ownDevice": "on",
+        "inboundMedia": "lazy",
+        "windowGuard": "off", "closeAfterHours": null, "optOutWords": ["SAIR", "PARAR", "STOP"], "keepRevoked": false,
+    });
+    assert_eq!(before["settings"], expected);
     let shown = printed(&update(&["--pipeline", "4", "--unknown-policy", "resend", "--unknown-wait", "5s"]));
-    assert_eq!(
-        shown["settings"],
-        json!({"pipeline": 4, "unknownPolicy": "resend", "unknownWaitSeconds": 5, "groups": "off", "ownDevice": "on", "inboundMedia": "lazy"})
-    );
+    expected["pipeline"] = json!(4);
+    expected["unknownPolicy"] = json!("resend");
+    expected["unknownWaitSeconds"] = json!(5);
+    assert_eq!(shown["settings"], expected);
+    let shown = printed(&update(&[
+        "--opt-out-words",
+        "chega, nao quero",
+        "--close-after",
+        "48",
+        "--window-guard",
+        "refuse",
+        "--keep-revoked",
+        "true",
+    ]));
+    for (name, value) in [
+        ("optOutWords", json!(["chega", "nao quero"])),
+        ("closeAfterHours", json!(48)),
+        ("windowGuard", json!("refuse")),
+        ("keepRevoked", json!(true)),
+    ] {
+        expected[name] = value;
+    }
+    assert_eq!(shown["settings"], expected);
+    let none = printed(&update(&["--opt-out-words", "", "--close-after", "unlimited"]));
+    assert_eq!((&none["settings"]["optOutWords"], &none["settings"]["closeAfterHours"]), (&json!([]), &json!(null)));
+    let shown = none;
     assert_eq!(stage.channel("vendas"), shown);
     for bad in [["--pipeline", "0"], ["--pipeline", "257"], ["--unknown-wait", "4s"], ["--unknown-policy", "maybe"]] {
         assert!(!update(&bad).status.success(), "{bad:?}");

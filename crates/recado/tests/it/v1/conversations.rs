@@ -144,12 +144,142 @@ fn a_dialogue_goes_from_the_first_message_to_a_new_conversation() {
 
         is_attended_to(stage, &first, &location);
         begins_again(stage, &first, &shown["contact"]);
+        let received = |events: &[String]| events.iter().filter(|event| **event == "message.received").count();
+        wait_for("the events", || received(&events(stage)) == 3);
         let events = events(stage);
         for (name, times) in
             [("message.received", 3), ("contact.created", 1), ("conversation.created", 2), ("conversation.closed", 2)]
         {
             assert_eq!(events.iter().filter(|event| **event == name).count(), times, "{name} in {events:?}");
         }
+    });
+}
+
+/// Sends a text, and waits until the phone shows it. Returns the message.
+fn sends(stage: &Stage, body: &Value) -> Value {
+    let sent = stage.server.post("/v1/channels/sandbox/messages/text", &stage.key, body).expect(202);
+    let sent = crate::v1::location(&sent);
+    stage.until(&sent, "READ");
+    stage.data(&sent)
+}
+
+#[test]
+fn a_sent_message_begins_a_conversation_and_an_answer_goes_to_it_by_its_id() {
+    on_both_engines(|stage| {
+        stage.get("/v1/events").expect(200);
+        let first = sends(stage, &json!({"to": ANA, "content": "Seu pedido chegou."}));
+        let id = text(&first, "conversationId");
+        let begun = stage.data(&path(id));
+        assert_eq!(
+            (&begun["status"], &begun["contact"], &begun["unreadCount"]),
+            (&json!("OPEN"), &Value::Null, &json!(0))
+        );
+        assert_eq!((&begun["chat"]["address"], &begun["window"]["state"]), (&json!(ANA), &json!("NONE")));
+        let last = &begun["lastMessage"];
+        assert_eq!(
+            (&last["id"], &last["type"], &last["direction"]),
+            (&first["id"], &json!("text"), &json!("OUTBOUND"))
+        );
+        assert_eq!(last["content"], "Seu pedido chegou.");
+        assert_eq!(stage.rows("/v1/contacts"), [Value::Null; 0], "sending creates no contact");
+        // The person answers under the number without the ninth digit.
+        let (_, answered) = says(stage, "551177776666", "Obrigada!");
+        assert_eq!(answered, id);
+        let second = sends(stage, &json!({"conversationId": id, "content": "De nada."}));
+        assert_eq!(second["conversationId"], *id);
+        let shown = stage.data(&path(id));
+        assert_eq!((&shown["lastMessage"]["id"], &shown["status"]), (&second["id"], &json!("OPEN")));
+        assert_eq!(shown["updatedAt"], shown["lastMessage"]["createdAt"]);
+        let contact = stage.data(&format!("/v1/contacts/{}", text(&shown["contact"], "id")));
+        assert!(contact["lastOutboundAt"].is_string(), "{contact}");
+        let all = stage.rows(&format!("/v1/channels/sandbox/conversations/{id}?order=asc"));
+        let directions: Vec<_> = all.iter().map(|message| text(message, "direction")).collect();
+        assert_eq!(directions, ["OUTBOUND", "INBOUND", "OUTBOUND"]);
+        let events = stage.get("/v1/events?from=oldest&limit=500").expect(200).json();
+        let of_sent = events["data"]
+            .as_array()
+            .expect("events")
+            .iter()
+            .filter(|event| ["message.sent", "message.delivered", "message.read"].contains(&text(event, "event")));
+        let named: Vec<_> = of_sent.map(|event| event["data"]["conversationId"].clone()).collect();
+        assert_eq!(named, vec![json!(id); 6]);
+        // After the end of the conversation the same id leads to the same chat, and begins another one.
+        after(stage, id, "close", None);
+        let third = sends(stage, &json!({"conversationId": id, "content": "Mais alguma coisa?"}));
+        let next = text(&third, "conversationId");
+        assert_ne!(next, id);
+        assert_eq!(
+            (&stage.data(&path(next))["status"], &stage.data(&path(id))["status"]),
+            (&json!("OPEN"), &json!("CLOSED"))
+        );
+        assert_eq!(third["to"], second["to"]);
+    });
+}
+
+#[test]
+fn a_conversation_in_place_of_a_recipient_is_checked() {
+    let stage = Stage::set();
+    stage.open("vendas", &["connect"]);
+    let (_, id) = says(&stage, ANA, "Oi");
+    let send = |channel: &str, headers: &[(&str, &str)], body: &Value| {
+        let path = format!("/v1/channels/{channel}/messages/text");
+        let headers = [&[JSON], headers].concat();
+        stage.server.call("POST", &path, Some(&stage.key), &headers, Some(body.to_string().as_bytes()))
+    };
+    let both = json!({"to": ANA, "conversationId": id, "content": "a"});
+    let neither = json!({"content": "a"});
+    let malformed = json!({"conversationId": "x", "content": "a"});
+    for (body, field, message) in [
+        (&both, "conversationId", "Informe to ou conversationId, nao os dois."),
+        (&neither, "to", "O numero do destinatario e obrigatorio."),
+        (&malformed, "conversationId", "O campo conversationId deve ser o id de uma conversa."),
+    ] {
+        assert_faults(&body.to_string(), &send("sandbox", &[], body), &[(field, message)]);
+    }
+    let body = json!({"conversationId": id, "content": "a"});
+    assert_refused("a conversation of another channel", &send("vendas", &[], &body), NO_CONVERSATION);
+    let unknown = json!({"conversationId": "01a2085f-0b11-7c35-9a02-5d0e9c1f7a44", "content": "a"});
+    assert_refused("an unknown conversation", &send("sandbox", &[], &unknown), NO_CONVERSATION);
+    // The key of a call covers the conversation.
+    let key = [("Idempotency-Key", "resposta-1")];
+    let first = crate::v1::location(&send("sandbox", &key, &body).expect(202));
+    assert_eq!(crate::v1::location(&send("sandbox", &key, &body).expect(202)), first);
+    for other in [json!({"to": ANA, "content": "a"}), unknown] {
+        assert_eq!(send("sandbox", &key, &other).status, 422, "{other}");
+    }
+}
+
+#[test]
+fn a_channel_can_refuse_messages_for_a_closed_window() {
+    on_both_engines(|stage| {
+        let set = |guard: &str| {
+            let body = json!({"settings": {"windowGuard": guard}}).to_string();
+            let path = "/v1/channels/sandbox";
+            stage.server.call("PUT", path, Some(&stage.key), &[JSON], Some(body.as_bytes())).expect(200);
+        };
+        set("refuse");
+        let old = json!({
+            "from": ANA, "type": "text", "content": {"text": "Oi"}, "windowed": true, "sentAt": "2026-01-01T00:00:00Z",
+        });
+        let conversation = text(&simulate(stage, &old), "conversationId").to_owned();
+        assert_eq!(stage.data(&path(&conversation))["window"]["state"], "CLOSED");
+        let send = |body: Value| {
+            let path = "/v1/channels/sandbox/messages/text";
+            stage.server.call("POST", path, Some(&stage.key), &[JSON], Some(body.to_string().as_bytes()))
+        };
+        let closed: Refusal =
+            (409, r#"{"message":"A janela de atendimento de 24 horas esta fechada.","code":"WINDOW_CLOSED"}"#);
+        assert_refused("the number", &send(json!({"to": ANA, "content": "a"})), closed);
+        assert_refused("without its ninth digit", &send(json!({"to": "551177776666", "content": "a"})), closed);
+        assert_refused("the conversation", &send(json!({"conversationId": conversation, "content": "a"})), closed);
+        assert_eq!(stage.rows("/v1/channels/sandbox/messages"), [Value::Null; 0], "nothing was accepted");
+        // Nothing is known of another person.
+        send(json!({"to": "5511966665555", "content": "a"})).expect(202);
+        set("off");
+        send(json!({"to": ANA, "content": "a"})).expect(202);
+        set("refuse");
+        says(stage, ANA, "Oi de novo");
+        send(json!({"to": ANA, "content": "a"})).expect(202);
     });
 }
 

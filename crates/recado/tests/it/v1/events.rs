@@ -38,9 +38,12 @@ fn names(answer: &Answer) -> Vec<String> {
     events.iter().map(|event| event["event"].as_str().expect("a name").to_owned()).collect()
 }
 
-/// All events behind a cursor, when this one is among them.
+/// The first message begins a conversation, which has events too.
+const MESSAGES: &str = "events=message.*";
+
+/// All events of messages behind a cursor, when this one is among them.
 fn until(server: &Server, key: &str, cursor: &str, last: &str) -> Answer {
-    let all = || page(server, key, &format!("cursor={cursor}"));
+    let all = || page(server, key, &format!("cursor={cursor}&{MESSAGES}"));
     wait_for(last, || names(&all()).iter().any(|name| name == last));
     all()
 }
@@ -54,13 +57,14 @@ fn a_message_is_followed_from_the_cursor_on() {
     assert_eq!(names(&read), ["message.sent", "message.delivered", "message.read"]);
     let events = read.json()["data"].as_array().expect("events").clone();
     let message = server.get(&format!("/v1/channels/sandbox/messages/{id}"), Some(&key)).expect(200).json();
-    let network_id = &message["data"]["networkId"];
+    let (network_id, conversation) = (&message["data"]["networkId"], &message["data"]["conversationId"]);
+    assert!(conversation.is_string(), "{message}");
     for (event, status, at) in
         [(&events[0], "SENT", "sentAt"), (&events[1], "DELIVERED", "deliveredAt"), (&events[2], "READ", "readAt")]
     {
         let at = &message["data"][at];
         let data = json!({
-            "messageId": id, "networkId": network_id, "conversationId": null, "reference": "pedido-1", "type": "text",
+            "messageId": id, "networkId": network_id, "conversationId": conversation, "reference": "pedido-1", "type": "text",
             "to": "5511999998888", "account": "5511999998888", "status": status, "at": at, "pricing": null,
         });
         assert_eq!(event["data"], data);
@@ -75,12 +79,12 @@ fn a_message_is_followed_from_the_cursor_on() {
     // One by one, the cursors lead to the same.
     let (mut place, mut found) = (begin, Vec::new());
     for _ in &events {
-        let one = page(&server, &key, &format!("cursor={place}&limit=1"));
+        let one = page(&server, &key, &format!("cursor={place}&limit=1&{MESSAGES}"));
         found.extend(one.json()["data"].as_array().expect("events").clone());
         place = cursor(&one);
     }
     assert_eq!(found, events);
-    assert_eq!(names(&page(&server, &key, &format!("cursor={place}"))), Vec::<String>::new());
+    assert_eq!(names(&page(&server, &key, &format!("cursor={place}&{MESSAGES}"))), Vec::<String>::new());
 }
 
 #[test]
@@ -180,14 +184,14 @@ fn next(reader: &mut BufReader<TcpStream>) -> (String, String, Value) {
 #[test]
 fn a_stream_resumes_behind_the_last_id() {
     let (_home, server, key, begin) = stage();
-    let mut first = connect(&server, &key, &format!("cursor={begin}"), None);
+    let mut first = connect(&server, &key, &format!("cursor={begin}&{MESSAGES}"), None);
     send(&server, &key, "5511999998888");
     let (id, name, data) = next(&mut first);
     assert_eq!((name.as_str(), &data["event"]), ("message.sent", &json!("message.sent")));
     let rest = [next(&mut first), next(&mut first)];
     drop(first);
     // The header goes before the cursor of the address, which the client repeats.
-    let mut again = connect(&server, &key, &format!("cursor={begin}"), Some(&id));
+    let mut again = connect(&server, &key, &format!("cursor={begin}&{MESSAGES}"), Some(&id));
     assert_eq!([next(&mut again), next(&mut again)], rest);
     assert_eq!(rest.map(|(_, name, _)| name), ["message.delivered", "message.read"]);
 }
@@ -218,12 +222,12 @@ fn ends(reader: &mut BufReader<TcpStream>) -> bool {
 #[test]
 fn a_stream_without_an_event_resumes_where_it_began() {
     let (_home, server, key, _) = stage();
-    let mut first = connect(&server, &key, "from=now", None);
+    let mut first = connect(&server, &key, "from=now&events=message.*", None);
     let id = begins_at(&mut first);
     drop(first);
     send(&server, &key, "5511999998888");
     // `from=now` would begin behind these events.
-    let mut again = connect(&server, &key, "from=now", Some(&id));
+    let mut again = connect(&server, &key, "from=now&events=message.*", Some(&id));
     assert_eq!(next(&mut again).1, "message.sent");
 }
 
@@ -249,7 +253,7 @@ fn a_stream_and_a_long_poll_end_with_their_key() {
 #[test]
 fn a_server_that_stops_waits_for_no_stream() {
     let (_home, server, key, begin) = stage();
-    let mut stream = connect(&server, &key, &format!("cursor={begin}"), None);
+    let mut stream = connect(&server, &key, &format!("cursor={begin}&{MESSAGES}"), None);
     begins_at(&mut stream);
     let stopped = Instant::now();
     server.terminate();
@@ -274,7 +278,7 @@ fn the_stream_has_what_its_log_names() {
 #[test]
 fn a_page_is_refused_if_earlier_events_were_deleted_meanwhile() {
     let (home, server, key, begin) = stage();
-    let mut stream = connect(&server, &key, &format!("cursor={begin}"), None);
+    let mut stream = connect(&server, &key, &format!("cursor={begin}&{MESSAGES}"), None);
     begins_at(&mut stream);
     let store = rusqlite::Connection::open(home.dir.join("recado.db")).expect("the store");
     let sql = "INSERT INTO event_state (n, deleted_until) SELECT 1, 1 + max(seq) FROM events";
@@ -286,7 +290,8 @@ fn a_page_is_refused_if_earlier_events_were_deleted_meanwhile() {
 #[test]
 fn an_institution_has_sixteen_readers_at_most() {
     let (_home, server, key, begin) = stage();
-    let mut readers: Vec<_> = (0..16).map(|_| connect(&server, &key, &format!("cursor={begin}"), None)).collect();
+    let mut readers: Vec<_> =
+        (0..16).map(|_| connect(&server, &key, &format!("cursor={begin}&{MESSAGES}"), None)).collect();
     for reader in &mut readers {
         let mut line = String::new();
         reader.read_line(&mut line).expect("a line");
@@ -337,7 +342,7 @@ fn a_cursor_from_before_a_backup_was_restored_has_expired() {
     until_two_more(&server, &key, "5511999996666");
     // The number names another event now.
     server.get(&format!("/v1/events?cursor={second}"), Some(&key)).expect(410);
-    assert_eq!(names(&page(&server, &key, &format!("cursor={begin}"))).len(), 6);
+    assert_eq!(names(&page(&server, &key, &format!("cursor={begin}&{MESSAGES}"))).len(), 6);
 }
 
 /// Sends a message; the cursor behind what became of it.

@@ -15,8 +15,11 @@ fn settings_change_independently_and_invalid_ones_are_named() {
     let stage = Stage::set();
     let body = json!({"name": "vendas", "type": "WHATSAPP_BAILEYS", "id": "vendas"});
     let made = stage.server.post("/v1/channels", &stage.key, &body).expect(201).json();
-    let mut settings = json!({"delayMinSeconds": 1, "delayMaxSeconds": 3, "typing": false, "newRecipientsPerDay": null,
-            "groups": "off", "ownDevice": "on"});
+    let mut settings = json!({
+        "delayMinSeconds": 1, "delayMaxSeconds": 3, "typing": false, "newRecipientsPerDay": null,
+        "groups": "off", "ownDevice": "on",
+        "windowGuard": "off", "closeAfterHours": null, "optOutWords": ["SAIR", "PARAR", "STOP"], "keepRevoked": false,
+    });
     assert_eq!(made["data"]["settings"], settings);
     for (field, value) in [
         ("newRecipientsPerDay", json!(20)),

@@ -202,15 +202,21 @@ pub(super) async fn conversation_created<E: Executor>(
     of: &Receiving<'_, E>,
     conversation: &Conversation,
 ) -> Result<(), E::Error> {
-    let Some(place) = of.place() else { return Ok(()) };
+    match of.place() {
+        Some(place) => created(&place, conversation).await,
+        None => Ok(()),
+    }
+}
+
+pub(super) async fn created<E: Executor>(place: &Place<'_, E>, conversation: &Conversation) -> Result<(), E::Error> {
     let data = to_json(&OfConversation {
-        conversation: views::conversation(conversation, of.now),
+        conversation: views::conversation(conversation, place.now),
         by: None,
         reason: None,
         previous: None,
         note: None,
     });
-    of_conversation(&place, "conversation.created", conversation, data).await
+    of_conversation(place, "conversation.created", conversation, data).await
 }
 
 pub(super) async fn conversation_closed<E: Executor>(

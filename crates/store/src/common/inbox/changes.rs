@@ -250,7 +250,7 @@ async fn on_delivered<E: PageScan>(
             let made =
                 (by.wrote(&message) || (*by_admin && by.arrival.group.is_some())) && message.revoked_at.is_none();
             if made {
-                let forget = !of.batch.rules.keep_revoked;
+                let forget = !of.settings.keep_revoked;
                 if forget {
                     message.body.empty();
                 }

@@ -10,16 +10,17 @@ use recado_domain::conversation::{
 };
 use recado_domain::event::Owner;
 use recado_domain::ids::ConversationId;
-use recado_domain::incoming::Incoming;
+use recado_domain::incoming::{IdentityKey, IdentityKind, Incoming};
 use recado_domain::message::{Message, Seq};
 use recado_domain::phone::forms;
 use recado_domain::status::MessageStatus;
 
 use super::announce::{self, Place};
+use super::book::ScopeOf;
 use super::rows::{INCOMING, incoming};
 use super::signals;
-use super::threads::{self, ALL, conversation, select};
-use super::{lock, one_more, owner_of};
+use super::threads::{self, ALL, chat_of, conversation, select};
+use super::{book, lock, one_more, owner_of};
 use crate::commits::Change as Noted;
 use crate::common::Transaction;
 use crate::common::messages::{columns, message};
@@ -153,8 +154,9 @@ async fn delivered<E: Executor>(db: &E, query: &ConversationMessages) -> Result<
     db.rows(&sql, values![&query.conversation.as_bytes()[..], place, one_more(query.limit)], incoming).await
 }
 
-/// The messages that calls sent to the chat while the conversation was active, after a place: one more than the page
-/// has.
+/// The messages that calls sent in a conversation, behind a place, one more than the page has. Messages of earlier versions
+/// have no conversation: they were sent while it went on. They are found by their recipients, because no index knows the
+/// conversations of messages.
 async fn sent<E: Executor>(
     db: &E,
     conversation: &Conversation,
@@ -166,17 +168,15 @@ async fn sent<E: Executor>(
     let sending = reached_column(MessageStatus::Sending);
     let sql = format!(
         "SELECT {} FROM messages{} WHERE channel_key = ?1 AND recipient = ?2 AND {PAST} AND seq {is_behind} ?3
-           AND {sending} >= ?4 AND {sending} < ?5 ORDER BY seq {order} LIMIT ?6",
+           AND (conversation_id = ?7 OR conversation_id IS NULL AND {sending} >= ?4 AND {sending} < ?5)
+         ORDER BY seq {order} LIMIT ?6",
         columns(),
         E::index("messages_past_by_recipient")
     );
-    let phone = conversation.contact.as_ref().and_then(|who| who.phone.as_deref());
-    let names: BTreeSet<_> =
-        [Some(conversation.address.as_str()), phone].into_iter().flatten().flat_map(forms).collect();
-    let limit = one_more(query.limit);
+    let (limit, id) = (one_more(query.limit), &conversation.id.as_bytes()[..]);
     let mut sent = Vec::new();
-    for name in names {
-        let asked = values![conversation.channel, name, place, begin, end, limit];
+    for name in recipients(db, conversation).await? {
+        let asked = values![conversation.channel, name, place, begin, end, limit, id];
         sent.extend(db.rows(&sql, asked, message).await?);
     }
     sent.sort_by_key(|message| message.seq);
@@ -184,6 +184,53 @@ async fn sent<E: Executor>(
         sent.reverse();
     }
     Ok(sent)
+}
+
+/// Under which addresses messages of a conversation were sent.
+pub(super) async fn recipients<E: Executor>(db: &E, conversation: &Conversation) -> Result<BTreeSet<String>, E::Error> {
+    let phone = conversation.contact.as_ref().and_then(|who| who.phone.as_deref());
+    let mut names: BTreeSet<String> =
+        [Some(conversation.address.as_str()), phone].into_iter().flatten().flat_map(forms).collect();
+    let identities = match &conversation.contact {
+        Some(who) => book::identities(db, who.id).await?,
+        None => Vec::new(),
+    };
+    for identity in identities {
+        match identity.kind {
+            IdentityKind::Lid => drop(names.insert(format!("{}@lid", identity.value))),
+            IdentityKind::UserId => drop(names.insert(identity.value)),
+            IdentityKind::Phone => names.extend(forms(&identity.value)),
+        }
+    }
+    Ok(names)
+}
+
+/// The latest conversation of a channel with this recipient.
+pub(crate) async fn latest<E: Executor>(
+    db: &E,
+    owner: Owner,
+    (channel, recipient): (ChannelKey, &str),
+) -> Result<Option<Conversation>, E::Error> {
+    let mut chats: Vec<String> = forms(recipient).collect();
+    if recipient.bytes().all(|byte| byte.is_ascii_digit()) {
+        let scope = ScopeOf { channel, business: None };
+        let contact = book::owner_of(db, owner, &scope, &IdentityKey::phone(recipient)).await?;
+        chats.extend(contact.map(chat_of));
+    } else {
+        // A chat whose address is no number began with a message of the person, or of the group.
+        let sql = "SELECT chat FROM conversations WHERE address = ?1 AND channel_key = ?2
+                   ORDER BY active_at DESC, id DESC LIMIT 1";
+        chats.extend(db.row(sql, values![recipient, channel], |row| row.get("chat")).await?);
+    }
+    let mut found: Vec<Conversation> = Vec::new();
+    for chat in chats {
+        let sql = format!(
+            "{} WHERE v.channel_key = ?1 AND v.chat = ?2 ORDER BY v.active_at DESC, v.id DESC LIMIT 1",
+            select(ALL)
+        );
+        found.extend(db.row(&sql, values![channel, chat], conversation).await?);
+    }
+    Ok(found.into_iter().max_by_key(|conversation| (conversation.active_at, conversation.id)))
 }
 
 /// Applies a caller's change to a conversation.

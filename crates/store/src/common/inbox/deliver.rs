@@ -204,7 +204,8 @@ async fn opt_out_by_word<E: PageScan>(
     contact: &mut Contact,
     body: &Body,
 ) -> Result<(), E::Error> {
-    let says = ANSWER_KINDS.contains(&body.content.name()) && is_opt_out(&body.text, &of.batch.rules.opt_out_words);
+    let says =
+        ANSWER_KINDS.contains(&body.content.name()) && is_opt_out(&body.text, of.settings.opt_out_words.as_slice());
     if !says || contact.opt_out_at.is_some() {
         return Ok(());
     }

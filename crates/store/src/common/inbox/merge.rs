@@ -5,7 +5,8 @@ use recado_domain::conversation::{ClosedBy, Status};
 use recado_domain::ids::ContactId;
 
 use super::threads::{self, chat_of};
-use super::{Receiving, announce, book, to_json};
+use super::{Receiving, announce, book, conversations, to_json};
+use crate::sql::PAST;
 use crate::sqlkit::both::{Executor, values};
 
 /// Moves everything of the contact `gone` to the contact `stays`, and deletes `gone`. The caller saves and announces
@@ -53,6 +54,14 @@ async fn join_conversations<E: Executor>(
         let Some(mut to) = threads::active(of.db, from.channel, &chat_of(stays)).await? else { continue };
         let sql = "UPDATE incoming SET conversation_id = ?1 WHERE conversation_id = ?2";
         of.db.run(sql, values![&to.id.as_bytes()[..], &from.id.as_bytes()[..]]).await?;
+        for recipient in conversations::recipients(of.db, &from).await? {
+            let sql = format!(
+                "UPDATE messages SET conversation_id = ?1
+                 WHERE channel_key = ?3 AND recipient = ?4 AND {PAST} AND conversation_id = ?2"
+            );
+            let (to, from_id) = (&to.id.as_bytes()[..], &from.id.as_bytes()[..]);
+            of.db.run(&sql, values![to, from_id, from.channel, recipient]).await?;
+        }
         to.unread += from.unread;
         to.windowed |= from.windowed;
         to.person_wrote_at = to.person_wrote_at.max(from.person_wrote_at);

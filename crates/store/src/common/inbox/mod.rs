@@ -15,6 +15,7 @@ mod deliver;
 mod identify;
 pub(crate) mod media;
 mod merge;
+pub(crate) mod outgoing;
 pub(crate) mod person;
 mod rows;
 pub(crate) mod sealed;
@@ -23,7 +24,7 @@ mod targets;
 mod threads;
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelKey, Held};
+use recado_domain::channel::{ChannelKey, ChannelSettings, ChannelType, CommonSettings, Held};
 use recado_domain::clock::{Millis, random};
 use recado_domain::event::Owner;
 use recado_domain::ids::{ContactId, ConversationId, InstitutionId};
@@ -45,6 +46,7 @@ struct Receiving<'a, E> {
     batch: &'a Arrivals,
     owner: Owner,
     channel: ChannelKey,
+    settings: CommonSettings,
     now: Millis,
     /// Whether the owner has a reader of events. Without a reader no event is recorded.
     announces: bool,
@@ -80,6 +82,28 @@ async fn owner_of<E: Executor>(db: &E, channel: ChannelKey) -> Result<Option<Own
         Ok((institution, row.named("environment", Environment::from_name)?))
     };
     db.row(sql, values![channel], owner).await
+}
+
+/// The settings of a channel, of its columns `type` and `settings`. Settings that only a newer version can read count as the
+/// defaults.
+fn common_settings(row: &Row<'_>) -> Read<CommonSettings> {
+    let (kind, stored): (String, String) = (row.get("type")?, row.get("settings")?);
+    let settings = ChannelType::from_name(&kind).and_then(|kind| ChannelSettings::read(kind, &stored).ok());
+    Ok(settings.map(|settings| settings.common().clone()).unwrap_or_default())
+}
+
+/// The owner of a channel, and the settings that decide what an arrival changes; `None` if it is deleted.
+async fn receiving_channel<E: Executor>(
+    db: &E,
+    channel: ChannelKey,
+) -> Result<Option<(Owner, CommonSettings)>, E::Error> {
+    let sql = "SELECT institution_id, environment, type, settings FROM channels WHERE key = ?1 AND deleted_at IS NULL";
+    let read = |row: &Row<'_>| {
+        let institution = InstitutionId::from_bytes(row.bytes("institution_id")?);
+        let owner = (institution, row.named("environment", Environment::from_name)?);
+        Ok((owner, common_settings(row)?))
+    };
+    db.row(sql, values![channel], read).await
 }
 
 /// Stores what a network delivered to a channel, and reports the messages that have files.
@@ -118,12 +142,12 @@ pub(crate) async fn receive<E: PageScan>(db: &E, batch: &Arrivals, now: Millis) 
     if batch.arrivals.len() > ARRIVALS_AT_ONCE {
         return Err(Unreadable::Unknown("batch of arrivals that is longer than the limit").into());
     }
-    let Some(owner) = owner_of(db, batch.channel).await? else {
+    let Some((owner, settings)) = receiving_channel(db, batch.channel).await? else {
         return Ok(vec![Received::ignored(Ignored::ChannelGone); batch.arrivals.len()]);
     };
     lock(db, owner).await?;
     let announces = has_readers(db, owner).await?;
-    let receiving = Receiving { db, batch, owner, channel: batch.channel, now, announces };
+    let receiving = Receiving { db, batch, owner, channel: batch.channel, settings, now, announces };
     let mut received = Vec::with_capacity(batch.arrivals.len());
     for arrival in &batch.arrivals {
         // A network time in the future would keep a window open too long, or hide a later change.

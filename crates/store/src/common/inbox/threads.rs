@@ -171,13 +171,21 @@ pub(super) async fn join<E: Executor>(
     made.map(|made| (made, true)).ok_or_else(|| Unreadable::Unknown("conversation").into())
 }
 
-/// Finds a conversation that began before its person had a contact, and gives it the contact.
+/// Finds a conversation that began before its person had a contact, under any form of the number, and gives it the contact, if
+/// there is one now.
 async fn adopt<E: Executor>(
     of: &Receiving<'_, E>,
     chat: &Chat<'_>,
     key: &str,
 ) -> Result<Option<Conversation>, E::Error> {
-    let Some(contact) = chat.contact else { return Ok(None) };
+    let Some(contact) = chat.contact else {
+        for form in chat.former() {
+            if let Some(found) = active(of.db, of.channel, &form).await? {
+                return Ok(Some(found));
+            }
+        }
+        return Ok(None);
+    };
     let contact = &contact.as_bytes()[..];
     for former in chat.former() {
         let sql = "UPDATE conversations SET chat = ?3, contact_id = ?4

@@ -245,7 +245,7 @@ async fn settles(ground: &Ground, channel: ChannelKey, message: &Claimed, state:
     ground.settle(channel, message.seq, settlement).await;
     let receipt = |status| {
         let of = MessageRef::NetworkId(message.network_id.parse().expect("an id"));
-        Receipt { channel, of, status, at: NOW, from: None, account: None, error: None, pauses: None }
+        Receipt { channel, of, status, at: NOW, from: None, account: None, error: None, pauses: None, pricing: None }
     };
     let receipts = [MessageStatus::Delivered, MessageStatus::Read].map(receipt);
     ground.store.apply_receipts(receipts.to_vec(), NOW).await.expect("stored");

@@ -175,7 +175,9 @@ async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
     let of = MessageRef::RemoteId { remote_id: "wamid.unknown".parse().unwrap(), ours: None };
     let error = Some(("131026".to_owned(), "x".to_owned()));
     let status = MessageStatus::Failed;
-    ground.apply(Receipt { channel, of, status, at: NOW, from: None, account: None, error, pauses: None }).await;
+    ground
+        .apply(Receipt { channel, of, status, at: NOW, from: None, account: None, error, pauses: None, pricing: None })
+        .await;
     ground.accept(channel, MARIA).await;
     ground.accept(channel, MARIA).await;
     // The last numbers are those of scheduled messages.

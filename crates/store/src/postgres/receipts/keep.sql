@@ -1,6 +1,6 @@
 INSERT INTO early_receipts
-    (channel_key, remote_id, status, at, error_code, error_message, received_at, pauses)
-SELECT $1, $2, $3, $4, $5, $6, $7, $8
+    (channel_key, remote_id, status, at, error_code, error_message, received_at, pauses, pricing)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $10
 WHERE (SELECT count(*) FROM early_receipts WHERE channel_key = $1) < $9
   -- A repeated receipt is stored once.
   AND NOT EXISTS (SELECT 1 FROM early_receipts

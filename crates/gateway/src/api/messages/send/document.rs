@@ -29,7 +29,9 @@ pub fn describe<'a>(operation: Operation<'a>, kind: Option<&'static Kind>) -> Op
     operation.link(202, "cancel", "cancelMessage", &sent).refuses([
         ApiError::field(field, message),
         ApiError::ChannelNotFound,
+        ApiError::ConversationNotFound,
         ApiError::ChannelNotConnected,
+        ApiError::WindowClosed,
         ApiError::IdempotencyKeyReused,
         ApiError::not_supported([TYPE]),
         ApiError::QueueFull,

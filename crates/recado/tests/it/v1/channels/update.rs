@@ -35,7 +35,14 @@ fn an_invalid_change_is_refused() {
     let stage = Stage::set();
     stage.open("vendas", &["connect"]);
     let before = stage.data("/v1/channels/vendas");
-    let none = ("settings", "Canais deste tipo nao tem configuracoes.");
+    let none = ("settings.pipeline", "Campo desconhecido.");
+    let no_wait = ("settings.unknownWaitSeconds", "Campo desconhecido.");
+    let guard = ("settings.windowGuard", "O campo settings.windowGuard deve ser off ou refuse.");
+    let hours = ("settings.closeAfterHours", "O campo settings.closeAfterHours deve ser um numero de 1 a 8760.");
+    let words = (
+        "settings.optOutWords",
+        "O campo settings.optOutWords deve ser uma lista de ate 20 palavras de 1 a 40 caracteres.",
+    );
     let pipeline = ("settings.pipeline", "O campo settings.pipeline deve ser um numero de 1 a 256.");
     let wait = ("settings.unknownWaitSeconds", "O campo settings.unknownWaitSeconds deve ser um numero de 5 a 86400.");
     let policy = ("settings.unknownPolicy", "O campo settings.unknownPolicy deve ser leave ou resend.");
@@ -49,8 +56,10 @@ fn an_invalid_change_is_refused() {
         (json!({"settings": {"pipeline": 1.5}}), &[pipeline]),
         (json!({"settings": {"pipeline": "2"}}), &[pipeline]),
         (json!({"settings": {"unknownWaitSeconds": -1, "unknownPolicy": "always"}}), &[policy, wait]),
-        (json!({"settings": {"unknownWaitSeconds": 4}}), &[none, wait]),
+        (json!({"settings": {"unknownWaitSeconds": 4}}), &[no_wait, wait]),
         (json!({"settings": {"unknownWaitSeconds": 5_000_000_000_u64}}), &[wait]),
+        (json!({"settings": {"closeAfterHours": 0, "optOutWords": [""]}}), &[hours, words]),
+        (json!({"settings": {"windowGuard": "on"}}), &[guard]),
         (
             json!({"settings": {"pipelin": 2}, "nam": ""}),
             &[("settings.pipelin", "Campo desconhecido."), ("nam", "Campo desconhecido.")],
