@@ -125,7 +125,11 @@ async fn baileys_sends_files_writes_in_groups_and_sends_again() {
     whatsapp.faults(|faults| faults.by_lid = vec![PEER.to_owned()]);
     let again = json!({"messageId": id});
     assert_eq!(send(&to, json!({"text": "de novo"}), again), id);
-    assert_eq!(received(&mut session, &id).await.2.user, PEER_LID);
+    let by_lid = |event: &Event| {
+        let item = event.messages().find(|item| item.info.id == id)?;
+        (item.info.source.sender.user == PEER_LID).then_some(())
+    };
+    session.until("the message from the LID", by_lid).await;
     wait_for("all to be acknowledged", || whatsapp.unacknowledged(ACCOUNT).is_empty()).await;
     session.stop().await;
 }

@@ -322,14 +322,14 @@ fn phone(server: &Server, key: &str) -> Vec<Value> {
 }
 
 /// A separate file system, small enough to be filled quickly. Unmounted when dropped.
-struct SmallDisk {
-    dir: PathBuf,
+pub struct SmallDisk {
+    pub dir: PathBuf,
     // Removed after the unmount, because fields are dropped after their owner.
     _above: tempfile::TempDir,
 }
 
 impl SmallDisk {
-    fn mount() -> Self {
+    pub fn mount() -> Self {
         let above = tempfile::tempdir().expect("a temporary directory");
         // The data directory is the mount itself. The server's log is beside it and still has space.
         let dir = above.path().join("data");
@@ -356,18 +356,18 @@ impl Drop for SmallDisk {
 }
 
 /// A file that uses all free space, and releases it when dropped.
-struct Ballast {
+pub struct Ballast {
     file: File,
     path: PathBuf,
 }
 
 impl Ballast {
-    fn new(dir: &Path) -> Self {
+    pub fn new(dir: &Path) -> Self {
         let path = dir.join("ballast");
         Self { file: File::create(&path).expect("a file for the ballast"), path }
     }
 
-    fn fill(&mut self) {
+    pub fn fill(&mut self) {
         // Small pieces at the end, so that the last free page is used too.
         for piece in [1 << 20, 1 << 12] {
             let piece = vec![1; piece];

@@ -11,6 +11,7 @@ mod nodes;
 mod pacing;
 mod pairing;
 mod people;
+mod receiving;
 mod reconnecting;
 mod secrets;
 mod sending;
@@ -59,12 +60,16 @@ impl Stage {
 
     /// The same with so many nodes on PostgreSQL; 0 is one node with a file.
     pub fn set_on(nodes: u64) -> Self {
+        Self::set_in(if nodes > 0 { Home::in_own_database() } else { Home::init() }, nodes)
+    }
+
+    /// The same with this store.
+    pub fn set_in(mut home: Home, nodes: u64) -> Self {
         let whatsapp = Arc::new(FakeWhatsApp::start());
         whatsapp.add_contact(MARIA, "900000000000002");
         whatsapp.add_contact(KNOWN, "900000000000003");
         whatsapp.add_contact(JOAO, "900000000000004");
         whatsapp.add_alias(TYPED, KNOWN);
-        let mut home = if nodes > 0 { Home::in_own_database() } else { Home::init() };
         let scopes = "messages.send,messages.read,channels.read,channels.write";
         let key = create_key(&home, "live", scopes, "unlimited");
         let server = serve(&home, &whatsapp);
@@ -219,6 +224,8 @@ pub fn serve(home: &Home, whatsapp: &FakeWhatsApp) -> Server {
 pub fn command(whatsapp: &FakeWhatsApp) -> Command {
     let mut command = recado();
     command.env("RECADO_SECRET_KEY", SECRET_KEY).env("RECADO_WHATSAPP_WEB_URL", whatsapp.url());
+    // Receivers of webhooks are on this machine.
+    command.env("RECADO_ALLOW_NETWORKS", "127.0.0.0/8");
     command
 }
 
