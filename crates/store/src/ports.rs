@@ -69,6 +69,11 @@ pub trait Store:
     /// Sets the follower. The store notifies the follower of every accepted message, and of every change of an
     /// institution, a key or a channel. It does so after the commit and before the caller gets the answer.
     fn follow(&self, follow: Arc<dyn Follow>);
+    /// Waits until the writing thread has taken an empty call, behind all calls that wait now. Returns at once if the
+    /// engine has no such thread.
+    async fn reach_writer(&self) -> Result<()> {
+        Ok(())
+    }
     /// Removes erased data from the files that an engine keeps beside the tables, such as the write-ahead log of
     /// SQLite. `false` if a reader still needs such a file, or if the engine cannot remove the data.
     async fn forget_erased(&self) -> Result<bool>;

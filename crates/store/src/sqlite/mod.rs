@@ -178,6 +178,10 @@ impl Store for SqliteStore {
         self.writer.follower().set(follow);
     }
 
+    async fn reach_writer(&self) -> Result<()> {
+        self.writer.reach().await
+    }
+
     async fn forget_erased(&self) -> Result<bool> {
         self.writer.empty_log().await
     }

@@ -151,6 +151,16 @@ impl<S: Owned> Writer<S> {
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
+    /// Waits until the thread has taken an empty call, behind all calls that wait now. Unlike [`Self::run`] it waits for room
+    /// in a full queue, and it also passes a thread that refuses calls.
+    pub async fn reach(&self) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let work = |_: &mut S| -> rusqlite::Result<()> { Ok(()) };
+        let call: Box<dyn Call<S>> = Box::new(Asked { work, result: None, answer });
+        self.queue.send(Item::Call(call)).await.map_err(|_| closed())?;
+        answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+
     /// Checkpoints and truncates the log; `false` if a reader prevents that.
     pub async fn empty_log(&self) -> Result<bool, StoreError> {
         let (answer, answered) = oneshot::channel();

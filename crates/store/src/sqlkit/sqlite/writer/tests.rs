@@ -200,7 +200,9 @@ async fn a_failing_call_fails_alone() {
 async fn too_many_waiting_calls_are_refused() {
     let file = File::new();
     let made = i64::try_from(WAITING + 100).expect("few");
-    let answers = file.together(join_all((0..made).map(|n| file.insert(n)))).await;
+    let calls = join_all((0..made).map(|n| file.insert(n)));
+    let (answers, reached) = file.together(join(calls, file.writer.reach())).await;
+    reached.expect("it waits for room in the queue");
     let turned_away = answers.iter().filter(|answer| matches!(answer, Err(StoreError::Overloaded))).count();
     assert_eq!(turned_away, 100);
     assert_eq!(file.seen().len(), WAITING, "and the others are written");
