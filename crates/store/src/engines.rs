@@ -19,7 +19,9 @@ use recado_domain::event::{
     Event, EventPage, EventSeq, EventState, EventSubject, NewEvent, Owner, Patterns, Recording,
 };
 use recado_domain::ids::{ApiKeyId, ContactId, ConversationId, InstitutionId, MediaId, MessageId, WebhookId};
-use recado_domain::incoming::{Arrivals, Incoming, IncomingPage, IncomingQuery, Media, Received, SealedIncoming};
+use recado_domain::incoming::{
+    Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, Received, SealedIncoming,
+};
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{Enqueued, Idempotency, Message, MessageQuery, Page, Promoted, Seq};
 use recado_domain::party::Party;
@@ -286,7 +288,7 @@ for_both_engines! {
         read fn media(owner: Owner, id: MediaId) -> Option<Media> = |db| inbox::media::one(db, owner, id);
         write fn media_stored(id: MediaId, size: u64, sha256: String, now: Millis) -> bool
             = |tx| inbox::media::stored(tx.db(), id, (size, &sha256), now);
-        write fn media_gone(id: MediaId) -> bool = |tx| inbox::media::gone(tx.db(), id);
+        write fn media_gone(id: MediaId, was: MediaState) -> bool = |tx| inbox::media::gone(tx.db(), id, was);
         write fn media_read(id: MediaId, now: Millis) -> bool = |tx| inbox::media::read(tx.db(), id, now);
         write fn release_media(before: Millis) -> u64 = |tx| inbox::media::release(tx.db(), before);
         read fn stored_media(ids: Vec<MediaId>) -> Vec<MediaId> = |db| inbox::media::which_stored(db, &ids);

@@ -26,7 +26,9 @@ use recado_domain::event::{
     Event, EventPage, EventQuery, EventSeq, EventState, EventSubject, NewEvent, OwnedRange, Owner, Patterns, Recording,
 };
 use recado_domain::ids::{ApiKeyId, ContactId, ConversationId, InstitutionId, MediaId, MessageId, WebhookId};
-use recado_domain::incoming::{Arrivals, Incoming, IncomingPage, IncomingQuery, Media, Received, SealedIncoming};
+use recado_domain::incoming::{
+    Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, Received, SealedIncoming,
+};
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{
     Cancelled, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Page, Promoted, Seq,
@@ -480,8 +482,9 @@ pub trait Inbox: Send + Sync + 'static {
     /// Records that the bytes of a file are stored, with their size and their SHA-256, and that they were read now. `false`
     /// if there is no such file any more.
     async fn media_stored(&self, id: MediaId, size: u64, sha256: String, now: Millis) -> Result<bool>;
-    /// Records that the network has lost the bytes of a file. `false` if there is no such file any more.
-    async fn media_gone(&self, id: MediaId) -> Result<bool>;
+    /// Records that the network has lost the bytes of a file that was in this state. `false` if there is no such file any
+    /// more, or if its state has changed: another node may have stored it.
+    async fn media_gone(&self, id: MediaId, was: MediaState) -> Result<bool>;
     /// Records that stored bytes were read now. `false` if the file is not stored any more.
     async fn media_read(&self, id: MediaId, now: Millis) -> Result<bool>;
     /// Makes a batch of stored files remote that were last read before this time. Returns how many. Their bytes can be

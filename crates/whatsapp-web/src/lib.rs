@@ -30,4 +30,7 @@ pub use incoming::{Delivered, Inbound, Inbox, NotStored, RemoteFile, Vote};
 pub use logins::Logins;
 pub use options::{OpenError, Options};
 pub use rows::{Change, Kind, Rows, RowsError};
-pub use session::{Addressee, Body, Card, LookUpError, Outgoing, PairError, Quote, Session, SubmitError, Submitted};
+pub use session::{
+    Addressee, Body, Card, DownloadError, LookUpError, OfMessage, Outgoing, PairError, Quote, Session, SubmitError,
+    Submitted, download_without_session,
+};

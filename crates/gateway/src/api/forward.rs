@@ -3,6 +3,7 @@
 //!
 //! The caller's own key is forwarded and checked again by the other node, which does not trust this one.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -68,6 +69,27 @@ pub async fn to_owner(State(gateway): State<Arc<Gateway>>, ids: Ids<1>, request:
         Err(error) => return ApiError::from(error).into_response(),
     };
     forward(&gateway, &node, request).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// Forwards a call about what the session of this channel can fetch, if another node has the session. Otherwise gives the
+/// call back, because this node answers it.
+pub(super) async fn to_session(
+    gateway: &Gateway,
+    channel: ChannelKey,
+    request: Request,
+) -> ControlFlow<Response, Request> {
+    let holds_session = gateway.directory.channel(channel).is_some_and(|entry| entry.kind.descriptor().holds_session);
+    if !holds_session || gateway.nodes.leases().epoch(channel).is_some() || is_from_node(gateway, request.headers()) {
+        return ControlFlow::Continue(request);
+    }
+    match gateway.nodes.owner(channel).await {
+        Ok(Owner::Other(node)) => {
+            let answer = forward(gateway, &node, request).await;
+            ControlFlow::Break(answer.unwrap_or_else(IntoResponse::into_response))
+        }
+        Ok(Owner::Here | Owner::None) => ControlFlow::Continue(request),
+        Err(error) => ControlFlow::Break(ApiError::from(error).into_response()),
+    }
 }
 
 /// Whether another node has forwarded the call.

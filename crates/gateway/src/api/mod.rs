@@ -161,7 +161,9 @@ impl Api {
     /// The routes for health, and for calls that other nodes forward about the sessions of this node, for a process that
     /// answers no other calls.
     pub fn of_sessions(gateway: Arc<Gateway>) -> Self {
-        let routes = routes().into_iter().filter(|route| route.on_owner || route.path.starts_with("/health/"));
+        let routes = routes().into_iter().filter(|route| {
+            route.on_owner || route.path.starts_with("/health/") || route.path.starts_with("/v1/media/")
+        });
         Self { router: router(gateway.clone(), routes), gateway }
     }
 

@@ -79,6 +79,10 @@ impl MediaFiles {
         let of_channel = self.slots_of(media.channel);
         let _of_channel = of_channel.acquire().await.map_err(|_| Fault::Broken)?;
         let _slot = self.slots.acquire().await.map_err(|_| Fault::Broken)?;
+        // All callers have left while it waited.
+        if progress.receiver_count() <= 1 {
+            return Err(Fault::Unavailable);
+        }
         // Another download may have ended since the caller read the row.
         let media = self.store.media(owner, media.id).await?.ok_or(Fault::NotFound)?;
         match media.state {
@@ -99,7 +103,7 @@ impl MediaFiles {
             Err(Fault::Gone) => {
                 // Another node may have the bytes still.
                 if !(self.is_shared && media.state == MediaState::Stored) {
-                    self.store.media_gone(media.id).await?;
+                    self.store.media_gone(media.id, media.state).await?;
                 }
                 Err(Fault::Gone)
             }

@@ -15,7 +15,7 @@ mod download;
 pub mod eager;
 mod files;
 mod reader;
-mod tidy;
+pub mod tidy;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -31,7 +31,7 @@ use recado_providers::Drivers;
 use recado_providers::media::MediaError;
 pub use recado_providers::media::SIZE_LIMIT;
 use recado_store::{Store, StoreError};
-use tokio::sync::{RwLock, Semaphore, watch};
+use tokio::sync::{Notify, RwLock, Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::directory;
@@ -44,8 +44,8 @@ pub use reader::{Content, Part};
 const FIRST_BYTE: Duration = Duration::from_secs(15);
 /// Downloads at a time: of one channel, and of all.
 pub const DOWNLOADS: (usize, usize) = (8, 64);
-/// Downloads that wait or run.
-const WAITING: usize = 1_024;
+/// Downloads that wait or run: of one channel, and of all. One channel whose network hangs does not stop the others.
+const WAITING: (usize, usize) = (64, 16_384);
 /// A use of a file is recorded at most this often.
 const USE_RECORDED: Millis = 60 * 60 * 1_000;
 
@@ -100,11 +100,21 @@ pub struct MediaFiles {
     directory: Directory,
     /// Whether other nodes may have files that this one does not have.
     is_shared: bool,
-    downloads: Mutex<HashMap<MediaId, watch::Receiver<Progress>>>,
+    downloads: Mutex<HashMap<MediaId, Download>>,
     slots: Semaphore,
     slots_of_channels: Mutex<HashMap<ChannelKey, Arc<Semaphore>>>,
     /// Held shared while a file gets its name and its row the state, and alone while left-over files are deleted.
     naming: RwLock<()>,
+    /// Notified when there may be bytes without a row.
+    untidy: Notify,
+    /// Held while left-over files are searched, which is done once at a time.
+    tidying: tokio::sync::Mutex<()>,
+}
+
+/// A download that waits or runs.
+struct Download {
+    channel: ChannelKey,
+    progress: watch::Receiver<Progress>,
 }
 
 impl MediaFiles {
@@ -127,6 +137,8 @@ impl MediaFiles {
             slots: Semaphore::new(DOWNLOADS.1),
             slots_of_channels: Mutex::default(),
             naming: RwLock::default(),
+            untidy: Notify::new(),
+            tidying: tokio::sync::Mutex::default(),
         })
     }
 
@@ -151,6 +163,11 @@ impl MediaFiles {
         }
     }
 
+    /// Whether the bytes of a file are on this node.
+    pub fn has(&self, id: MediaId) -> Result<bool, Fault> {
+        Ok(self.directory.find(id)?.is_some())
+    }
+
     /// The bytes of a file that is stored here.
     async fn stored(&self, media: &Media) -> Result<Option<Content>, Fault> {
         // The file is not deleted before its use is recorded.
@@ -158,7 +175,8 @@ impl MediaFiles {
         let Some(file) = self.directory.find(media.id)? else { return Ok(None) };
         let now = self.clock.now();
         if media.read_at.is_none_or(|read_at| now - read_at > USE_RECORDED) {
-            self.store.media_read(media.id, now).await?;
+            // The bytes are here, whether the store answers or not.
+            let _ = self.store.media_read(media.id, now).await;
         }
         Ok(Some(Content::stored(file)?))
     }
@@ -166,22 +184,23 @@ impl MediaFiles {
     /// The progress of the download of a file. If it does not run yet, it begins, for at most this many bytes.
     fn follow(self: &Arc<Self>, owner: Owner, media: &Media, most: u64) -> Result<watch::Receiver<Progress>, Fault> {
         let mut downloads = self.downloads();
-        let running = downloads.get(&media.id).filter(|progress| progress.has_changed().is_ok());
+        let running = downloads.get(&media.id).filter(|running| running.progress.has_changed().is_ok());
         if let Some(running) = running {
-            return Ok(running.clone());
+            return Ok(running.progress.clone());
         }
-        if downloads.len() >= WAITING {
+        let of_channel = downloads.values().filter(|running| running.channel == media.channel).count();
+        if of_channel >= WAITING.0 || downloads.len() >= WAITING.1 {
             return Err(Fault::Unavailable);
         }
         let (sender, receiver) = watch::channel(Progress::default());
-        downloads.insert(media.id, receiver.clone());
+        downloads.insert(media.id, Download { channel: media.channel, progress: receiver.clone() });
         drop(downloads);
         // The download does not end with its caller.
         tokio::spawn(download::run(self.clone(), owner, (media.clone(), most), sender));
         Ok(receiver)
     }
 
-    fn downloads(&self) -> MutexGuard<'_, HashMap<MediaId, watch::Receiver<Progress>>> {
+    fn downloads(&self) -> MutexGuard<'_, HashMap<MediaId, Download>> {
         self.downloads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

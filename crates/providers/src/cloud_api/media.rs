@@ -25,6 +25,8 @@ use crate::outbound::url::{Host, TargetUrl};
 const HOSTS: [&str; 4] = ["facebook.com", "fbcdn.net", "fbsbx.com", "whatsapp.net"];
 /// How long the ids of callbacks can be used (Meta's reference, "Media").
 const KEPT: Duration = Duration::from_hours(7 * 24);
+/// The wait before another URL is asked for. A file may have just arrived, and not be on all of Meta's servers yet.
+const AGAIN: Duration = Duration::from_secs(2);
 /// The code and the subcode of an object that does not exist, or that the token may not see.
 const NO_SUCH_OBJECT: (i64, i64) = (100, 33);
 
@@ -97,7 +99,10 @@ impl CloudApi {
                 file => file?,
             };
             match self.graph.download(&link, file).await {
-                Err(MediaError::Gone) if !is_second => is_second = true,
+                Err(MediaError::Gone) if !is_second => {
+                    is_second = true;
+                    tokio::time::sleep(AGAIN).await;
+                }
                 download => return download,
             }
         }

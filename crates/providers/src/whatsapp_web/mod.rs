@@ -8,6 +8,7 @@
 //! | `events` | the events of a session: codes, answers, receipts |
 //! | `state` | the channel's state after connects, disconnects and ends of a session |
 //! | `incoming` | what people write, sealed and stored before the network hears of it |
+//! | `files` | the bytes of files that people send |
 //! | `send` | one message: looks up the accounts, submits the message, awaits the network's answer |
 //! | `message` | the content of one message: its body, the accounts on its cards, its quote |
 //! | `reads` | tells the network which messages were read |
@@ -23,6 +24,7 @@ mod codes;
 mod connect;
 mod connection;
 mod events;
+mod files;
 mod incoming;
 mod message;
 mod reads;
@@ -44,6 +46,7 @@ use recado_domain::channel::{ChannelKey, ChannelRef, ChannelSettings, Epoch};
 use recado_domain::clock::{Clock, Entropy};
 use recado_domain::conversation::ReadSignal;
 use recado_domain::error::AppError;
+use recado_domain::incoming::Media;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{Claimed, UnknownOutcomePolicy};
 use recado_store::lease::{Leases, Waker};
@@ -54,6 +57,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::media::{Download, MediaError};
 use crate::pairing::{ConnectionError, Pairing};
 use crate::whatsapp_web::codes::Codes;
 use crate::whatsapp_web::connection::Connection;
@@ -138,6 +142,10 @@ impl ChannelDriver for WhatsAppWeb {
             Some(connection) => connection.mark_read(signal).await,
             None => ReadOutcome::Later,
         }
+    }
+
+    async fn fetch_media(&self, via: &ChannelRef, media: &Media) -> Result<Download, MediaError> {
+        self.fetch(via, media).await
     }
 
     fn start(&self, waker: Arc<dyn Waker>) {

@@ -818,10 +818,11 @@ pub(super) async fn files_are_kept_by_their_last_use(ground: Ground) {
     for (place, at) in [(0, NOW), (1, NOW)] {
         assert!(store.media_stored(ids[place], 9, hash.clone(), at).await.expect("stored"));
     }
-    assert!(store.media_gone(ids[2]).await.expect("stored"));
+    assert!(!store.media_gone(ids[2], MediaState::Stored).await.expect("stored"), "it is in another state");
+    assert!(store.media_gone(ids[2], MediaState::Remote).await.expect("stored"));
     let strange = recado_domain::ids::MediaId::new(1, [9; 10]);
     assert!(!store.media_stored(strange, 1, hash.clone(), NOW).await.expect("stored"));
-    assert!(!store.media_gone(strange).await.expect("stored"));
+    assert!(!store.media_gone(strange, MediaState::Remote).await.expect("stored"));
     let file = store.media(owner(&ground), ids[0]).await.expect("read").expect("there");
     assert_eq!((file.state, file.about.size, file.read_at), (MediaState::Stored, Some(9), Some(NOW)));
     assert_eq!((file.about.sha256, &*file.about.mime_type), (Some(hash), "audio/ogg"));

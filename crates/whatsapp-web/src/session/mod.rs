@@ -2,6 +2,7 @@
 
 mod body;
 mod bounded;
+mod download;
 mod envelopes;
 mod log_out;
 mod look_up;
@@ -36,6 +37,7 @@ use crate::storage::{self, Storage};
 use crate::{Event, Inbox, OpenError, Options, Rows, RowsError};
 
 pub use body::{Body, Card, Quote};
+pub use download::{DownloadError, OfMessage, download_without_session};
 pub use look_up::LookUpError;
 pub use pair::PairError;
 pub use submit::{Addressee, Outgoing, SubmitError, Submitted};
@@ -95,7 +97,7 @@ impl Session {
             .with_backend(Storage::watched(rows, Arc::clone(&state.broken)))
             .with_inbound_durability_hook(receive::Hook(Arc::clone(&receiver)))
             .with_transport_factory(network::Dialer::new(endpoint, &options.logins, &state, events.clone()))
-            .with_http_client(network::Fetch::new(endpoint.is_none(), events.clone()))
+            .with_http_client(network::Fetch::new(endpoint, events.clone()))
             .with_runtime(tasks::Spawner(Arc::clone(&tasks)))
             .with_cache_config(caches())
             .with_device_props(DevicePropsOverride::new().with_os(&options.device_name))

@@ -16,8 +16,8 @@ use whatsapp_rust::http::UreqHttpClient;
 use whatsapp_rust::transport::{Connector, default_tls_connector, from_websocket};
 use whatsapp_rust::version::parse_sw_js;
 use whatsapp_rust::wacore::net::{
-    HttpClient, HttpRequest, HttpResponse, Transport, TransportEvent, TransportFactory, WHATSAPP_WEB_ORIGIN,
-    WHATSAPP_WEB_WS_URL,
+    HttpClient, HttpRequest, HttpResponse, StreamingHttpResponse, Transport, TransportEvent, TransportFactory,
+    WHATSAPP_WEB_ORIGIN, WHATSAPP_WEB_WS_URL,
 };
 use whatsapp_rust::{anyhow, async_channel};
 
@@ -31,8 +31,26 @@ const PAGE: u64 = 16 * 1024 * 1024;
 /// The time limit for the page. Each request occupies a thread, and the process has some hundreds.
 const FETCH: Duration = Duration::from_secs(15);
 
+/// The time limits for the connection to a host of files, and for the bytes of a file.
+const FILE_CONNECT: Duration = Duration::from_secs(5);
+const FILE: Duration = Duration::from_mins(10);
+/// Most bytes of an encrypted file: 100 MiB with padding and checksum.
+const FILE_BYTES: u64 = (100 << 20) + 1_024;
+
 /// One client for the process, because it keeps connections and buffers.
 static HTTP: LazyLock<UreqHttpClient> = LazyLock::new(|| http_client(FETCH));
+
+/// The client for files. Each download occupies a thread, so its time is limited.
+static FILES: LazyLock<UreqHttpClient> = LazyLock::new(|| {
+    let agent = ureq::Agent::config_builder()
+        .timeout_connect(Some(FILE_CONNECT))
+        .timeout_recv_response(Some(FETCH))
+        .timeout_recv_body(Some(FILE))
+        .max_redirects(0)
+        .max_idle_connections(3)
+        .build();
+    UreqHttpClient::with_agent(agent.into()).with_max_body_bytes(FILE_BYTES)
+});
 
 /// The library stops waiting for an answer by itself, but the request keeps the thread.
 fn http_client(longest: Duration) -> UreqHttpClient {
@@ -108,15 +126,16 @@ impl TransportFactory for Dialer {
     }
 }
 
-/// Fetches the current version and the account's settings. No media and no history are fetched.
+/// Fetches the current version, the account's settings and the bytes of files. No history is fetched.
 pub struct Fetch {
     allowed: bool,
+    files: Files,
     events: backlog::Sender<Event>,
 }
 
 impl Fetch {
-    pub fn new(allowed: bool, events: backlog::Sender<Event>) -> Self {
-        Self { allowed, events }
+    pub fn new(endpoint: Option<&str>, events: backlog::Sender<Event>) -> Self {
+        Self { allowed: endpoint.is_none(), files: Files::new(endpoint), events }
     }
 }
 
@@ -132,6 +151,52 @@ impl HttpClient for Fetch {
             report(&self.events, "cannot ask for the current version of WhatsApp Web", error);
         }
         fetched
+    }
+
+    fn supports_streaming(&self) -> bool {
+        true
+    }
+
+    fn execute_streaming(&self, request: HttpRequest) -> anyhow::Result<StreamingHttpResponse> {
+        self.files.execute_streaming(request)
+    }
+}
+
+/// Fetches the bytes of files. Those of a session on loopback are at the session's server.
+pub struct Files {
+    /// The address of a server on loopback.
+    loopback: Option<String>,
+}
+
+impl Files {
+    pub fn new(endpoint: Option<&str>) -> Self {
+        let authority = |url: &str| Some(url.split_once("://")?.1.split(['/', '?', '#']).next()?.to_owned());
+        Self { loopback: endpoint.and_then(authority) }
+    }
+
+    /// Where a file is. The library adds its parameters with a question mark, also to a path that has parameters already.
+    fn address(&self, url: &str) -> Option<String> {
+        let (host, path) = url.strip_prefix("https://")?.split_once('/')?;
+        let (path, parameters) = path.split_once('?').unwrap_or((path, ""));
+        let parameters = parameters.replace('?', "&");
+        let (scheme, host) = self.loopback.as_deref().map_or(("https", host), |authority| ("http", authority));
+        Some(format!("{scheme}://{host}/{path}?{parameters}"))
+    }
+}
+
+#[async_trait]
+impl HttpClient for Files {
+    async fn execute(&self, _: HttpRequest) -> anyhow::Result<HttpResponse> {
+        anyhow::bail!("files are streamed")
+    }
+
+    fn supports_streaming(&self) -> bool {
+        true
+    }
+
+    fn execute_streaming(&self, request: HttpRequest) -> anyhow::Result<StreamingHttpResponse> {
+        let url = self.address(&request.url).context("a file is fetched with TLS alone")?;
+        FILES.execute_streaming(HttpRequest { url, ..request })
     }
 }
 
@@ -214,11 +279,24 @@ mod tests {
         revision.to_string()
     }
 
+    #[test]
+    fn a_file_is_at_a_host_with_tls_or_on_loopback() {
+        let address = |endpoint: Option<&str>, url: &str| Files::new(endpoint).address(url);
+        let url = "https://mmg.whatsapp.net/v/t62.7118-24/1_n.enc?ccb=11-4&oh=a?auth=b&token=c";
+        let there = "https://mmg.whatsapp.net/v/t62.7118-24/1_n.enc?ccb=11-4&oh=a&auth=b&token=c";
+        assert_eq!(address(None, url).as_deref(), Some(there));
+        let here = "http://127.0.0.1:7701/v/t62.7118-24/1_n.enc?ccb=11-4&oh=a&auth=b&token=c";
+        assert_eq!(address(Some("ws://127.0.0.1:7701/ws/chat"), url).as_deref(), Some(here));
+        for bad in ["http://mmg.whatsapp.net/v/1", "https://mmg.whatsapp.net", "/v/1", ""] {
+            assert_eq!(address(None, bad), None, "{bad}");
+        }
+    }
+
     #[tokio::test]
     async fn no_other_page_is_answered_with_this_one() {
         let (events, _heard) = backlog::channel();
         let request = HttpRequest::get("http://127.0.0.1:1/of-an-account");
-        let fetched = Fetch::new(true, events).execute(request).await;
+        let fetched = Fetch::new(None, events).execute(request).await;
         assert!(fetched.is_err(), "nothing listens there");
         assert!(VERSION.asked.lock().await.is_none(), "and nothing of it was kept");
     }

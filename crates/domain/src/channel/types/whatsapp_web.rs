@@ -10,7 +10,7 @@ use crate::api_key::Environment;
 use crate::channel::settings::settings;
 use crate::channel::types::descriptor::LinkView;
 use crate::channel::types::{ConnectField, Descriptor, FieldText, Ordering};
-use crate::channel::{OnOff, SettingKind, TypeSettings};
+use crate::channel::{InboundMedia, OnOff, SettingKind, TypeSettings};
 use crate::error::AppError;
 use crate::field_errors::FieldErrors;
 use crate::ids::ChannelId;
@@ -29,6 +29,8 @@ settings! {
         "Whether messages of groups are received.";
     own_device: OnOff = OnOff::On, "ownDevice", "own-device", OnOff::KIND,
         "Whether messages that are sent on the phone, or on another linked device, are received.";
+    inbound_media: InboundMedia = InboundMedia::Lazy, "inboundMedia", "inbound-media", InboundMedia::KIND,
+        "Whether the bytes of received files are fetched when a caller wants them, or at once if a file has at most 16 MiB.";
 }
 
 impl TypeSettings for Settings {
@@ -39,6 +41,10 @@ impl TypeSettings for Settings {
 
     fn new_recipients_per_day(&self) -> Option<u32> {
         self.new_recipients_per_day
+    }
+
+    fn inbound_media(&self) -> InboundMedia {
+        self.inbound_media
     }
 
     fn check(&self, errors: &mut FieldErrors) {

@@ -1,9 +1,10 @@
 //! `GET /v1/media/{mediaId}/content`: the bytes of a file that a person sent.
 
+use std::ops::ControlFlow::{Break, Continue};
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +18,7 @@ use serde_json::json;
 use super::headers;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
+use crate::api::forward;
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
@@ -41,17 +43,23 @@ pub async fn content(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::MessagesRead>,
     Ids([id]): Ids<1>,
-    method: Method,
-    given: HeaderMap,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let id: MediaId = id.parse().map_err(|_| ApiError::MediaNotFound)?;
     let owner = (caller.institution, caller.environment);
     let media = gateway.store.media(owner, id).await?.ok_or(ApiError::MediaNotFound)?;
-    if method == Method::HEAD && media.state == MediaState::Remote {
+    let is_here = media.state == MediaState::Gone || gateway.media.has(media.id)?;
+    if request.method() == Method::HEAD && !is_here {
         return Ok(head(&media));
     }
+    // The session of a linked phone is on one node, and so are the files that it has fetched.
+    let request = if is_here { Continue(request) } else { forward::to_session(&gateway, media.channel, request).await };
+    let request = match request {
+        Continue(request) => request,
+        Break(response) => return Ok(response),
+    };
     let content = gateway.media.content(owner, &media).await?;
-    answer(&media, content, &given)
+    answer(&media, content, request.headers())
 }
 
 /// What is known of a file that was not fetched. Asking for it does not fetch the file.

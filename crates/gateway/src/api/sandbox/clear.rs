@@ -31,7 +31,7 @@ async fn clear_all(gateway: &Gateway, owner: Owner) -> Result<(), ApiError> {
     // The network first, so that it delivers nothing more of what it has.
     gateway.drivers.sandbox().clear(owner.0).await?;
     while gateway.store.clear_inbox(owner).await? {}
-    gateway.media.delete_left_over().await?;
+    gateway.media.tidy_soon();
     Ok(())
 }
 

@@ -67,7 +67,7 @@ fn a_file_of_the_sandbox_is_fetched_from_its_url() {
         assert_eq!(files(), 2);
         stage.server.delete("/v1/sandbox/data", Some(&stage.key)).expect(200);
         assert_refused("removed", &stage.get(path), NO_MEDIA);
-        assert_eq!(files(), 0);
+        wait_for("the bytes to go", || files() == 0);
     });
 }
 

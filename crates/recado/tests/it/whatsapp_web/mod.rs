@@ -7,6 +7,7 @@ mod identity;
 mod kill;
 mod kinds;
 mod linking;
+mod media;
 mod nodes;
 mod pacing;
 mod pairing;

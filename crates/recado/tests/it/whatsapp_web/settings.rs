@@ -17,7 +17,7 @@ fn settings_change_independently_and_invalid_ones_are_named() {
     let made = stage.server.post("/v1/channels", &stage.key, &body).expect(201).json();
     let mut settings = json!({
         "delayMinSeconds": 1, "delayMaxSeconds": 3, "typing": false, "newRecipientsPerDay": null,
-        "groups": "off", "ownDevice": "on",
+        "groups": "off", "ownDevice": "on", "inboundMedia": "lazy",
         "windowGuard": "off", "closeAfterHours": null, "optOutWords": ["SAIR", "PARAR", "STOP"], "keepRevoked": false,
     });
     assert_eq!(made["data"]["settings"], settings);

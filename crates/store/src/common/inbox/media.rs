@@ -47,9 +47,9 @@ pub(crate) async fn stored<E: Executor>(
     Ok(db.run(sql, values![id, MediaState::Stored.name(), to_json(&about), now]).await? == 1)
 }
 
-pub(crate) async fn gone<E: Executor>(db: &E, id: MediaId) -> Result<bool, E::Error> {
-    let sql = "UPDATE incoming_media SET state = ?2 WHERE id = ?1";
-    Ok(db.run(sql, values![&id.as_bytes()[..], MediaState::Gone.name()]).await? == 1)
+pub(crate) async fn gone<E: Executor>(db: &E, id: MediaId, was: MediaState) -> Result<bool, E::Error> {
+    let sql = "UPDATE incoming_media SET state = ?2 WHERE id = ?1 AND state = ?3";
+    Ok(db.run(sql, values![&id.as_bytes()[..], MediaState::Gone.name(), was.name()]).await? == 1)
 }
 
 pub(crate) async fn read<E: Executor>(db: &E, id: MediaId, now: Millis) -> Result<bool, E::Error> {
