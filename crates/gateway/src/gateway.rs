@@ -175,7 +175,7 @@ impl Gateway {
 /// must not be served as a store without keys.
 pub fn check_store_exists(data_dir: &Path) -> anyhow::Result<()> {
     let (store, dir) = (data_dir.join(STORE_FILE), data_dir.display());
-    if !store.exists() {
+    if !store.try_exists().with_context(|| format!("{} cannot be read", store.display()))? {
         bail!("there is no store in {dir}: make one with `recado init --data-dir {dir}`");
     }
     if sqlite::copy::is_empty(&store) {
@@ -238,6 +238,9 @@ async fn open_store(data_dir: &Path, behaviour: &Behaviour, clock: Arc<dyn Clock
         return Ok(Opened { store, sandbox, shared });
     }
     let store = Arc::new(SqliteStore::open(&data_dir.join(STORE_FILE)).context("cannot open the store")?);
-    let sandbox = Sandbox::open(&data_dir.join(SANDBOX_FILE), pacing, clock, store.clone())?;
+    let path = data_dir.join(SANDBOX_FILE);
+    let sandbox = Sandbox::open(&path, pacing, clock, store.clone()).with_context(|| {
+        format!("cannot open {}, the sandbox's phone; without this file it begins empty", path.display())
+    })?;
     Ok(Opened { store, sandbox, shared: None })
 }

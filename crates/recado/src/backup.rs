@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use recado_gateway::config::Behaviour;
 use recado_gateway::gateway::{SANDBOX_FILE, STORE_FILE};
 use recado_gateway::shutdown::Signals;
 use recado_store::sqlite::copy::{CopyError, copy};
@@ -42,7 +43,13 @@ pub struct Backup {
 impl Backup {
     pub async fn run(self) -> Result<Exit> {
         let (from, to) = (self.common.data_dir.data_dir, self.to);
-        if !from.join(STORE_FILE).exists() {
+        if Behaviour::from_environment().database.urls().is_some() {
+            bail!(
+                "RECADO_DATABASE_URL names a database, which this command does not copy: use pg_dump or pg_basebackup"
+            );
+        }
+        let store = from.join(STORE_FILE);
+        if !store.try_exists().with_context(|| format!("{} cannot be read", store.display()))? {
             bail!("there is no store in {}", from.display());
         }
         let mut signals = Signals::listen()?;
@@ -67,6 +74,9 @@ impl Backup {
 
 fn back_up(from: &Path, to: &Path, stop: &impl Fn() -> bool) -> Result<Value> {
     let to = std::path::absolute(to)?;
+    if to.starts_with(std::path::absolute(from)?) {
+        bail!("{} is in the data directory, whose loss a backup must survive", to.display());
+    }
     let there = to.ancestors().find(|dir| dir.exists()).unwrap_or(&to).to_owned();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&to);
     made.with_context(|| format!("cannot make {}", to.display()))?;
@@ -88,7 +98,12 @@ fn copy_all(from: &Path, to: &Path, stop: &impl Fn() -> bool) -> Result<Value> {
     // The creation fails if another copy to the same target is running.
     let unfinished = to.join(UNFINISHED);
     match DirBuilder::new().mode(0o700).create(&unfinished) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(is_there(&unfinished)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            bail!(
+                "{} is left by a backup that was killed, or another one runs: remove it if none runs",
+                unfinished.display()
+            )
+        }
         made => made.with_context(|| format!("cannot make {}", unfinished.display()))?,
     }
     let done = fill(from, to, &unfinished, stop);

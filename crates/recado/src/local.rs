@@ -9,7 +9,10 @@ use recado_gateway::control::{AskError, Client, Command, CommandHandler};
 use recado_gateway::gateway::{self, Gateway};
 use recado_gateway::lock::{DataDirLock, make_private};
 use recado_gateway::shutdown::Signals;
+use recado_store::StoreError;
 use serde_json::Value;
+
+use crate::exit::unavailable;
 
 /// The executor of commands on a data directory; it does not change until it is dropped.
 pub enum Local {
@@ -50,7 +53,12 @@ impl Local {
         // From here on Ctrl-C does not end the process: a command that has begun is finished.
         let _signals = Signals::listen()?;
         let secrets = behaviour.secret_key.read()?;
-        let gateway = Gateway::open(data_dir, behaviour, secrets).await?;
+        let shared = behaviour.database.urls().is_some();
+        let opened = Gateway::open(data_dir, behaviour, secrets).await;
+        let gateway = opened.map_err(|error| match error.downcast_ref() {
+            Some(StoreError::Unavailable(_) | StoreError::Overloaded) if shared => unavailable(format!("{error:#}")),
+            _ => error,
+        })?;
         Ok(Self::Own(Own { handler: CommandHandler::new(gateway), _lock: lock }))
     }
 

@@ -20,6 +20,7 @@ use recado_domain::queue::{Claimed, MessageRef, Receipt};
 use recado_domain::status::MessageStatus;
 use recado_store::StoreError;
 use recado_store::person::Person;
+pub use sqlite::SCHEMA_VERSION;
 
 /// The most messages whose receipts are sent together.
 const RECEIPTS_AT_ONCE: i64 = 256;

@@ -29,7 +29,7 @@ pub async fn checks(database: &Database) -> Vec<Check> {
     } else {
         Check::ok(name, version)
     }];
-    checks.push(tables(found.tables));
+    checks.push(tables(&found));
     if found.tables.is_some() {
         checks.push(crate::doctor::institutions(found.institutions));
     }
@@ -51,9 +51,16 @@ pub async fn checks(database: &Database) -> Vec<Check> {
     checks
 }
 
-fn tables(version: Option<i32>) -> Check {
+fn tables(found: &preflight::Preflight) -> Check {
     let name = "tables";
-    match version {
+    if found.importing {
+        return Check::fail(name, "a store is being copied into this database", "let `recado migrate-store` end first");
+    }
+    match found.tables {
+        Some(version) if found.works_from.is_some_and(|works_from| works_from > SCHEMA_VERSION) => {
+            let found = format!("version {version}, of a newer Recado");
+            Check::fail(name, found, "start that Recado: there is no way back")
+        }
         None => Check::fail(name, "there are none", "make them with `recado init --database-url …`"),
         Some(version) if version < SCHEMA_VERSION => {
             let found = format!("version {version}, and this Recado makes {SCHEMA_VERSION}");

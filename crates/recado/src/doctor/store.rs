@@ -5,10 +5,12 @@ use std::path::Path;
 use recado_domain::clock::Clock;
 use recado_gateway::config::SecretKey;
 use recado_gateway::gateway::{SANDBOX_FILE, STORE_FILE};
+use recado_providers::sandbox::network::SCHEMA_VERSION as SANDBOX_VERSION;
 use recado_store::clock::{SystemClock, rfc3339};
 use recado_store::sqlite::SCHEMA_VERSION;
 use recado_store::sqlite::copy::{check, institutions, is_empty, version_and_newest};
 use recado_store::sqlkit::sqlite::open_read_only;
+use rusqlite::Connection;
 
 use crate::doctor::{Check, secrets};
 
@@ -19,30 +21,49 @@ const BEHIND: i64 = 1_000;
 
 pub fn checks(dir: &Path, secret_key: &SecretKey) -> Vec<Check> {
     let store = dir.join(STORE_FILE);
-    if !store.exists() {
-        let to_do = format!("make one with `recado init --data-dir {}`, or name the right directory", dir.display());
-        return vec![Check::fail("store", "there is none in this directory", to_do)];
+    match store.try_exists() {
+        Ok(true) => {}
+        Ok(false) => {
+            let to_do =
+                format!("make one with `recado init --data-dir {}`, or name the right directory", dir.display());
+            return vec![Check::fail("store", "there is none in this directory", to_do)];
+        }
+        Err(error) => {
+            let found = format!("{} cannot be read: {error}", store.display());
+            return vec![Check::fail("store", found, "run this as the user of the server, and check the path")];
+        }
     }
     if is_empty(&store) {
         let to_do = format!("make one with `recado init --data-dir {}`, or restore a back-up", dir.display());
         return vec![Check::fail("store", format!("{} is empty", store.display()), to_do)];
     }
-    let mut checks = vec![whole("store", &store)];
+    let mut checks =
+        vec![whole("store", &store, "stop the server, keep a copy of the directory, and restore a back-up")];
     checks.extend(version(&store));
     checks.extend(
         open_read_only(&store).and_then(|connection| institutions(&connection)).map(crate::doctor::institutions),
     );
     let sandbox = dir.join(SANDBOX_FILE);
     if sandbox.exists() {
-        checks.push(whole("sandbox", &sandbox));
+        checks.push(newer_sandbox(&sandbox).unwrap_or_else(|| whole("sandbox", &sandbox, MOVE_SANDBOX)));
     }
     checks.push(secrets::check(dir, secret_key));
     checks.push(log(&dir.join(format!("{STORE_FILE}-wal"))));
     checks
 }
 
-fn whole(name: &'static str, path: &Path) -> Check {
-    let to_do = "stop the server, keep a copy of the directory, and restore a back-up";
+/// The sandbox's file contains no message of a real network.
+const MOVE_SANDBOX: &str = "stop the server and move this file away: the sandbox begins with an empty phone";
+
+/// A sandbox whose tables this build does not know.
+fn newer_sandbox(path: &Path) -> Option<Check> {
+    let version = |connection: Connection| connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+    let version = usize::try_from(open_read_only(path).and_then(version).ok()?).ok()?;
+    let found = format!("{} has version {version}, this build's is {SANDBOX_VERSION}", path.display());
+    (version > SANDBOX_VERSION).then(|| Check::fail("sandbox", found, MOVE_SANDBOX))
+}
+
+fn whole(name: &'static str, path: &Path, to_do: &str) -> Check {
     match open_read_only(path).and_then(|connection| check(&connection, "quick_check")) {
         Ok(found) if found == "ok" => Check::ok(name, "whole"),
         Ok(found) => Check::fail(name, found, to_do),

@@ -6,6 +6,7 @@ mod csv;
 mod data;
 mod doctor;
 mod events;
+mod failures;
 mod messages;
 mod migrate_store;
 mod remote;

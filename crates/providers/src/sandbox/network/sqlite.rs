@@ -24,6 +24,9 @@ use crate::sandbox::network::{
     kind_and_rendition,
 };
 
+/// The version of the tables of this build, in SQLite's `user_version`.
+pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
+
 const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../../migrations/sqlite/sandbox.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/sandbox_0002_kinds.sql")),

@@ -85,7 +85,7 @@ fn a_backup_overwrites_nothing_and_leaves_no_half() {
     assert_eq!(back_up(dir).status.code(), Some(0));
     let before = std::fs::read(to.join("recado.db")).expect("a copy");
     assert_fails(&back_up(dir), 1, &["is there already"]);
-    assert_fails(&back_up(home.dir()), 1, &["is there already"]);
+    assert_fails(&back_up(home.dir()), 1, &["in the data directory"]);
     assert_eq!(std::fs::read(to.join("recado.db")).expect("a copy"), before);
     // Files that would be read as part of the copy, and a link that leads the copy elsewhere.
     for (name, text) in
@@ -192,7 +192,7 @@ fn an_interrupted_backup_leaves_nothing() {
                   c.execute('with recursive k(n) as (select 1 union all select n+1 from k where n<200) insert into ballast select randomblob(1000000) from k')\nc.commit()";
     let store = home.dir.join("recado.db");
     assert!(Command::new("python3").args(["-c", script]).arg(&store).status().expect("python runs").success());
-    let to = home.dir.join("copy");
+    let to = home.dir.with_extension("copy");
     let mut command = recado();
     command.args(["backup", "--data-dir", home.dir(), "--to"]).arg(&to).stdout(Stdio::null()).process_group(0);
     let child = command.spawn().expect("the binary starts");
