@@ -2,6 +2,7 @@
 //!
 //! The texts are those of `--help`, and of the table in `docs/operations.md`, which a test writes from here.
 
+mod metrics;
 mod times;
 
 use std::fs::File;
@@ -21,6 +22,7 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::origin::Origin;
+pub use metrics::MetricsConfig;
 use times::{time_at_least_a_second, time_of_a_connection, time_of_a_drain};
 
 /// Where the files are.
@@ -76,6 +78,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub log: LogConfig,
+
+    #[command(flatten)]
+    pub metrics: MetricsConfig,
 
     #[command(flatten)]
     pub behaviour: Behaviour,

@@ -9,6 +9,7 @@ use recado_store::StoreError;
 use tokio::time::Instant;
 
 use crate::gateway::Gateway;
+use crate::metrics::METRICS;
 
 /// The wait between two purges.
 const PURGE_EVERY: Duration = Duration::from_hours(1);
@@ -68,7 +69,10 @@ async fn purge_once(gateway: &Gateway) -> Result<(), StoreError> {
     };
     loop {
         let began = Instant::now();
-        let Some(next) = gateway.store.purge(request).await? else { return Ok(()) };
+        let Some(next) = gateway.store.purge(request).await? else {
+            METRICS.purged(gateway.clock.now());
+            return Ok(());
+        };
         request.after = next;
         tokio::time::sleep((began.elapsed() * PURGE_PAUSE).clamp(PURGE_PAUSES.0, PURGE_PAUSES.1)).await;
     }

@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use prometheus_client::metrics::gauge::Gauge;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, Semaphore};
@@ -96,12 +97,14 @@ pub async fn serve(
     api: impl Answer,
     limits: Limits,
     steps: Steps,
+    open: Gauge,
     hurry: impl Future<Output = ()>,
 ) {
     let server = Server {
         api,
         limits,
         steps,
+        open,
         tracker: TaskTracker::new(),
         room: Room { permits: Arc::new(Semaphore::new(limits.connections as usize)), crowd: Arc::default() },
         keep_alive: keep_alive(limits.idle),
@@ -134,6 +137,8 @@ struct Server<A> {
     api: A,
     limits: Limits,
     steps: Steps,
+    /// The number of connections, for metrics.
+    open: Gauge,
     tracker: TaskTracker,
     room: Room,
     /// The header of the answers, made once.
@@ -151,6 +156,7 @@ impl<A: Answer> Server<A> {
             waits: Waits::new(),
             keep_alive: self.keep_alive.clone(),
             steps: self.steps.clone(),
+            _open: Open::new(self.open.clone()),
         };
         let watch = Watch::new(calls.waits.clone(), self.limits, self.room.crowd.clone());
         self.tracker.spawn(connection(stream, calls, watch, self.limits.write));
@@ -183,6 +189,22 @@ impl<A: Answer> Server<A> {
 }
 
 type Permit = tokio::sync::OwnedSemaphorePermit;
+
+/// Counts a connection as long as it is open.
+struct Open(Gauge);
+
+impl Open {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
 
 /// Limits the number of connections.
 struct Room {
@@ -218,6 +240,7 @@ struct Calls<A> {
     /// The header of the answers, made once.
     keep_alive: HeaderValue,
     steps: Steps,
+    _open: Open,
 }
 
 impl<A: Answer> Calls<A> {

@@ -12,11 +12,14 @@ use recado_gateway::control::Socket;
 use recado_gateway::gateway::{self, Gateway};
 use recado_gateway::lock::{DataDirLock, make_private};
 use recado_gateway::log::Log;
+use recado_gateway::metrics::METRICS;
 use recado_gateway::operations::secrets;
 use recado_gateway::server::{Limits, Steps};
 use recado_gateway::shutdown::Signals;
 use recado_gateway::systemd::Systemd;
-use recado_gateway::{events, housekeeping, idle, media, outages, read_signals, schedule, server, stranded, webhooks};
+use recado_gateway::{
+    events, housekeeping, idle, media, outages, read_signals, schedule, scrape, server, stranded, webhooks,
+};
 use recado_store::nodes::NewNode;
 use recado_store::sealed::KeyRing;
 use recado_store::{StoreError, postgres};
@@ -42,21 +45,18 @@ async fn serve(mut config: Config) -> Result<()> {
     let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
     raise_file_limit(config.max_connections);
     config.behaviour.own_addresses = own_addresses(config.listen.ip());
-    let gateway = Gateway::open(dir, config.behaviour.clone(), secrets).await?;
-    if gateway.store.institutions().await?.is_empty() {
-        gateway.close().await;
-        bail!("the store has no institution, so no caller could authenticate: make the first one with `recado init`");
-    }
+    let scrapes = listen_for_scrapes(&config)?;
+    let gateway = open(&config, secrets).await?;
     let background = TaskTracker::new();
     // Receipts stop last, because messages that were sent during the shutdown may still be acknowledged.
     let receipts_stop = CancellationToken::new();
-    let sandbox = gateway.drivers.sandbox().clone();
-    let (receipts, stop) = (gateway.store.clone(), receipts_stop.clone());
-    background.spawn(async move { sandbox.send_receipts(receipts, stop).await });
-    let (sandbox, inbox, stop) = (gateway.drivers.sandbox().clone(), gateway.store.clone(), gateway.stop.clone());
-    background.spawn(async move { sandbox.deliver_rest(&*inbox, stop).await });
+    start_sandbox(&gateway, &background, receipts_stop.clone());
     background.spawn(Socket::open(dir)?.serve(gateway.clone()));
     start(&config, &gateway, &background).await?;
+    if let Some(scrapes) = scrapes {
+        let most = usize::try_from(config.metrics.metrics_channels).unwrap_or(usize::MAX);
+        background.spawn(scrape::serve(gateway.clone(), scrapes, most));
+    }
     background.close();
     if let Err(error) = announce(&listener) {
         tracing::warn!(%error, "address not written to standard output");
@@ -68,7 +68,8 @@ async fn serve(mut config: Config) -> Result<()> {
             if config.node.has(Role::Api) { Api::new(gateway.clone()) } else { Api::of_sessions(gateway.clone()) };
         let (steps, hurry) = (steps.clone(), hurry.clone());
         let limits = Limits::new(config.max_connections, config.idle_timeout);
-        async move { server::serve(listener, api, limits, steps, hurry.cancelled()).await }
+        let open = METRICS.http_connections.clone();
+        async move { server::serve(listener, api, limits, steps, open, hurry.cancelled()).await }
     });
     let systemd = Arc::new(Systemd::from_environment());
     systemd.ready();
@@ -100,6 +101,15 @@ async fn serve(mut config: Config) -> Result<()> {
     Ok(())
 }
 
+/// Opens the listener for scrapes, if there is one.
+fn listen_for_scrapes(config: &Config) -> Result<Option<TcpListener>> {
+    let Some(address) = config.metrics.metrics_listen else { return Ok(None) };
+    METRICS.begin_to_count_calls();
+    let listener = server::listen(address).with_context(|| format!("cannot listen on {address} for metrics"))?;
+    tracing::info!(address = %listener.local_addr()?, "metrics served");
+    Ok(Some(listener))
+}
+
 /// Checks the preconditions before anything is opened.
 async fn prepare(config: &Config) -> Result<KeyRing> {
     if config.behaviour.sandbox_delay_max < config.behaviour.sandbox_delay_min {
@@ -115,9 +125,28 @@ async fn prepare(config: &Config) -> Result<KeyRing> {
     config.behaviour.secret_key.read()
 }
 
+/// Opens the store, which must have an institution.
+async fn open(config: &Config, secrets: KeyRing) -> Result<Arc<Gateway>> {
+    let gateway = Gateway::open(&config.data_dir.data_dir, config.behaviour.clone(), secrets).await?;
+    if gateway.store.institutions().await?.is_empty() {
+        gateway.close().await;
+        bail!("the store has no institution, so no caller could authenticate: make the first one with `recado init`");
+    }
+    Ok(gateway)
+}
+
+/// Starts the simulated network.
+fn start_sandbox(gateway: &Gateway, background: &TaskTracker, receipts_stop: CancellationToken) {
+    let (sandbox, receipts) = (gateway.drivers.sandbox().clone(), gateway.store.clone());
+    background.spawn(async move { sandbox.send_receipts(receipts, receipts_stop).await });
+    let (sandbox, inbox, stop) = (gateway.drivers.sandbox().clone(), gateway.store.clone(), gateway.stop.clone());
+    background.spawn(async move { sandbox.deliver_rest(&*inbox, stop).await });
+}
+
 /// Starts the background tasks.
 async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker) -> Result<()> {
     let opens = secrets::load(gateway).await.context("cannot read how channels are linked")?;
+    METRICS.secret_key_ok.set(opens.into());
     background.spawn(housekeeping::purge(gateway.clone()));
     background.spawn(housekeeping::note_key_uses(gateway.clone()));
     let queue = gateway.files_to_fetch.lock().unwrap_or_else(PoisonError::into_inner).take();

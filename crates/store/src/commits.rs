@@ -3,6 +3,7 @@
 //! change.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use recado_domain::channel::{Channel, ChannelKey};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
@@ -38,6 +39,8 @@ pub trait Follow: Send + Sync + 'static {
     /// because the gateway makes one such change at a time. The call may come from a thread outside the runtime, and
     /// must not block.
     fn committed(&self, changes: Vec<Change>);
+    /// Called for each commit of a writing thread, with its duration and the number of its calls.
+    fn measured(&self, _: Duration, _: usize) {}
 }
 
 /// The follower of a store, once it is set.
@@ -48,6 +51,12 @@ impl Follower {
     pub fn set(&self, follow: Arc<dyn Follow>) {
         // A store has one gateway: the first follower stays.
         let _ = self.0.set(follow);
+    }
+
+    pub fn measured(&self, time: Duration, calls: usize) {
+        if let Some(follow) = self.0.get() {
+            follow.measured(time, calls);
+        }
     }
 
     pub fn notify(&self, changes: Vec<Change>) {

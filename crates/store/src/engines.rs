@@ -23,7 +23,7 @@ use recado_domain::incoming::{
     Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, Received, SealedIncoming,
 };
 use recado_domain::institution::{ApiKey, Institution};
-use recado_domain::message::{Enqueued, Idempotency, Message, MessageQuery, Page, Promoted, Seq};
+use recado_domain::message::{Backlog, Enqueued, Idempotency, Message, MessageQuery, Page, Promoted, Seq};
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::PurgeRequest;
@@ -272,6 +272,7 @@ for_both_engines! {
             = |db| messages::of_network(db, channel, &recipient, &network_id);
         read fn earlier_use(key: Idempotency) -> Option<Enqueued> = |db| messages::earlier_use(db, &key);
         read fn messages(query: MessageQuery) -> Option<Page> = |db| messages::page(db, &query);
+        read fn backlogs() -> Vec<Backlog> = |db| messages::backlogs(db);
     }
 }
 

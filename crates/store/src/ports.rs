@@ -31,7 +31,7 @@ use recado_domain::incoming::{
 };
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{
-    Cancelled, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Page, Promoted, Seq,
+    Backlog, Cancelled, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Page, Promoted, Seq,
 };
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
@@ -68,6 +68,10 @@ pub trait Store:
 {
     /// Whether the store works. The returned receiver is notified when this changes.
     fn health(&self) -> watch::Receiver<Health>;
+    /// How many calls wait for the writing thread; 0 if the engine has none.
+    fn writes_waiting(&self) -> usize {
+        0
+    }
     /// Sets the follower. The store notifies the follower of every accepted message, and of every change of an
     /// institution, a key or a channel. It does so after the commit and before the caller gets the answer.
     fn follow(&self, follow: Arc<dyn Follow>);
@@ -441,6 +445,8 @@ pub trait Messages: Send + Sync + 'static {
     async fn earlier_use(&self, key: Idempotency) -> Result<Option<Enqueued>>;
     /// A page of a channel's messages. `None` if `before` of the query is no message of the channel.
     async fn messages(&self, query: MessageQuery) -> Result<Option<Page>>;
+    /// The queues of all channels that have open messages. It reads all of them.
+    async fn backlogs(&self) -> Result<Vec<Backlog>>;
 }
 
 /// Deleting old data, and the data that is stored about one person.

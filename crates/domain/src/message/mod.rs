@@ -12,7 +12,7 @@ use crate::kinds::{Call, Content};
 pub use crate::kinds::contact::{CardAccount, ContactRendition, RenderedCard};
 pub use accept::{Enqueued, Idempotency, NewMessage, Promoted, Seq, is_scheduled};
 pub use event::{MessageEvent, Pricing, StatusChange};
-pub use read::{Cancelled, Message, MessageQuery, Page, Place, SCANNED_AT_MOST};
+pub use read::{Backlog, Cancelled, Message, MessageQuery, Page, Place, SCANNED_AT_MOST};
 
 /// A message's content with the recipient as the caller wrote it. It is stored as JSON, so that further kinds and fields need
 /// no new columns. A message that is accepted lends its parts; a message that is read has its own.

@@ -145,6 +145,16 @@ pub enum Cancelled {
     NoMessage,
 }
 
+/// The open messages of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    pub channel: ChannelKey,
+    /// How many they are.
+    pub waiting: u64,
+    /// When the first of them was queued.
+    pub oldest: Millis,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,7 @@ use super::error::ApiError;
 use super::forward;
 use crate::directory::{ChannelEntry, KeyEntry};
 use crate::gateway::Gateway;
+use crate::metrics::METRICS;
 use crate::rate_limit::{Calls, Peer};
 
 /// The authenticated caller. It is stored in a request's extensions, which no input can reach: only this file writes it.
@@ -57,6 +58,7 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
         None => None,
     };
     let Some(entry) = key.filter(|entry| entry.is_valid(now)) else {
+        METRICS.not_authenticated(request.headers().contains_key(AUTHORIZATION));
         return refuse(&gateway, peer, now, ApiError::Unauthorized).into_response();
     };
     if entry.touch(now) {
@@ -71,6 +73,7 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
         Err(error) => return ApiError::from(error).into_response(),
     };
     let mut response = if let Some(Quota { allowed: false, retry_after, .. }) = quota {
+        METRICS.limited("key");
         ApiError::RateLimited(retry_after).into_response()
     } else {
         // Another node may just have created the channel.
@@ -131,7 +134,10 @@ fn looks_only(method: &Method) -> bool {
 pub fn refuse(gateway: &Gateway, peer: Option<Peer>, now: Millis, otherwise: ApiError) -> ApiError {
     let quota = peer.and_then(|Peer(address)| gateway.failed_logins.record(address, now));
     match quota {
-        Some(Quota { allowed: false, retry_after, .. }) => ApiError::RateLimited(retry_after),
+        Some(Quota { allowed: false, retry_after, .. }) => {
+            METRICS.limited("address");
+            ApiError::RateLimited(retry_after)
+        }
         _ => otherwise,
     }
 }

@@ -34,6 +34,7 @@ use recado_domain::kinds::KINDS;
 
 use crate::config::Docs;
 use crate::gateway::Gateway;
+use crate::metrics::METRICS;
 use error::ApiError;
 use route::{Access, Route, keyed, open, page};
 
@@ -176,7 +177,7 @@ impl Api {
 fn router(gateway: Arc<Gateway>, routes: impl Iterator<Item = Route>) -> Router {
     let pages = gateway.behaviour.docs == Docs::On;
     let routes = routes.filter(|route| pages || route.access != Access::Page);
-    let logged = tracing::enabled!(tracing::Level::DEBUG);
+    let logged = tracing::enabled!(tracing::Level::DEBUG) || METRICS.count_calls();
     let add = |router: Router<Arc<Gateway>>, route: Route| {
         // Only on methods that exist: an unknown path or method is reported before authentication.
         let forwards = || from_fn_with_state(gateway.clone(), forward::to_owner);

@@ -15,6 +15,7 @@ use tower::ServiceExt;
 
 use super::error::ApiError;
 use crate::gateway::Gateway;
+use crate::metrics::METRICS;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -29,10 +30,12 @@ pub async fn identify(gateway: &Gateway, request: Request, router: Router) -> Re
         Ok(Ok(response)) => response,
         Err(_) => ApiError::Internal.into_response(),
     };
+    // The pattern and not the path, because ids may be any text.
+    let route = response.extensions().get().map(MatchedPath::as_str);
+    METRICS.called(route, method.as_str(), response.status().as_u16(), started.elapsed());
     tracing::debug!(
         %method,
-        // The pattern and not the path, because ids may be any text.
-        route = response.extensions().get().map(MatchedPath::as_str),
+        route,
         status = response.status().as_u16(),
         request.id = id.to_str().unwrap_or_default(),
         elapsed_us = started.elapsed().as_micros(),
@@ -42,7 +45,7 @@ pub async fn identify(gateway: &Gateway, request: Request, router: Router) -> Re
     response
 }
 
-/// Records the route for the log. It is a layer on every route, present only if the log needs it.
+/// Records the route for the log and for metrics. It is a layer on every route, present only if one of them needs it.
 pub async fn name_route(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::slots::SendSlots;
-use super::{Shared, Signal};
+use super::{Shared, Signal, measure};
 use crate::directory::ChannelEntry;
 
 /// The time limit for one send. A send without an answer by then has an unknown outcome.
@@ -117,6 +117,7 @@ impl ChannelTask {
                 }
                 Err(StoreError::Fenced) => {
                     // The new owner rescues the messages in flight.
+                    measure::fenced();
                     tracing::warn!(channel.id = %self.entry.via.id, "channel lease lost (fenced)");
                     return;
                 }
@@ -160,7 +161,8 @@ impl ChannelTask {
             self.orphans = UnheldSending::ClaimLost;
         }
         settled?;
-        for (id, _) in outcomes.drain(..) {
+        for (id, settlement) in outcomes.drain(..) {
+            measure::settled(&self.entry, &settlement);
             self.in_flight.remove(&id);
         }
         let Some(claim) = claim? else { return Ok(None) };
@@ -258,10 +260,10 @@ impl ChannelTask {
                 // no effect.
                 return SendOutcome::ConnectionLost;
             }
-            let sending = tokio::time::timeout(SEND_TIMEOUT, provider.send(&entry.via, &sent));
+            let sending = measure::attempt(&entry, SEND_TIMEOUT, provider.send(&entry.via, &sent));
             // The outcome waits for the conversation, so that the events of the message name it.
             let (outcome, ()) = tokio::join!(sending, joins.join(submitted));
-            outcome.unwrap_or(SendOutcome::UnknownOutcome)
+            outcome
         });
         self.in_flight.insert(handle.id(), message);
     }
@@ -314,6 +316,7 @@ impl ChannelTask {
         let longest_rest = millis(self.provider.pacing(&self.entry.settings()).max);
         if outcome.is_an_answer() {
             self.backoff.record_success(now);
+            measure::answered(&self.entry, now);
         }
         match outcome {
             SendOutcome::Accepted { account, remote_id, rendition } => {

@@ -7,11 +7,13 @@
 mod backoff;
 mod channel;
 mod joins;
+mod measure;
 mod slots;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use recado_domain::channel::{ChannelKey, Epoch};
 use recado_domain::clock::{Clock, Entropy};
@@ -244,6 +246,10 @@ impl Dispatcher {
 
 /// The directory applies a change before a task is woken, so the task works with what was committed.
 impl Follow for Dispatcher {
+    fn measured(&self, time: Duration, calls: usize) {
+        measure::committed(time, calls);
+    }
+
     fn committed(&self, changes: Vec<Change>) {
         let directory = &self.shared.directory;
         for change in changes {

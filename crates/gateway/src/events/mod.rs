@@ -91,6 +91,12 @@ impl Events {
         permits.clone().try_acquire_owned().ok().map(ConnectionPermit)
     }
 
+    /// How many connections read the stream.
+    pub fn connections(&self) -> usize {
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.values().map(|permits| MAX_CONNECTIONS - permits.available_permits()).sum()
+    }
+
     /// Which events are recorded for the stream. If no choice is stored, stores the default, which begins the
     /// recording.
     pub async fn begin_log(&self, owner: Owner) -> Result<Patterns> {

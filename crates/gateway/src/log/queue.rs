@@ -8,6 +8,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+
+use crate::metrics::METRICS;
+
 /// Bytes that wait for a slow reader: some thousand lines.
 const ROOM: usize = 512 << 10;
 /// The pause before the next attempt if standard error is full, or fails.
@@ -49,6 +52,7 @@ impl Queue {
         let mut state = self.state();
         if state.bytes + line.len() > ROOM {
             state.lost += 1;
+            METRICS.log_lines_lost.inc();
         } else {
             state.bytes += line.len();
             state.lines.push_back(line.to_vec());
@@ -89,6 +93,7 @@ impl Queue {
             for line in line.into_iter().chain(late) {
                 if write_line(&line, &mut torn).is_err() {
                     self.state().lost += 1;
+                    METRICS.log_lines_lost.inc();
                 }
             }
             if last {

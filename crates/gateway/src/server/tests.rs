@@ -62,7 +62,7 @@ fn serve_with(limits: Limits) -> Serving {
     let listener = listen("127.0.0.1:0".parse().unwrap()).expect("a free port");
     let (address, stop, handler) = (listener.local_addr().unwrap(), CancellationToken::new(), TestApi::default());
     let steps = Steps { linger: SHORT, ..Steps::new(Duration::ZERO, stop.clone()) };
-    let served = serve(listener, handler.clone(), limits, steps.clone(), std::future::pending());
+    let served = serve(listener, handler.clone(), limits, steps.clone(), Gauge::default(), std::future::pending());
     Serving { address, handler, steps, task: tokio::spawn(served) }
 }
 
@@ -203,7 +203,10 @@ async fn a_connection_that_waits_to_be_accepted_is_served() {
     let (stop, handler) = (CancellationToken::new(), TestApi::default());
     stop.cancel();
     let steps = Steps { linger: SHORT, ..Steps::new(Duration::ZERO, stop) };
-    let serving = tokio::spawn(async move { serve(listener, handler, LIMITS, steps, std::future::pending()).await });
+    let serving =
+        tokio::spawn(
+            async move { serve(listener, handler, LIMITS, steps, Gauge::default(), std::future::pending()).await },
+        );
     assert!(call(&mut waiting).await.contains("\r\nconnection: close\r\n"));
     timeout(PATIENCE, serving).await.expect("an end").expect("no panic");
 }

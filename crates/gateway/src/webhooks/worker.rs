@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use recado_domain::clock::{Millis, millis, random};
-use recado_domain::webhook::{ClaimedDelivery, DeliveryClaim, DeliveryResult, Lane};
+use recado_domain::webhook::{ClaimedDelivery, DeliveryClaim, DeliveryError, DeliveryResult, Lane};
 use recado_store::StoreError;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -17,6 +17,7 @@ use super::post::Request;
 use super::slots::{BYTES, Slot, Slots};
 use super::{Webhooks, leave_to_callers};
 use crate::events::render::Body;
+use crate::metrics::METRICS;
 
 /// Most deliveries of one claim.
 const CLAIM: usize = 128;
@@ -189,6 +190,7 @@ impl Worker {
             let post = webhooks.post(&webhook.settings.url, &opened, request);
             let outcome = slot.run(post, || freed.notify_one()).await;
             drop(load);
+            METRICS.delivered(outcome.error.map_or("OK", DeliveryError::name), outcome.time);
             let ended = outcome.attempt(at, u64::from_ne_bytes(random(&*webhooks.entropy)));
             DeliveryResult { of, ended }
         });

@@ -18,6 +18,7 @@ mod isolation;
 mod kill;
 mod load;
 mod log;
+mod metrics;
 mod nul;
 mod numbers;
 mod openapi;

@@ -3,14 +3,14 @@
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::{ConversationId, MessageId};
 use recado_domain::message::{
-    CardAccount, Enqueued, Idempotency, Message, MessageQuery, Page, Place, Pricing, Seq, is_scheduled,
+    Backlog, CardAccount, Enqueued, Idempotency, Message, MessageQuery, Page, Place, Pricing, Seq, is_scheduled,
 };
 use recado_domain::phone::forms;
 use recado_domain::queue::Receipt;
 use recado_domain::status::MessageStatus;
 
 use super::{PageScan, cards};
-use crate::sql::reached_column;
+use crate::sql::{OPEN, reached_column};
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 
 /// The columns of a message.
@@ -152,4 +152,19 @@ pub(crate) async fn page<E: PageScan>(db: &E, query: &MessageQuery) -> Result<Op
     let asked = values![query.channel, before, lowest, query.recipient, status, limit, query.kind, query.reference];
     let messages = db.rows(&E::page_sql(query), asked, message).await?;
     Ok(Some(query.page(messages, floor.map(|(seq, id)| Place::of(seq, id)))))
+}
+
+pub(crate) async fn backlogs<E: Executor>(db: &E) -> Result<Vec<Backlog>, E::Error> {
+    let sql = format!(
+        "SELECT open.channel_key AS channel_key, open.waiting AS waiting, m.{oldest} AS oldest
+         FROM (SELECT channel_key, count(*) AS waiting, min(seq) AS seq FROM messages WHERE {OPEN} AND seq > 0
+               GROUP BY channel_key) AS open
+         JOIN messages m ON m.seq = open.seq",
+        oldest = reached_column(MessageStatus::Queued),
+    );
+    db.rows(&sql, values![], backlog).await
+}
+
+fn backlog(row: &Row<'_>) -> Read<Backlog> {
+    Ok(Backlog { channel: row.get("channel_key")?, waiting: row.number("waiting")?, oldest: row.get("oldest")? })
 }

@@ -4,6 +4,7 @@ mod notifier;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use recado_domain::channel::{ChannelKey, Epoch};
 use tokio::sync::watch;
@@ -82,6 +83,12 @@ impl Leases {
     /// Whether the lease is valid. While it is not, nothing is sent: another node may be sending.
     pub fn is_valid(&self) -> bool {
         self.shared.as_ref().is_none_or(|shared| Instant::now() < *shared.valid_until.borrow())
+    }
+
+    /// How long the lease is still valid; `None` if no other node can exist.
+    pub fn remaining(&self) -> Option<Duration> {
+        let until = *self.shared.as_ref()?.valid_until.borrow();
+        Some(until.saturating_duration_since(Instant::now()))
     }
 
     /// Waits until the lease is valid.

@@ -174,6 +174,10 @@ impl Store for SqliteStore {
         self.writer.health()
     }
 
+    fn writes_waiting(&self) -> usize {
+        self.writer.waiting()
+    }
+
     fn follow(&self, follow: Arc<dyn Follow>) {
         self.writer.follower().set(follow);
     }

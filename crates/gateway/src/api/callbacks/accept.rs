@@ -22,6 +22,7 @@ use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
 use crate::intake::CALLBACK_TIMEOUT;
+use crate::metrics::METRICS;
 
 /// The most bytes of a callback's body: Meta's own limit.
 pub const BODY_LIMIT: usize = 3 << 20;
@@ -46,6 +47,19 @@ pub async fn of_channel(
 }
 
 async fn accept<A>(gateway: &Arc<Gateway>, address: A, request: Request) -> Result<Response, ApiError>
+where
+    A: FnOnce(&Gateway) -> Address + Send + 'static,
+{
+    let done = take(gateway, address, request).await;
+    METRICS.called_back(match done {
+        Ok(_) => "ok",
+        Err(ApiError::Forbidden | ApiError::RateLimited(_)) => "signature",
+        Err(_) => "error",
+    });
+    done
+}
+
+async fn take<A>(gateway: &Arc<Gateway>, address: A, request: Request) -> Result<Response, ApiError>
 where
     A: FnOnce(&Gateway) -> Address + Send + 'static,
 {

@@ -33,6 +33,7 @@ use crate::api::route::{Route, keyed};
 use crate::config::UnknownFields;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
+use crate::metrics::METRICS;
 
 use headers::SendOptions;
 
@@ -80,7 +81,10 @@ async fn send(
             let message = request.message(gateway, &entry, key, target, now).await?;
             let id = message.id;
             match gateway.store.enqueue(message).await? {
-                Enqueued::Accepted => (id, false),
+                Enqueued::Accepted => {
+                    METRICS.accepted(entry.kind.name(), request.call.content.kind().name);
+                    (id, false)
+                }
                 Enqueued::Replayed(earlier) => (earlier, true),
                 Enqueued::KeyReused => return Err(ApiError::IdempotencyKeyReused),
                 Enqueued::NotConnected => return Err(ApiError::ChannelNotConnected),

@@ -74,7 +74,7 @@ fn a_store_that_cannot_be_read_is_not_missing() {
 #[test]
 fn a_database_that_does_not_answer_is_worth_a_repetition() {
     let home = Home::init();
-    let url = "postgres://nobody@127.0.0.1:1/nothing?connect_timeout=1";
+    let url = "postgres://nobody@127.0.0.1:1/nothing";
     let mut command = recado();
     command.env("RECADO_DATABASE_URL", url).args(["channels", "list", "--data-dir", home.dir()]);
     assert_fails(&command.ended(), 4, &["cannot open the database"]);

@@ -11,7 +11,7 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -131,6 +131,11 @@ impl<S: Owned> Writer<S> {
 
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
+    }
+
+    /// How many calls wait for the thread.
+    pub fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
     }
 
     /// Runs `work` in a transaction; the answer comes after the commit.
@@ -270,7 +275,9 @@ impl<S: Owned> Thread<S> {
                     Err(_) => break,
                 }
             }
+            let began = Instant::now();
             let committed = commit(state, &mut batch);
+            self.follower.measured(began.elapsed(), batch.len());
             let outcome = committed.clone().map_err(StoreError::Unavailable);
             if let Err(reason) = &committed {
                 // Before the answers: a caller that repeats at once must not see a healthy store.
