@@ -346,7 +346,7 @@ mod tests {
     fn a_setting_of_another_type_is_unknown() {
         for kind in ChannelType::ALL.into_iter().filter(|kind| !kind.settings().is_empty()) {
             for other in all_settings().filter(|setting| !kind.settings().contains(setting)) {
-                let value = serde_json::to_value(&other_default(other)).expect("JSON")[other.name].clone();
+                let value = serde_json::to_value(other_default(other)).expect("JSON")[other.name].clone();
                 let value = if value.is_null() { json!(1) } else { value };
                 let refused = changed(kind.default_settings(), json!({other.name: value}));
                 assert_eq!(refused.expect_err("refused"), FieldErrors::one(other.field(), UNKNOWN));

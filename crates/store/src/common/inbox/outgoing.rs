@@ -1,7 +1,7 @@
 //! Messages of calls that are submitted to the network: each joins the conversation of its chat, or begins it. Sending creates
 //! no contact, but a contact that has the address is the contact of the conversation.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures_util::future::{try_join, try_join_all};
 use recado_domain::api_key::Environment;
@@ -44,21 +44,20 @@ struct Known {
 /// Adds messages to the conversations of their chats. A message that was added before is added again, and changes nothing
 /// unless its conversation was closed.
 pub(crate) async fn join<E: Executor>(db: &E, sent: &[Submitted], now: Millis) -> Result<(), E::Error> {
-    let owners = owners(db, sent).await?;
-    let mut of_owner: BTreeMap<([u8; 16], &str), (Owner, Vec<&Submitted>)> = BTreeMap::new();
-    for message in sent {
-        // The channel was deleted meanwhile.
-        let Some(owner) = owners.get(&message.channel) else { continue };
-        let place = (*owner.0.as_bytes(), owner.1.name());
-        of_owner.entry(place).or_insert_with(|| (*owner, Vec::new())).1.push(message);
-    }
+    let of_channels = owners(db, sent).await?;
+    // A channel that was deleted meanwhile has no owner.
+    let pairs = sent.iter().filter_map(|message| Some((*of_channels.get(&message.channel)?, message)));
+    let mut pairs: Vec<_> = pairs.collect();
     // In one order, so that two of these calls never wait for each other.
-    for (owner, _) in of_owner.values() {
-        lock(db, *owner).await?;
+    pairs.sort_by_key(|(owner, _)| (*owner.0.as_bytes(), owner.1.name()));
+    let by_owner: Vec<_> = pairs.chunk_by(|(one, _), (other, _)| one == other).collect();
+    for some in &by_owner {
+        lock(db, some[0].0).await?;
     }
-    for (owner, messages) in of_owner.into_values() {
+    for some in by_owner {
+        let owner = some[0].0;
         let place = Place { db, owner, now };
-        let chats = chats(&place, messages).await?;
+        let chats = chats(&place, some.iter().map(|(_, message)| *message).collect()).await?;
         let mut begun = Vec::new();
         for some in chats.chunks(TOGETHER) {
             begun.extend(try_join_all(some.iter().map(|chat| write(&place, chat))).await?.into_iter().flatten());
