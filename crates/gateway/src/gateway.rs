@@ -83,6 +83,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Opens the files of a data directory, or the named database. No task runs yet.
+    #[expect(clippy::too_many_lines, reason = "a list of parts, and how they are connected")]
     pub async fn open(data_dir: &Path, behaviour: Behaviour, secrets: KeyRing) -> anyhow::Result<Arc<Self>> {
         let graph = Graph::new(&behaviour.graph_url, &behaviour.graph_version)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

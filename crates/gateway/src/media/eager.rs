@@ -3,6 +3,7 @@
 //! come at once, is fetched when a caller wants it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
@@ -64,6 +65,10 @@ impl<F: Follow> Follow for Follower<F> {
         if !others.is_empty() {
             self.next.committed(others);
         }
+    }
+
+    fn measured(&self, time: Duration, calls: usize) {
+        self.next.measured(time, calls);
     }
 }
 

@@ -100,6 +100,10 @@ fn is_counted(scraped: &Scraped, engine: &str) {
     scraped.expect("recado_send_attempts_total{channel_type=\"SANDBOX\",outcome=\"accepted\"}", 3.0);
     scraped.expect("recado_messages_settled_total{channel_type=\"SANDBOX\",outcome=\"sent\"}", 3.0);
     scraped.expect("recado_messages_settled_total{channel_type=\"SANDBOX\",outcome=\"failed\"}", 1.0);
+    if engine == "sqlite" {
+        let commits = scraped.value("recado_store_commit_duration_seconds_count");
+        assert!(commits.is_some_and(|commits| commits > 5.0), "{commits:?} commits");
+    }
     scraped.expect("recado_ready", 1.0);
     scraped.expect("recado_store_up", 1.0);
     scraped.expect("recado_secret_key_ok", 1.0);
