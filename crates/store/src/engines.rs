@@ -282,7 +282,7 @@ for_both_engines! {
         write fn receive_held(held: Held, arrivals: Arrivals, now: Millis) -> Option<Vec<Received>>
             = |tx| inbox::receive_held(tx, held, &arrivals, now);
         read fn incoming(channel: ChannelKey, id: MessageId) -> Option<Incoming> = |db| inbox::message(db, channel, id);
-        read fn incoming_of_network(channel: ChannelKey, network_id: String) -> Option<Incoming>
+        read fn incoming_of_network(channel: ChannelKey, network_id: String) -> Vec<Incoming>
             = |db| inbox::of_network(db, channel, &network_id);
         read fn incoming_raw(channel: ChannelKey, id: MessageId) -> Option<Vec<u8>> = |db| inbox::raw(db, channel, id);
         read fn incoming_page(query: IncomingQuery) -> IncomingPage = |db| inbox::page(db, query);

@@ -476,9 +476,9 @@ pub trait Inbox: Send + Sync + 'static {
     async fn receive_held(&self, held: Held, arrivals: Arrivals, now: Millis) -> Result<Option<Vec<Received>>>;
     /// A message of this channel that a network delivered.
     async fn incoming(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Incoming>>;
-    /// The message with this network id, if a network delivered it to the channel. If people chose the same id, the
-    /// newest one.
-    async fn incoming_of_network(&self, channel: ChannelKey, network_id: String) -> Result<Option<Incoming>>;
+    /// The messages with this network id that a network delivered to the channel, newest first: people may choose the
+    /// same id.
+    async fn incoming_of_network(&self, channel: ChannelKey, network_id: String) -> Result<Vec<Incoming>>;
     /// The network's own bytes of a message, as the driver passed them.
     async fn incoming_raw(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Vec<u8>>>;
     /// A page of the delivered messages of a channel, newest first.

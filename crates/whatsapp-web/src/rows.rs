@@ -114,8 +114,8 @@ kinds! {
     MessageSecret = 20,
     /// Chat, person and message → a message that could not be read, until it is reported.
     Unreadable = 21,
-    /// Chat, sender and message → nothing: the message is stored by the gateway. The stamp is the time of that.
+    /// The hash of chat, sender and message → nothing: the message is stored by the gateway. The stamp is the time of that.
     Committed = 22,
-    /// Chat, sender and message → the time when its repetition was refused.
+    /// The hash of chat, sender and message → the time when its repetition was refused.
     Refused = 23,
 }

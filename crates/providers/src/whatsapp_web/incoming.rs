@@ -9,13 +9,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use recado_domain::channel::types::whatsapp_web::Settings;
 use recado_domain::channel::{Held, SessionNumber};
-use recado_domain::clock::millis;
 use recado_domain::ids::NetworkId;
 use recado_domain::incoming::{ARRIVALS_AT_ONCE, Arrival, Arrivals, Group, Incoming, RAW_LIMIT, SenderIds, What};
 use recado_store::StoreError;
-use recado_store::sealed::{Place, ReceivedPart, SealError};
+use recado_store::sealed::{Place, ReceivedPart};
 use recado_whatsapp_web::{Delivered, Inbound, Inbox, NotStored, Vote};
 use secrecy::ExposeSecret;
+use tokio::time::Instant;
 
 use crate::arrivals::{Receives, store, takes};
 use crate::whatsapp_web::connection::Connection;
@@ -36,16 +36,16 @@ pub struct SessionInbox {
 #[async_trait]
 impl Inbox for SessionInbox {
     async fn receive(&self, delivered: Delivered) -> Result<(), NotStored> {
-        let clock = &self.connection.shared.clock;
-        let (until, mut wait) = (clock.now() + millis(PATIENCE), RETRY);
+        let (begun, mut wait) = (Instant::now(), RETRY);
         loop {
-            let error = match self.try_receive(&delivered).await {
+            let is_last = begun.elapsed() >= PATIENCE;
+            let error = match self.try_receive(&delivered, is_last).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             // Another node holds the channel, or there is no such session any more.
             let is_final = matches!(error, StoreError::Fenced) || self.connection.held(self.session).is_none();
-            if is_final || clock.now() >= until {
+            if is_final || is_last {
                 tracing::warn!(channel.id = %self.connection.via.id, %error, "received messages not stored");
                 return Err(NotStored(error.to_string()));
             }
@@ -56,35 +56,49 @@ impl Inbox for SessionInbox {
 }
 
 impl SessionInbox {
-    async fn try_receive(&self, delivered: &Delivered) -> Result<(), StoreError> {
+    /// `is_last`: what cannot be read of earlier messages is left out, because one such row must not keep everything else
+    /// from being stored.
+    async fn try_receive(&self, delivered: &Delivered, is_last: bool) -> Result<(), StoreError> {
         let connection = &self.connection;
         let held = connection.held(self.session).ok_or(StoreError::Fenced)?;
-        let channel = connection.shared.store.channel(connection.via.key).await?.ok_or(StoreError::Fenced)?;
-        let settings: Settings = channel.settings.into();
+        let channel = self.unless_unreadable(is_last, connection.shared.store.channel(connection.via.key).await)?;
+        let settings: Settings = channel.flatten().map(|channel| channel.settings.into()).unwrap_or_default();
         let mut arrivals = Vec::with_capacity(delivered.inbound.len());
         for inbound in &delivered.inbound {
             let read = match inbound {
                 Inbound::Arrival(arrival) => vec![(**arrival).clone()],
-                Inbound::Vote(vote) => self.open(vote, &arrivals).await?.into_iter().collect(),
-                Inbound::Read(ids) => self.read(ids).await?,
+                Inbound::Vote(vote) => {
+                    let opened = self.unless_unreadable(is_last, self.open(vote, &arrivals).await)?;
+                    opened.flatten().into_iter().collect()
+                }
+                Inbound::Read(ids) => self.unless_unreadable(is_last, self.read(ids).await)?.unwrap_or_default(),
             };
             arrivals.extend(read.into_iter().filter(|arrival| takes(arrival, settings.groups, settings.own_device)));
         }
-        for arrival in &mut arrivals {
-            self.seal(arrival).map_err(|error| StoreError::Refused(error.to_string()))?;
-        }
+        arrivals.iter_mut().for_each(|arrival| self.seal(arrival));
         for part in arrivals.chunks(ARRIVALS_AT_ONCE) {
             let arrivals = Arrivals {
                 channel: connection.via.key,
                 number: delivered.number.clone(),
                 business: None,
                 windowed: false,
-
                 arrivals: part.to_vec(),
             };
             store(&HeldInbox { connection, held }, arrivals).await?;
         }
         Ok(())
+    }
+
+    /// What was read; `None` if it is stored in a form that this version cannot read.
+    fn unless_unreadable<T>(&self, is_last: bool, read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(error) if is_last || matches!(error, StoreError::Refused(_)) => {
+                tracing::warn!(channel.id = %self.connection.via.id, %error, "earlier message not readable");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A vote with the names of its options. Its poll is among what arrived with it, or is stored. A vote for a poll that
@@ -100,19 +114,26 @@ impl SessionInbox {
             return Ok(Some(opened));
         }
         let (store, key) = (&self.connection.shared.store, self.connection.via.key);
-        let Some(message) = store.incoming_of_network(key, poll).await? else { return Ok(None) };
-        let Some(sealed) = store.incoming_raw(key, message.id).await? else { return Ok(None) };
-        let place = self.place(&message.network_id, ReceivedPart::Message);
-        let Ok(raw) = self.connection.shared.secrets.open(place, &sealed) else { return Ok(None) };
-        Ok(vote.open(raw.expose_secret()))
+        for message in store.incoming_of_network(key, poll).await? {
+            let Some(sealed) = store.incoming_raw(key, message.id).await? else { continue };
+            let place = self.place(&message.network_id, ReceivedPart::Message);
+            let Ok(raw) = self.connection.shared.secrets.open(place, &sealed) else { continue };
+            if let Some(opened) = vote.open(raw.expose_secret()) {
+                return Ok(Some(opened));
+            }
+        }
+        Ok(None)
     }
 
-    /// What the phone has read, in the chats in which it is. The network does not always name the chat.
+    /// What the phone has read, in the chats in which it is. The network does not always name the chat. An id that several
+    /// people chose says nothing.
     async fn read(&self, ids: &[String]) -> Result<Vec<Arrival>, StoreError> {
         let mut arrivals = Vec::new();
         for id in ids {
             let found = self.connection.shared.store.incoming_of_network(self.connection.via.key, id.clone()).await?;
-            arrivals.extend(found.map(|message| read_arrival(&message, id)));
+            if let [message] = &*found {
+                arrivals.push(read_arrival(message, id));
+            }
         }
         Ok(arrivals)
     }
@@ -121,21 +142,17 @@ impl SessionInbox {
         Place::Received { channel: self.connection.via.key, network_id, part }
     }
 
-    /// Encrypts what holds keys.
-    fn seal(&self, arrival: &mut Arrival) -> Result<(), SealError> {
-        let What::Message(new) = &mut arrival.what else { return Ok(()) };
+    /// Encrypts what holds keys. Without the key of the server the message is stored without them.
+    fn seal(&self, arrival: &mut Arrival) {
+        let What::Message(new) = &mut arrival.what else { return };
         let shared = &self.connection.shared;
         let id = arrival.network_id.as_str();
-        let seal = |part, bytes: &[u8]| shared.secrets.seal(self.place(id, part), bytes, &*shared.entropy);
-        if let Some(raw) = new.raw.take().filter(|raw| raw.len() <= RAW_LIMIT) {
-            new.raw = Some(seal(ReceivedPart::Message, &raw)?);
+        let seal = |part, bytes: &[u8]| shared.secrets.seal(self.place(id, part), bytes, &*shared.entropy).ok();
+        let raw = new.raw.take().filter(|raw| raw.len() <= RAW_LIMIT);
+        new.raw = raw.and_then(|raw| seal(ReceivedPart::Message, &raw));
+        if let Some(media) = &mut new.media {
+            media.sealed = media.sealed.take().and_then(|file| seal(ReceivedPart::File, &file));
         }
-        if let Some(media) = &mut new.media
-            && let Some(file) = media.sealed.take()
-        {
-            media.sealed = Some(seal(ReceivedPart::File, &file)?);
-        }
-        Ok(())
     }
 }
 

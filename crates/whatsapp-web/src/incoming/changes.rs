@@ -38,6 +38,12 @@ pub fn read(message: &wa::Message, of: &Envelope) -> Read {
     Read::Message
 }
 
+/// The time of a change in milliseconds, as its author says. The network's own time has whole seconds.
+pub fn sent_at(message: &wa::Message) -> Option<i64> {
+    let reaction = message.reaction_message.as_option().and_then(|reaction| reaction.sender_timestamp_ms);
+    reaction.or_else(|| message.protocol_message.as_option().and_then(|protocol| protocol.timestamp_ms))
+}
+
 fn target(key: Option<&wa::MessageKey>) -> Option<&str> {
     key.and_then(|key| key.id.as_deref()).filter(|id| !id.is_empty())
 }
@@ -46,8 +52,8 @@ fn protocol_change(protocol: &wa::message::ProtocolMessage, of: &Envelope) -> Op
     let key = protocol.key.as_option();
     match protocol.r#type? {
         Type::REVOKE => {
-            let others = key.is_some_and(|key| key.from_me == Some(false) && key.participant.is_some());
-            let by_admin = of.group.is_some() && (of.by_admin || others);
+            // Only what the network says counts: the author of the message writes the rest.
+            let by_admin = of.group.is_some() && of.by_admin;
             Some(What::Revoke { target: network_id(target(key)?), by_admin })
         }
         Type::MESSAGE_EDIT => {

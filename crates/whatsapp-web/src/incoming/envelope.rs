@@ -43,6 +43,12 @@ impl Envelope {
         }
     }
 
+    /// The time of sending with the milliseconds that the author says, if they are of the second that the network says. Two
+    /// changes within a second have an order then.
+    pub fn within_second(&self, author_says: Option<i64>) -> Millis {
+        author_says.filter(|at| at.div_euclid(1_000) == self.sent_at.div_euclid(1_000)).unwrap_or(self.sent_at)
+    }
+
     /// Who wrote it.
     pub fn author(&self) -> &SenderIds {
         if self.from_me { &self.own } else { &self.person }

@@ -95,7 +95,8 @@ pub(crate) fn read(message: &wa::Message, of: &Envelope) -> Option<Inbound> {
             What::Message(Box::new(new))
         }
     };
-    Some(Inbound::Arrival(Box::new(of.arrival(what))))
+    let arrival = Arrival { sent_at: of.within_second(changes::sent_at(inner)), ..of.arrival(what) };
+    Some(Inbound::Arrival(Box::new(arrival)))
 }
 
 /// A message that cannot be read.

@@ -539,6 +539,21 @@ fn reactions_name_their_message() {
 }
 
 #[test]
+fn two_changes_within_a_second_have_an_order() {
+    let reaction = |at| wa::Message {
+        reaction_message: Field::some(m::ReactionMessage {
+            key: key(true, None),
+            sender_timestamp_ms: Some(at),
+            ..m::ReactionMessage::default()
+        }),
+        ..wa::Message::default()
+    };
+    for (said, sent_at) in [(1_700, 1_700), (2_000, 1_000), (999, 1_000)] {
+        assert_eq!(arrival(&reaction(said), &envelope()).expect("an arrival").sent_at, sent_at, "{said}");
+    }
+}
+
+#[test]
 fn edits_have_the_new_text_or_caption() {
     let edit = |inner| m::ProtocolMessage {
         key: key(true, None),
@@ -569,7 +584,7 @@ fn revocations_are_by_the_sender_or_by_an_administrator() {
     };
     assert!(!by_admin(key(true, None), &envelope()));
     assert!(!by_admin(key(true, Some("1@lid")), &group));
-    assert!(by_admin(key(false, Some("1@lid")), &group));
+    assert!(!by_admin(key(false, Some("1@lid")), &group), "its author claims it, and not the network");
     assert!(by_admin(key(true, None), &Envelope { by_admin: true, ..group.clone() }));
     assert!(!by_admin(key(false, Some("1@lid")), &envelope()), "a chat of two has no administrator");
 }

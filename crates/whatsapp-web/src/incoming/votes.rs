@@ -40,7 +40,8 @@ pub(super) fn read(update: &wa::message::PollUpdateMessage, of: &Envelope) -> Op
         }
     }
     let target = network_id(&poll);
-    let arrival = of.arrival(What::PollVote { target, options: Vec::new() });
+    let sent_at = of.within_second(update.sender_timestamp_ms);
+    let arrival = Arrival { sent_at, ..of.arrival(What::PollVote { target, options: Vec::new() }) };
     Some(Vote { arrival, poll, payload: vote.enc_payload.clone()?, iv: vote.enc_iv.clone()?, creators, voters })
 }
 

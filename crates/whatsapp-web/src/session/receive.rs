@@ -13,7 +13,7 @@ use whatsapp_rust::wacore::types::events::{
 };
 use whatsapp_rust::{Client, InboundDurabilityHook, anyhow};
 
-use super::unreadable::Unreadable;
+use super::unreadable::{Place, Unreadable};
 use super::{ConnectionState, envelopes};
 use crate::incoming::{self, Delivered, Inbound, Inbox, NotStored, network_id};
 use crate::storage::Storage;
@@ -49,8 +49,13 @@ impl Receiver {
                 inbound.extend(incoming::read(&message.message, &envelope));
             }
         }
-        let arrived: Vec<_> = inbound.iter().filter_map(body).map(|arrival| arrival.network_id.clone()).collect();
-        self.pass(client, inbound).await?;
+        let arrived: Vec<_> = inbound.iter().filter_map(body).map(Place::of).collect();
+        let stored = self.pass(client, inbound).await;
+        if stored.is_err() {
+            // The network delivers it again at the next login only.
+            self.state.unstored.store(true, Ordering::Relaxed);
+        }
+        stored?;
         self.unreadable.forget(&arrived).await;
         Ok(())
     }
@@ -61,12 +66,7 @@ impl Receiver {
             return Ok(());
         }
         let number = envelopes::own(client).phone;
-        let stored = self.inbox.receive(Delivered { number, inbound }).await;
-        if stored.is_err() {
-            // The network delivers it again at the next login only.
-            self.state.unstored.store(true, Ordering::Relaxed);
-        }
-        stored
+        self.inbox.receive(Delivered { number, inbound }).await
     }
 
     /// A message could not be read. The library asks its sender for it again.
@@ -85,11 +85,11 @@ impl Receiver {
     /// Stores messages that could not be read and whose time is over.
     pub async fn report_unreadable(&self, client: &Client) {
         for arrival in self.unreadable.due().await {
-            let id = arrival.network_id.clone();
+            let place = Place::of(&arrival);
             if self.pass(client, vec![Inbound::Arrival(Box::new(arrival))]).await.is_err() {
                 return;
             }
-            self.unreadable.forget(&[id]).await;
+            self.unreadable.forget(&[place]).await;
         }
     }
 

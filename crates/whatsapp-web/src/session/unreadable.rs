@@ -32,6 +32,33 @@ struct Row {
     due: Millis,
 }
 
+/// Which message of which author in which chat. People may choose the same id.
+pub struct Place {
+    id: String,
+    group: Option<String>,
+    person: SenderIds,
+}
+
+impl Place {
+    pub fn of(arrival: &Arrival) -> Self {
+        Self {
+            id: arrival.network_id.as_str().to_owned(),
+            group: arrival.group.as_ref().map(|group| group.address.clone()),
+            person: arrival.person.clone(),
+        }
+    }
+
+    /// The author may be known by the number here, and by the hidden id there.
+    fn is_of(&self, row: &Row) -> bool {
+        let differ = |one: &Option<String>, other: &Option<String>| {
+            one.as_ref().zip(other.as_ref()).is_some_and(|(one, other)| one != other)
+        };
+        let is_another = differ(&self.person.lid, &row.person.lid)
+            || (differ(&self.person.phone, &row.person.phone) && self.person.lid != row.person.lid);
+        self.id == row.id && self.group == row.group && !is_another
+    }
+}
+
 /// The messages of a session that wait for their bodies.
 pub struct Unreadable {
     storage: Storage,
@@ -77,13 +104,13 @@ impl Unreadable {
     }
 
     /// Forgets messages that were stored.
-    pub async fn forget(&self, ids: &[NetworkId]) {
+    pub async fn forget(&self, stored: &[Place]) {
         let mut waiting = self.waiting.lock().await;
         let Some(known) = self.read(&mut waiting).await else { return };
         if known.is_empty() {
             return;
         }
-        let is_stored = |row: &Row| ids.iter().any(|id| id.as_str() == row.id);
+        let is_stored = |row: &Row| stored.iter().any(|place| place.is_of(row));
         let gone: Vec<_> = known.iter().filter(|(_, row)| is_stored(row)).map(|(key, _)| key.clone()).collect();
         if gone.is_empty() {
             return;
@@ -149,7 +176,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::incoming::{Envelope, network_id, unreadable};
+    use crate::incoming::{Envelope, unreadable};
     use crate::memory_rows::MemoryRows;
 
     fn message(id: &str, reason: UnsupportedReason) -> Arrival {
@@ -179,9 +206,11 @@ mod tests {
         let rows = Arc::new(MemoryRows::default());
         let waiting = on(&rows, -1);
         waiting.note(&message("3EB0A", UnsupportedReason::Undecryptable)).await;
-        waiting.forget(&[network_id("3EB0OTHER")]).await;
+        waiting.forget(&[Place::of(&message("3EB0OTHER", UnsupportedReason::Undecryptable))]).await;
+        let other = Arrival { person: SenderIds::of_lid("901"), ..message("3EB0A", UnsupportedReason::Undecryptable) };
+        waiting.forget(&[Place::of(&other)]).await;
         assert_eq!(waiting.due().await.len(), 1);
-        waiting.forget(&[network_id("3EB0A")]).await;
+        waiting.forget(&[Place::of(&message("3EB0A", UnsupportedReason::Undecryptable))]).await;
         assert!(waiting.due().await.is_empty());
         assert!(on(&rows, -1).due().await.is_empty(), "nor after a restart");
     }

@@ -13,7 +13,7 @@ mod signal;
 mod unreadable;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, MutexGuard};
 use whatsapp_rust::serde::{Serialize, de::DeserializeOwned};
@@ -31,6 +31,8 @@ pub struct Storage {
     /// A received message could not be stored. Nothing is written from then on: a written ratchet would have passed the
     /// message, and nothing could decrypt it when the network delivers it again. The session must be opened again.
     broken: Arc<AtomicBool>,
+    /// How many received messages are tried to be stored again. No ratchet may be written before them.
+    held_up: AtomicUsize,
 }
 
 impl Storage {
@@ -40,7 +42,7 @@ impl Storage {
 
     /// The same with a flag that says when the session must be opened again.
     pub fn watched(rows: Arc<dyn Rows>, broken: Arc<AtomicBool>) -> Self {
-        Self { rows, write_lock: Mutex::new(()), broken }
+        Self { rows, write_lock: Mutex::new(()), broken, held_up: AtomicUsize::new(0) }
     }
 
     async fn lock(&self) -> MutexGuard<'_, ()> {
@@ -67,7 +69,7 @@ impl Storage {
         if changes.is_empty() {
             return Ok(0);
         }
-        if self.broken.load(Ordering::Acquire) {
+        if self.broken.load(Ordering::Acquire) || self.held_up.load(Ordering::Acquire) > 0 {
             return Err(store_error(RowsError("a received message could not be stored".to_owned())));
         }
         self.rows.write(changes).await.map_err(store_error)

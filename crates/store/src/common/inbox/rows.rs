@@ -92,8 +92,8 @@ pub(crate) async fn of_network<E: Executor>(
     db: &E,
     channel: ChannelKey,
     network_id: &str,
-) -> Result<Option<Incoming>, E::Error> {
-    Ok(found(db, channel, network_id).await?.into_iter().next().map(|found| found.message))
+) -> Result<Vec<Incoming>, E::Error> {
+    Ok(found(db, channel, network_id).await?.into_iter().map(|found| found.message).collect())
 }
 
 pub(crate) async fn message<E: Executor>(

@@ -3,12 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 use whatsapp_rust::wacore::store::error::{Result, StoreError};
 use whatsapp_rust::wacore::store::traits::{PendingInboundKey, PendingInboundRow};
 use whatsapp_rust::wacore::time::now_secs;
 
-use crate::storage::{Storage, delete, key};
+use crate::storage::{Storage, delete, key, store_error};
 use crate::{Change, Kind};
 
 /// How often storing a received message is tried again, and the first wait, which doubles: six seconds in all.
@@ -33,20 +34,30 @@ pub async fn put_all(storage: &Storage, rows: &[PendingInboundRow<'_>]) -> Resul
         stamp,
     };
     let changes: Vec<_> = rows.iter().map(put).collect();
-    let mut wait = FIRST_WAIT;
-    for _ in 0..TRIES {
-        if storage.write(changes.clone()).await.is_ok() {
-            return Ok(());
-        }
-        sleep(wait).await;
-        wait *= 2;
+    if storage.write(changes.clone()).await.is_ok() {
+        return Ok(());
     }
-    // No ratchet may be written after a message that is not.
-    let written = storage.write(changes).await.map(drop);
-    if written.is_err() {
+    storage.held_up.fetch_add(1, Ordering::AcqRel);
+    let stored = try_again(storage, changes).await;
+    if stored.is_err() {
         storage.broken.store(true, Ordering::Release);
     }
-    written
+    storage.held_up.fetch_sub(1, Ordering::AcqRel);
+    stored
+}
+
+/// Stores received messages while nothing else is written.
+async fn try_again(storage: &Storage, changes: Vec<Change>) -> Result<()> {
+    let mut wait = FIRST_WAIT;
+    for _ in 1..TRIES {
+        sleep(wait).await;
+        if !storage.broken.load(Ordering::Acquire) && storage.rows.write(changes.clone()).await.is_ok() {
+            return Ok(());
+        }
+        wait *= 2;
+    }
+    sleep(wait).await;
+    storage.rows.write(changes).await.map(drop).map_err(store_error)
 }
 
 /// The message, if it waits for the gateway; `None` if the gateway has stored it, so that a repetition is acknowledged.
@@ -56,17 +67,19 @@ pub async fn put_all(storage: &Storage, rows: &[PendingInboundRow<'_>]) -> Resul
 /// acknowledged, because a crash would lose the message. So a repetition of a message of which nothing is known is refused,
 /// and comes again at the next login. If still nothing is known of it then, the gateway stored it long ago.
 pub async fn get(storage: &Storage, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
-    let keys = || vec![key.clone()];
     if let Some(pending) = storage.get(Kind::PendingInbound, key.clone()).await? {
         return Ok(Some(pending));
     }
+    // The rows of others outlast the message, so they must not name people.
+    let key = compute_hash(&key);
+    let keys = || vec![key.clone()];
     if storage.get_all(Kind::Committed, keys()).await?.pop().flatten().is_some() {
         return Ok(None);
     }
     let now = now_secs();
     let refused = storage.get_all(Kind::Refused, keys()).await?.pop().flatten();
     let refused_at = refused.and_then(|at| at.try_into().ok()).map(i64::from_be_bytes);
-    if refused_at.is_some_and(|at| now - at >= REFUSED_FOR) {
+    if refused_at.is_some_and(|at| now - at >= REFUSED_FOR || now < at) {
         return Ok(None);
     }
     if refused_at.is_none() {
@@ -76,12 +89,16 @@ pub async fn get(storage: &Storage, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
     Err(StoreError::Validation("nothing is known of a repeated message".into()))
 }
 
+fn compute_hash(key: &[u8]) -> Vec<u8> {
+    Sha256::digest(key).to_vec()
+}
+
 /// The gateway has stored these messages.
 pub async fn delete_all(storage: &Storage, keys: &[PendingInboundKey<'_>]) -> Result<()> {
     let stamp = now_secs();
     let committed = keys.iter().flat_map(|key| {
         let key = key_of(key.chat, key.sender, key.id);
-        let committed = Change::Put { kind: Kind::Committed, key: key.clone(), value: Vec::new(), stamp };
+        let committed = Change::Put { kind: Kind::Committed, key: compute_hash(&key), value: Vec::new(), stamp };
         [delete(Kind::PendingInbound, key), committed]
     });
     storage.write(committed.collect()).await.map(drop)
@@ -114,7 +131,7 @@ mod tests {
         assert!(repetition().await.is_err(), "it may be in the library's memory alone");
         assert!(repetition().await.is_err());
         let long_ago = (now_secs() - REFUSED_FOR).to_be_bytes().to_vec();
-        let key = key_of("chat", "sender", "id");
+        let key = compute_hash(&key_of("chat", "sender", "id"));
         rows.write(vec![Change::Put { kind: Kind::Refused, key, value: long_ago, stamp: 1 }]).await.expect("written");
         assert_eq!(repetition().await.expect("known now"), None);
     }
