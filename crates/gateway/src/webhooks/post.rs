@@ -1,11 +1,11 @@
 //! One signed request, and how it ended.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::http::header::{CONTENT_TYPE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use hyper::body::Bytes;
-use recado_domain::clock::millis;
+use recado_domain::clock::{Millis, millis};
 use recado_domain::webhook::{Attempt, DeliveryError};
 use recado_providers::outbound::client::{Answer, Failure};
 use recado_providers::outbound::url::TargetUrl;
@@ -42,7 +42,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn new(answer: Result<Answer, Failure>, time: Duration) -> Self {
+    fn new(answer: Result<Answer, Failure>, time: Duration, now: Millis) -> Self {
         let (status, error, retry_after) = match answer {
             Ok(Answer { status, retry_after }) => {
                 let waits = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
@@ -51,7 +51,8 @@ impl Outcome {
                     _ if status.is_redirection() => Some(DeliveryError::Redirect),
                     _ => Some(DeliveryError::HttpStatus),
                 };
-                (Some(status), error, retry_after.filter(|_| waits))
+                let now = UNIX_EPOCH + Duration::from_millis(now.unsigned_abs());
+                (Some(status), error, retry_after.filter(|_| waits).map(|asked| asked.wait(now)))
             }
             Err(failure) => {
                 let error = match failure {
@@ -86,13 +87,13 @@ impl Webhooks {
         let began = Instant::now();
         // The API checks a URL when it is set, but a later version may refuse a URL that an earlier version accepted.
         let Ok(url) = TargetUrl::parse(url) else {
-            return Outcome::new(Err(Failure::AddressRefused), Duration::ZERO);
+            return Outcome::new(Err(Failure::AddressRefused), Duration::ZERO, self.clock.now());
         };
         let Some(headers) = self.headers(opened, &request) else {
-            return Outcome::new(Err(Failure::ConnectFailed), Duration::ZERO);
+            return Outcome::new(Err(Failure::ConnectFailed), Duration::ZERO, self.clock.now());
         };
         let answer = self.client.post(&url, headers, request.body).await;
-        Outcome::new(answer, began.elapsed())
+        Outcome::new(answer, began.elapsed(), self.clock.now())
     }
 
     /// The headers. `None`: a text is not a valid header value, which does not happen.
@@ -117,14 +118,25 @@ impl Webhooks {
 
 #[cfg(test)]
 mod tests {
+    use recado_providers::outbound::client::RetryAfter;
+
     use super::*;
+
+    #[test]
+    fn a_date_is_a_wait_from_now() {
+        let retry_after = Some(RetryAfter::Until(UNIX_EPOCH + Duration::from_secs(1_007)));
+        let answer = Answer { status: StatusCode::SERVICE_UNAVAILABLE, retry_after };
+        let outcome = Outcome::new(Ok(answer), Duration::ZERO, 1_000_000);
+        assert_eq!(outcome.retry_after, Some(Duration::from_secs(7)));
+    }
 
     #[test]
     fn only_2xx_is_a_success_and_two_statuses_may_ask_for_a_wait() {
         let wait = Some(Duration::from_secs(7));
         let of = |status| {
             let status = StatusCode::from_u16(status).expect("a status");
-            let outcome = Outcome::new(Ok(Answer { status, retry_after: wait }), Duration::ZERO);
+            let retry_after = wait.map(RetryAfter::Wait);
+            let outcome = Outcome::new(Ok(Answer { status, retry_after }), Duration::ZERO, 0);
             (outcome.error, outcome.retry_after)
         };
         let table = [

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recado_domain::webhook::Lane;
+use recado_providers::outbound::client::idle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Slots of first attempts, of later attempts, and of webhooks that fail.
@@ -15,8 +16,8 @@ const SLOW_AFTER: Duration = Duration::from_millis(500);
 /// Most bytes of bodies in flight. One body has at most 256 KiB.
 pub(super) const BYTES: usize = 64 << 20;
 
-/// Most connections at a time.
-pub const CONNECTIONS: u64 = (SLOTS[0] + SLOTS[1] + SLOTS[2] + SLOW) as u64;
+/// Most connections at a time, with those that wait for the next request.
+pub const CONNECTIONS: u64 = (SLOTS[0] + SLOTS[1] + SLOTS[2] + SLOW + idle::ALL) as u64;
 
 /// The slots of this process.
 pub(super) struct Slots {

@@ -1,12 +1,14 @@
-//! Calls of URLs that callers or networks supply. A name is looked up once, every address of it is checked, and the connection goes to an
-//! address that was checked. Redirects are not followed, proxies of the environment are not used, and time and bytes are
-//! bounded.
+//! Calls of URLs that callers or networks supply. A name is looked up once, every address of it is checked, and the
+//! connection goes to an address that was checked. Redirects are not followed, proxies of the environment are not used, and time and bytes are
+//! bounded. A connection waits for a short time for the next call of the same URL ([`idle`]).
+
+pub mod idle;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use axum::http::header::{HOST, RETRY_AFTER};
@@ -23,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
+use self::idle::{Connection, Pool};
 use super::address::Allowed;
 use super::tls;
 use super::url::{Host, TargetUrl};
@@ -131,14 +134,37 @@ pub struct Client {
     tls: OnceLock<TlsConnector>,
     total: Duration,
     connect: Duration,
+    idle: Pool,
 }
 
 /// An answer: its status, and nothing of its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
     pub status: StatusCode,
-    /// How long the server wants no other call.
-    pub retry_after: Option<Duration>,
+    pub retry_after: Option<RetryAfter>,
+}
+
+/// How long the server wants no other call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryAfter {
+    Wait(Duration),
+    Until(SystemTime),
+}
+
+impl RetryAfter {
+    /// The value of the header `Retry-After`: seconds or a date.
+    fn parse(text: &str) -> Option<Self> {
+        let seconds = text.parse().ok().map(|seconds| Self::Wait(Duration::from_secs(seconds)));
+        seconds.or_else(|| httpdate::parse_http_date(text).ok().map(Self::Until))
+    }
+
+    /// The wait from this time on.
+    pub fn wait(self, now: SystemTime) -> Duration {
+        match self {
+            Self::Wait(wait) => wait,
+            Self::Until(then) => then.duration_since(now).unwrap_or_default(),
+        }
+    }
 }
 
 /// Why there was no answer.
@@ -165,6 +191,7 @@ impl Client {
             tls: OnceLock::new(),
             total: TOTAL,
             connect: CONNECT,
+            idle: Pool::default(),
         }
     }
 
@@ -180,42 +207,51 @@ impl Client {
 
     /// Gets a URL, and gives the head of the answer. Its body is read by [`Got::next`].
     pub async fn get(&self, url: &TargetUrl, headers: HeaderMap) -> Result<Got, Failure> {
-        let call = timeout(self.total, self.call(Method::GET, url, (headers, Bytes::new()))).await;
-        let Exchange { response, tasks, .. } = call.unwrap_or(Err(Failure::Timeout))?;
+        let request = request(Method::GET, url, headers, Bytes::new())?;
+        let call = async { exchange(self.open(url).await?, request).await.map_err(|error| failure(&error)) };
+        let call = timeout(self.total, call).await;
+        let Exchange { response, connection, .. } = call.unwrap_or(Err(Failure::Timeout))?;
         let (head, body) = response.into_parts();
-        Ok(Got { status: head.status, headers: head.headers, body, until: Instant::now() + BODY, _tasks: tasks })
+        let until = Instant::now() + BODY;
+        Ok(Got { status: head.status, headers: head.headers, body, until, _connection: connection })
     }
 
     /// Posts a body, and gives the head of the answer.
     pub async fn post(&self, url: &TargetUrl, headers: HeaderMap, body: Bytes) -> Result<Answer, Failure> {
-        let call = timeout(self.total, self.call(Method::POST, url, (headers, body))).await;
-        let Exchange { answer, response, tasks } = call.unwrap_or(Err(Failure::Timeout))?;
+        let (key, request) = (url.to_string(), request(Method::POST, url, headers, body)?);
+        let call = timeout(self.total, self.call(url, &key, request)).await;
+        let Exchange { answer, response, mut connection } = call.unwrap_or(Err(Failure::Timeout))?;
         // The head of the answer decides the result, however slow the body is.
-        drop(timeout(REST, skip(response)).await);
-        drop(tasks);
+        let rest = async { skip(response).await && connection.sender.ready().await.is_ok() };
+        if timeout(REST, rest).await.unwrap_or(false) {
+            self.idle.put(key, connection);
+        }
         Ok(answer)
     }
 
-    async fn call(
-        &self,
-        method: Method,
-        url: &TargetUrl,
-        (mut headers, body): (HeaderMap, Bytes),
-    ) -> Result<Exchange, Failure> {
+    /// Sends the request on a connection that waits, or on a new one.
+    async fn call(&self, url: &TargetUrl, key: &str, request: Request<Full<Bytes>>) -> Result<Exchange, Failure> {
+        if let Some(waiting) = self.idle.take(key) {
+            match exchange(waiting, request.clone()).await {
+                // The server may close a connection while it waits. Then the request is sent again, on a new connection.
+                Err(error) if error.is_canceled() || error.is_closed() || error.is_incomplete_message() => {}
+                ended => return ended.map_err(|error| failure(&error)),
+            }
+        }
+        exchange(self.open(url).await?, request).await.map_err(|error| failure(&error))
+    }
+
+    /// A new connection.
+    async fn open(&self, url: &TargetUrl) -> Result<Connection, Failure> {
         let stream = timeout(self.connect, self.connect(url)).await.unwrap_or(Err(Failure::Timeout))?;
-        headers.insert(HOST, HeaderValue::from_str(url.authority()).map_err(|_| Failure::ConnectFailed)?);
-        let request = Request::builder().method(method).uri(url.path());
-        let mut request = request.body(Full::new(body)).map_err(|_| Failure::ConnectFailed)?;
-        *request.headers_mut() = headers;
         if !url.secure {
-            return exchange(stream, request).await;
+            return handshake(stream).await;
         }
         let name = match &url.host {
             Host::Address(address) => ServerName::IpAddress((*address).into()),
             Host::Name(name) => ServerName::try_from(name.clone()).map_err(|_| Failure::TlsFailed)?,
         };
-        let stream = self.tls()?.connect(name, stream).await.map_err(|_| Failure::TlsFailed)?;
-        exchange(stream, request).await
+        handshake(self.tls()?.connect(name, stream).await.map_err(|_| Failure::TlsFailed)?).await
     }
 
     /// A connection to an address that was checked.
@@ -262,8 +298,8 @@ pub struct Got {
     body: Incoming,
     /// When the body must be complete.
     until: Instant,
-    /// The task of the connection. Dropping it ends the connection.
-    _tasks: JoinSet<hyper::Result<()>>,
+    /// Dropping it ends the connection.
+    _connection: Connection,
 }
 
 impl Got {
@@ -289,36 +325,55 @@ impl Got {
 struct Exchange {
     answer: Answer,
     response: Response<Incoming>,
-    /// The task of the connection. Dropping it ends the connection, however the call ends.
-    tasks: JoinSet<hyper::Result<()>>,
+    connection: Connection,
 }
 
-/// Sends the request, and reads the head of the answer.
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Exchange, Failure>
+fn request(
+    method: Method,
+    url: &TargetUrl,
+    mut headers: HeaderMap,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, Failure> {
+    headers.insert(HOST, HeaderValue::from_str(url.authority()).map_err(|_| Failure::ConnectFailed)?);
+    let request = Request::builder().method(method).uri(url.path());
+    let mut request = request.body(Full::new(body)).map_err(|_| Failure::ConnectFailed)?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+async fn handshake<S>(stream: S) -> Result<Connection, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let handshake = http1::Builder::new().max_buf_size(ANSWER).handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|_| Failure::ConnectFailed)?;
+    let (sender, connection) = handshake.map_err(|_| Failure::ConnectFailed)?;
     let mut tasks = JoinSet::new();
     tasks.spawn(connection);
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(|error| if error.is_parse_too_large() { Failure::TooLarge } else { Failure::ConnectFailed })?;
-    let answer = Answer { status: response.status(), retry_after: retry_after(response.headers()) };
-    Ok(Exchange { answer, response, tasks })
+    Ok(Connection::new(sender, tasks))
 }
 
-/// Reads the body to its end, or as far as it may go.
-async fn skip(response: Response<Incoming>) {
+/// Sends the request, and reads the head of the answer.
+async fn exchange(mut connection: Connection, request: Request<Full<Bytes>>) -> hyper::Result<Exchange> {
+    let response = connection.sender.send_request(request).await?;
+    let retry_after =
+        response.headers().get(RETRY_AFTER).and_then(|value| RetryAfter::parse(value.to_str().ok()?.trim()));
+    Ok(Exchange { answer: Answer { status: response.status(), retry_after }, response, connection })
+}
+
+fn failure(error: &hyper::Error) -> Failure {
+    if error.is_parse_too_large() { Failure::TooLarge } else { Failure::ConnectFailed }
+}
+
+/// Reads the body to its end, or as far as it may go. Returns whether it ended.
+async fn skip(response: Response<Incoming>) -> bool {
     let mut body = Limited::new(response.into_body(), ANSWER);
-    while let Some(Ok(_)) = body.frame().await {}
-}
-
-/// The seconds of `Retry-After`; a date is not looked at.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    loop {
+        match body.frame().await {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => return false,
+            None => return true,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 
+use super::idle::Times;
 use super::*;
+
+/// The times of a client that waits for long.
+const TIMES: Times = Times { idle: Duration::from_mins(1), age: Duration::from_mins(1) };
 
 /// Answers lookups from a list, one answer a lookup; the last one again and again.
 struct Names {
@@ -180,7 +184,7 @@ async fn a_redirect_is_an_answer_and_leads_nowhere() {
 async fn the_wait_that_a_server_asks_for_is_told() {
     let (port, _) = serve(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n").await;
     let answer = post(&client(&["127.0.0.1"]), &format!("http://127.0.0.1:{port}/")).await;
-    let retry_after = Some(Duration::from_secs(7));
+    let retry_after = Some(RetryAfter::Wait(Duration::from_secs(7)));
     assert_eq!(answer, Ok(Answer { status: StatusCode::TOO_MANY_REQUESTS, retry_after }));
 }
 
@@ -325,4 +329,139 @@ async fn tls_is_checked_by_the_name_in_the_url() {
     client.tls = OnceLock::from(TlsConnector::from(Arc::new(config)));
     assert_eq!(post(&client, &of("hooks.example")).await.expect("an answer").status, StatusCode::NO_CONTENT);
     assert_eq!(post(&client, &of("other.example")).await, Err(Failure::TlsFailed), "another name");
+}
+
+/// Answers requests until the other side closes, and counts connections and requests. It closes each connection after
+/// `most` requests, without a word.
+async fn serve_on(listener: TcpListener, most: usize) -> Arc<(AtomicUsize, AtomicUsize)> {
+    let counted = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+    let counts = counted.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counts.0.fetch_add(1, Ordering::Relaxed);
+            let counts = counts.clone();
+            tokio::spawn(async move {
+                for _ in 0..most {
+                    if stream.read(&mut [0; 4_096]).await.unwrap_or(0) == 0 {
+                        return;
+                    }
+                    counts.1.fetch_add(1, Ordering::Relaxed);
+                    drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await);
+                }
+                // The client learns of the end only when it sends again.
+                drop(stream.read(&mut [0; 4_096]).await);
+            });
+        }
+    });
+    counted
+}
+
+async fn listen() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    (listener, port)
+}
+
+fn counts(counted: &(AtomicUsize, AtomicUsize)) -> (usize, usize) {
+    (counted.0.load(Ordering::Relaxed), counted.1.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn a_connection_serves_the_next_call_of_the_same_url_alone() {
+    let (listener, port) = listen().await;
+    let counted = serve_on(listener, 100).await;
+    let mut client = client(&["127.0.0.1"]);
+    let names = Names::new(&[&["127.0.0.1"]]);
+    client.resolver = names.clone();
+    let a = format!("http://hooks.example:{port}/a");
+    for _ in 0..5 {
+        assert_eq!(post(&client, &a).await.map(|answer| answer.status), Ok(StatusCode::OK));
+    }
+    assert_eq!((counts(&counted), names.asked.load(Ordering::Relaxed)), ((1, 5), 1));
+    post(&client, &format!("http://hooks.example:{port}/b")).await.expect("an answer");
+    assert_eq!(counts(&counted), (2, 6), "another URL has its own");
+    // Calls at the same time have a connection each.
+    let (one, other) = tokio::join!(post(&client, &a), post(&client, &a));
+    assert!(one.is_ok() && other.is_ok());
+    assert_eq!(counts(&counted), (3, 8));
+}
+
+#[tokio::test]
+async fn an_old_connection_is_not_used_and_the_name_is_looked_up_again() {
+    let (listener, port) = listen().await;
+    let counted = serve_on(listener, 1_000).await;
+    let mut client = client(&["127.0.0.1"]);
+    client.idle = Pool::new(Times { age: Duration::from_secs(1), ..TIMES });
+    // From the second lookup on, the name leads to a forbidden address.
+    client.resolver = Names::new(&[&["127.0.0.1"], &["127.0.0.2"]]);
+    let a = format!("http://hooks.example:{port}/a");
+    let began = Instant::now();
+    let refused = loop {
+        match post(&client, &a).await {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(failure) => break failure,
+        }
+    };
+    let age = began.elapsed();
+    assert_eq!((refused, counts(&counted).0), (Failure::AddressRefused, 1));
+    assert!((Duration::from_millis(900)..Duration::from_secs(10)).contains(&age), "{age:?}");
+    assert!(counts(&counted).1 > 1, "the connection was used again before");
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_is_closed_soon() {
+    let (listener, port) = listen().await;
+    let counted = serve_on(listener, 100).await;
+    let mut client = client(&["127.0.0.1"]);
+    client.idle = Pool::new(Times { idle: Duration::from_millis(500), ..TIMES });
+    let a = format!("http://127.0.0.1:{port}/a");
+    post(&client, &a).await.expect("an answer");
+    assert_eq!(client.idle.waiting(), 1);
+    tokio::time::sleep(Duration::from_millis(1_600)).await;
+    assert_eq!(client.idle.waiting(), 0, "closed without a further call");
+    post(&client, &a).await.expect("an answer");
+    assert_eq!(counts(&counted), (2, 2));
+}
+
+#[tokio::test]
+async fn a_call_on_a_connection_that_the_server_closed_is_made_again() {
+    let (listener, port) = listen().await;
+    let counted = serve_on(listener, 1).await;
+    let client = client(&["127.0.0.1"]);
+    let a = format!("http://127.0.0.1:{port}/a");
+    for _ in 0..3 {
+        assert_eq!(post(&client, &a).await.map(|answer| answer.status), Ok(StatusCode::OK));
+        assert_eq!(client.idle.waiting(), 1, "the server has not closed it yet");
+    }
+    assert_eq!(counts(&counted), (3, 3));
+}
+
+#[tokio::test]
+async fn no_more_connections_wait_than_may() {
+    let (listener, port) = listen().await;
+    let counted = serve_on(listener, 100).await;
+    let client = client(&["127.0.0.1"]);
+    let a = format!("http://127.0.0.1:{port}/a");
+    let calls = (0..20).map(|_| post(&client, &a));
+    futures_util::future::join_all(calls).await.into_iter().for_each(|answer| assert!(answer.is_ok()));
+    assert_eq!(client.idle.waiting(), 8);
+    assert!(counts(&counted).0 > 8, "{:?}", counts(&counted));
+}
+
+#[test]
+fn a_server_may_ask_for_a_wait_by_a_date() {
+    let now = httpdate::parse_http_date("Mon, 30 Nov 2026 12:00:00 GMT").expect("a date");
+    let wait = |text: &str| RetryAfter::parse(text).map(|asked| asked.wait(now).as_secs());
+    for (text, expected) in [
+        ("7", Some(7)),
+        ("Mon, 30 Nov 2026 12:00:07 GMT", Some(7)),
+        ("Monday, 30-Nov-26 12:00:07 GMT", Some(7)),
+        ("Mon Nov 30 12:00:07 2026", Some(7)),
+        ("Mon, 30 Nov 2026 11:00:00 GMT", Some(0)),
+        ("-1", None),
+        ("soon", None),
+        ("", None),
+    ] {
+        assert_eq!(wait(text), expected, "{text}");
+    }
 }
