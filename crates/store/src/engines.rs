@@ -28,9 +28,9 @@ use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::PurgeRequest;
 use recado_domain::webhook::{
-    Delivery, DeliveryClaim, DeliveryClaims, DeliveryId, DeliveryPage, DeliveryQuery, DeliveryResult, FanOut,
-    NewWebhook, Replay, ReplayBatch, ReplayQuery, SealedWebhook, Webhook, WebhookCreated, WebhookKey, WebhookUpdate,
-    WebhookUpdated,
+    Delivery, DeliveryClaim, DeliveryClaims, DeliveryId, DeliveryPage, DeliveryQuery, DeliveryRef, DeliveryResult,
+    FanOut, NewWebhook, Replay, ReplayBatch, ReplayQuery, SealedWebhook, Webhook, WebhookCreated, WebhookKey,
+    WebhookUpdate, WebhookUpdated,
 };
 
 use crate::common::webhooks::{claim, fan_out, log, replay, settle, tidy};
@@ -191,9 +191,13 @@ for_both_engines! {
         read fn webhooks(owner: Owner) -> Vec<Webhook> = |db| webhooks::all(db, owner);
         write fn lead_fan_out(node: [u8; 16], now: Millis, until: Millis) -> Option<EventSeq>
             = |tx| fan_out::lead(tx.db(), node, now, until);
+        write fn leave_fan_out(node: [u8; 16]) -> () = |tx| fan_out::leave(tx.db(), node);
         write fn fan_out(after: EventSeq, page: EventPage, now: Millis) -> FanOut
             = |tx| fan_out::step(tx.db(), after, &page, now);
-        write fn claim_deliveries(claim: DeliveryClaim) -> DeliveryClaims = |tx| claim::claim(tx.db(), &claim);
+        write fn claim_deliveries(claim: DeliveryClaim, except: Vec<WebhookKey>) -> DeliveryClaims
+            = |tx| claim::claim(tx.db(), &claim, &except);
+        write fn release_deliveries(deliveries: Vec<DeliveryRef>, now: Millis) -> ()
+            = |tx| claim::release(tx.db(), &deliveries, now);
         write fn settle_deliveries(results: Vec<DeliveryResult>, now: Millis) -> Vec<WebhookKey>
             = |tx| settle::settle(tx.db(), &results, now);
         write fn disable_webhook(webhook: WebhookKey, now: Millis) -> bool = |tx| webhooks::disable(tx, webhook, now);

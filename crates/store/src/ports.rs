@@ -37,9 +37,9 @@ use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::{Claim, ClaimRequest, Outcomes, PurgeRequest, Receipt, Submitted};
 use recado_domain::webhook::{
-    Delivery, DeliveryClaim, DeliveryClaims, DeliveryId, DeliveryPage, DeliveryQuery, DeliveryResult, FanOut,
-    NewWebhook, Replay, ReplayBatch, ReplayQuery, SealedWebhook, Webhook, WebhookCreated, WebhookKey, WebhookUpdate,
-    WebhookUpdated,
+    Delivery, DeliveryClaim, DeliveryClaims, DeliveryId, DeliveryPage, DeliveryQuery, DeliveryRef, DeliveryResult,
+    FanOut, NewWebhook, Replay, ReplayBatch, ReplayQuery, SealedWebhook, Webhook, WebhookCreated, WebhookKey,
+    WebhookUpdate, WebhookUpdated,
 };
 use tokio::sync::watch;
 
@@ -225,14 +225,19 @@ pub trait Webhooks: Send + Sync + 'static {
     /// it. `None` if another node has the lease, or if no webhook is active. The lease only avoids work that would be done
     /// twice.
     async fn lead_fan_out(&self, node: [u8; 16], now: Millis, until: Millis) -> Result<Option<EventSeq>>;
+    /// Gives up the lease of this node, so that another node can acquire it at once.
+    async fn leave_fan_out(&self, node: [u8; 16]) -> Result<()>;
     /// Creates deliveries for the events of a page that begins behind the cursor, and moves the cursor behind them. If there are
     /// many deliveries, the step ends before the end of the page: read the next page from the cursor of the result.
     async fn fan_out(&self, after: EventSeq, page: EventPage, now: Millis) -> Result<FanOut>;
 
     /// Claims due deliveries of one lane, with their webhooks and events. Each counts as an attempt. No delivery is claimed
     /// while an earlier one of its queue waits or is in flight. Webhooks are served in turn. Deliveries whose event is gone
-    /// become dead letters.
-    async fn claim_deliveries(&self, claim: DeliveryClaim) -> Result<DeliveryClaims>;
+    /// become dead letters. `except` are webhooks to which this node cannot send.
+    async fn claim_deliveries(&self, claim: DeliveryClaim, except: Vec<WebhookKey>) -> Result<DeliveryClaims>;
+    /// Gives back claimed deliveries that this node cannot send, so that another node can claim them at once. They do not
+    /// count as attempts.
+    async fn release_deliveries(&self, deliveries: Vec<DeliveryRef>, now: Millis) -> Result<()>;
     /// Stores how attempts ended. The result of an attempt that lost its lease to another one changes nothing. Returns the
     /// webhooks that are to be disabled now; [`Self::record_attempts`] does that as well.
     async fn settle_deliveries(&self, results: Vec<DeliveryResult>, now: Millis) -> Result<Vec<WebhookKey>>;

@@ -6,6 +6,7 @@ use recado_domain::clock::{millis, random};
 use recado_domain::event::{EventQuery, EventSeq};
 use recado_store::StoreError;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{Webhooks, leave_to_callers};
 
@@ -29,40 +30,47 @@ struct Leader<'a> {
     renew: Duration,
 }
 
-/// Creates deliveries until the future is dropped.
-pub(super) async fn run(webhooks: &Webhooks, shares: bool) {
+/// Creates deliveries until the server stops. Then another node can take over at once.
+pub(super) async fn run(webhooks: &Webhooks, shares: bool, stop: &CancellationToken) {
     let leader = if shares {
         Leader { webhooks, node: random(&*webhooks.entropy), lease: LEASE, renew: RENEW }
     } else {
         // The previous process used the same node id, so this process takes over its lease.
         Leader { webhooks, node: [0; 16], lease: OWN.0, renew: OWN.1 }
     };
-    let mut failed = false;
-    loop {
-        match leader.lead().await {
-            Ok(()) => {
-                failed = false;
-                let changed = webhooks.changed.notified();
-                if shares {
-                    drop(timeout(CHECK, changed).await);
-                } else {
-                    // Only this process changes webhooks, so it needs no poll.
-                    changed.await;
-                }
-            }
-            Err(error) => {
-                // Log once for each outage.
-                if !failed {
-                    tracing::warn!(%error, "events not given to webhooks; the next try continues");
-                }
-                failed = true;
-                sleep(RETRY).await;
-            }
-        }
+    stop.run_until_cancelled(leader.run(shares)).await;
+    if shares && let Err(error) = webhooks.store.leave_fan_out(leader.node).await {
+        tracing::debug!(%error, "fan-out not given up; another node takes over after the end of its lease");
     }
 }
 
 impl Leader<'_> {
+    async fn run(&self, shares: bool) {
+        let mut failed = false;
+        loop {
+            match self.lead().await {
+                Ok(()) => {
+                    failed = false;
+                    let changed = self.webhooks.changed.notified();
+                    if shares {
+                        drop(timeout(CHECK, changed).await);
+                    } else {
+                        // Only this process changes webhooks, so it needs no poll.
+                        changed.await;
+                    }
+                }
+                Err(error) => {
+                    // Log once for each outage.
+                    if !failed {
+                        tracing::warn!(%error, "events not given to webhooks; the next try continues");
+                    }
+                    failed = true;
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
     /// Creates deliveries as long as this process has the lease, and a webhook is active.
     async fn lead(&self) -> Result<(), StoreError> {
         let Some(mut cursor) = self.renew().await? else { return Ok(()) };

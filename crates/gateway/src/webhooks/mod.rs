@@ -173,7 +173,7 @@ async fn leave_to_callers(began: Instant) {
 /// Sends events until the server stops. Then it drains: requests in flight end, and their outcomes are stored.
 pub async fn run(webhooks: Arc<Webhooks>, shares: bool, stop: CancellationToken) {
     tokio::join!(
-        stop.run_until_cancelled(fan_out::run(&webhooks, shares)),
+        fan_out::run(&webhooks, shares, &stop),
         stop.run_until_cancelled(tidy::run(&webhooks)),
         worker::Worker::new(webhooks.clone(), shares, stop.clone()).run(),
     );

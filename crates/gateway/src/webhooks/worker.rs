@@ -1,12 +1,15 @@
 //! Claims deliveries, sends them, and stores how the attempts ended.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::body::Bytes;
 use recado_domain::clock::{Millis, millis, random};
-use recado_domain::webhook::{ClaimedDelivery, DeliveryClaim, DeliveryError, DeliveryResult, Lane};
+use recado_domain::webhook::{
+    ClaimedDelivery, DeliveryClaim, DeliveryError, DeliveryRef, DeliveryResult, Lane, WebhookKey,
+};
 use recado_store::StoreError;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -29,6 +32,8 @@ const LEASE: Duration = Duration::from_secs(30);
 const GATHER: Duration = Duration::from_millis(10);
 /// How often a node looks for work if nodes share the store. The node that created the work may have ended.
 const CHECK: Duration = Duration::from_secs(5);
+/// How long this node leaves a webhook to other nodes whose secret it cannot open.
+const UNOPENED: Duration = Duration::from_secs(30);
 /// The wait after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -43,6 +48,10 @@ pub(super) struct Worker {
     sends: JoinSet<DeliveryResult>,
     /// Attempts whose outcome is not stored yet.
     ended: Vec<DeliveryResult>,
+    /// Webhooks whose secret this node cannot open, and until when it claims none of their deliveries.
+    unopened: HashMap<WebhookKey, Instant>,
+    /// Deliveries of these webhooks, which are to be given back.
+    unsent: Vec<DeliveryRef>,
     /// Bytes of the bodies in flight.
     bytes: Arc<AtomicUsize>,
     /// Notified when a slow request has left its slot.
@@ -70,6 +79,8 @@ impl Worker {
             next: [now; 3],
             sends: JoinSet::new(),
             ended: Vec::new(),
+            unopened: HashMap::new(),
+            unsent: Vec::new(),
             bytes: Arc::default(),
             freed: Arc::default(),
             failed: false,
@@ -155,18 +166,31 @@ impl Worker {
     async fn claim(&mut self, lane: Lane, limit: usize) -> Result<Option<Instant>, StoreError> {
         let now = self.webhooks.now().await?;
         let claim = DeliveryClaim { lane, limit, now, lease_until: now + millis(LEASE) };
-        let claimed = self.webhooks.store.claim_deliveries(claim).await?;
+        self.unopened.retain(|_, until| Instant::now() < *until);
+        let except = self.unopened.keys().copied().collect();
+        let claimed = self.webhooks.store.claim_deliveries(claim, except).await?;
         let count = claimed.deliveries.len();
         for delivery in claimed.deliveries {
             // The store gives no more than there are slots.
             let Some(slot) = self.slots.take(lane) else { continue };
             self.send(delivery, slot, now);
         }
+        self.release(now).await?;
         let wait = claimed.next_at.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0)));
         // A due delivery that was not claimed waits for a slot of its webhook, or for another node.
         let wait = if count < limit { wait.map(|wait| wait.max(GATHER)) } else { wait };
         let wait = if self.shares { Some(wait.unwrap_or(CHECK).min(CHECK)) } else { wait };
-        Ok(wait.map(|wait| Instant::now() + wait))
+        let opened = self.unopened.values().min().copied();
+        Ok(wait.map(|wait| Instant::now() + wait).into_iter().chain(opened).min())
+    }
+
+    /// Gives back what this node cannot send. Another node may have the key.
+    async fn release(&mut self, now: Millis) -> Result<(), StoreError> {
+        if !self.unsent.is_empty() {
+            self.webhooks.store.release_deliveries(self.unsent.clone(), now).await?;
+            self.unsent.clear();
+        }
+        Ok(())
     }
 
     fn send(&mut self, claimed: ClaimedDelivery, slot: Slot, now: Millis) {
@@ -174,8 +198,10 @@ impl Worker {
         let opened = match self.webhooks.open(&webhook, now) {
             Ok(opened) => opened,
             Err(error) => {
-                // The delivery is claimed again at the end of its lease. By then the operator may have given the key.
-                tracing::warn!(webhook.id = %webhook.id, %error, "webhook secret not opened; its events wait");
+                if self.unopened.insert(webhook.key, Instant::now() + UNOPENED).is_none() {
+                    tracing::warn!(webhook.id = %webhook.id, %error, "webhook secret not opened; its events wait");
+                }
+                self.unsent.push(of);
                 return;
             }
         };

@@ -15,6 +15,9 @@ use recado_domain::message::{SCANNED_AT_MOST, Seq};
 use super::{Transaction, webhooks};
 use crate::sqlkit::both::{Executor, List, Read, Row, Unreadable, value, values};
 
+/// How much longer events are kept that webhooks wait for: 14 days.
+const AWAITED: Millis = 14 * 24 * 60 * 60 * 1_000;
+
 /// An event, with its channel and what is known of its outbound message.
 const EVENT: &str = include_str!("events/event.sql");
 
@@ -284,7 +287,11 @@ pub(crate) async fn delete_old<E: Executor>(db: &E, before: Millis, now: Millis)
     let sql = "SELECT seq, at FROM events WHERE message_seq IS NOT NULL OR complete ORDER BY seq LIMIT ?1";
     let read = |row: &Row<'_>| Ok((row.get::<EventSeq>("seq")?, row.get::<Millis>("at")?));
     let oldest = db.rows(sql, values![E::PURGED_AT_ONCE], read).await?;
-    let Some(last) = last_old(db, &oldest, before, now).await? else { return Ok(false) };
+    // After a long stop, the events that webhooks wait for may be old. They stay until the fan-out has read them.
+    let awaited = webhooks::fan_out::awaited(db).await?;
+    let stays = |(seq, at): &(EventSeq, Millis)| awaited.is_some_and(|cursor| *seq > cursor) && *at >= before - AWAITED;
+    let end = oldest.iter().position(stays).unwrap_or(oldest.len());
+    let Some(last) = last_old(db, &oldest[..end], before, now).await? else { return Ok(false) };
     // This comes before the deletion, so that the store refuses older cursors before events are missing.
     note_deleted(db, last).await?;
     let sql = "DELETE FROM events WHERE seq <= ?1 AND (message_seq IS NOT NULL OR complete)";

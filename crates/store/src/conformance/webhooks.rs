@@ -131,7 +131,7 @@ async fn fan_out(ground: &Ground, now: Millis) -> usize {
 
 async fn claim(ground: &Ground, lane: Lane, limit: usize, now: Millis) -> Vec<ClaimedDelivery> {
     let claim = DeliveryClaim { lane, limit, now, lease_until: now + LEASE };
-    ground.store.claim_deliveries(claim).await.expect("stored").deliveries
+    ground.store.claim_deliveries(claim, Vec::new()).await.expect("stored").deliveries
 }
 
 /// The subjects of claimed deliveries.
@@ -350,6 +350,11 @@ pub(super) async fn one_node_leads_the_fan_out(ground: Ground) {
     assert_eq!(lead(2, NOW + 10_001).await, None);
     assert_eq!(lead(2, NOW + 30_000).await, Some(0));
     assert_eq!(lead(1, NOW + 30_000).await, None);
+    ground.store.leave_fan_out([1; 16]).await.expect("stored");
+    assert_eq!(lead(1, NOW + 30_000).await, None, "only the lease of the node itself ends");
+    ground.store.leave_fan_out([2; 16]).await.expect("stored");
+    assert_eq!(lead(1, NOW + 30_000).await, Some(0), "without a wait");
+    ground.store.leave_fan_out([1; 16]).await.expect("stored");
     // A lease of another store, or of a time when the clock was wrong.
     let long = ground.store.lead_fan_out([2; 16], NOW + 30_000, NOW + 1_000 * DAY).await.expect("stored");
     assert_eq!((long, lead(1, NOW + 30_000).await), (Some(0), Some(0)));
@@ -431,7 +436,7 @@ pub(super) async fn a_webhook_has_eight_deliveries_in_flight(ground: Ground) {
     let more = claim(&ground, Lane::First, 100, NOW).await;
     assert_eq!(subjects(&more), [6, 7, 8, 9, 10]);
     let claim_now = DeliveryClaim { lane: Lane::First, limit: 100, now: NOW, lease_until: NOW + LEASE };
-    let none = ground.store.claim_deliveries(claim_now).await.expect("stored");
+    let none = ground.store.claim_deliveries(claim_now, Vec::new()).await.expect("stored");
     assert_eq!((none.deliveries.len(), none.next_at), (0, Some(NOW + LEASE)), "the end of the leases frees slots");
     settle(&ground, &more[..2], 500, NOW).await;
     let next = claim(&ground, Lane::First, 100, NOW).await;
@@ -460,6 +465,35 @@ pub(super) async fn a_lost_lease_is_claimed_again_and_its_result_counts_no_more(
     settle(&ground, &third, 204, NOW + 20 * MINUTE).await;
     assert_eq!(statuses(&ground, &webhook).await, [Delivered, Delivered]);
     assert_eq!(read(&ground, webhook.id).await.last_delivered_at, Some(NOW + 20 * MINUTE));
+}
+
+/// Nodes may have different secret keys for a while.
+pub(super) async fn what_a_node_cannot_send_is_left_to_others(ground: Ground) {
+    let webhook = create(&ground, settings()).await;
+    prove(&ground, NOW).await;
+    happen(&ground, 1).await;
+    fan_out(&ground, NOW).await;
+    let claimed = claim(&ground, Lane::First, 10, NOW).await;
+    let release = async |claimed: &[ClaimedDelivery]| {
+        let of = claimed.iter().map(|claimed| claimed.of).collect();
+        ground.store.release_deliveries(of, NOW + 1).await.expect("stored");
+    };
+    release(&claimed).await;
+    let request = DeliveryClaim { lane: Lane::First, limit: 10, now: NOW + 1, lease_until: NOW + LEASE };
+    let none = ground.store.claim_deliveries(request, vec![webhook.key]).await.expect("stored");
+    assert_eq!((none.deliveries.len(), none.next_at), (0, None), "and it does not wake this node");
+    let again = claim(&ground, Lane::First, 10, NOW + 1).await;
+    assert_eq!((again.len(), again[0].of), (1, claimed[0].of), "the first attempt still");
+    settle(&ground, &again, 500, NOW + 1).await;
+    let retry = claim(&ground, Lane::Retry, 10, NOW + MINUTE).await;
+    release(&retry).await;
+    let retry = claim(&ground, Lane::Retry, 10, NOW + MINUTE).await;
+    assert_eq!(retry[0].of.attempt, 2);
+    // What was settled in the meantime is not given back.
+    settle(&ground, &retry, 200, NOW + MINUTE).await;
+    release(&retry).await;
+    assert_eq!(statuses(&ground, &webhook).await.last(), Some(&Delivered));
+    assert!(claim(&ground, Lane::Retry, 10, NOW + 2 * MINUTE).await.is_empty());
 }
 
 pub(super) async fn a_failed_delivery_is_tried_again_and_becomes_a_dead_letter(ground: Ground) {
@@ -850,6 +884,36 @@ pub(super) async fn a_delivery_without_its_event_is_a_dead_letter(ground: Ground
     let replay = ground.store.replay_delivery(owner(&ground), webhook.id, delivery.id, NOW).await;
     assert_eq!(replay.expect("answered"), Replay::EventGone);
     assert_eq!(claim(&ground, Lane::First, 10, NOW).await.len(), 1, "the next event of the message");
+}
+
+/// All nodes may have been down for longer than events are kept.
+pub(super) async fn events_that_webhooks_wait_for_stay_until_the_fan_out_has_read_them(ground: Ground) {
+    let webhook = create(&ground, settings()).await;
+    let purge = async |events_before| {
+        let purge = recado_domain::queue::PurgeRequest {
+            now: NOW + 40 * DAY,
+            finished_before: 0,
+            used_before: 0,
+            events_before,
+            after: 0,
+        };
+        ground.store.purge(purge).await.expect("purged");
+        behind(&ground, 0).await.len()
+    };
+    happen(&ground, 1).await;
+    assert_eq!(fan_out(&ground, NOW).await, 1);
+    happen(&ground, 2).await;
+    assert_eq!(purge(NOW + 1).await, 1, "the delivery of the first exists");
+    assert_eq!(fan_out(&ground, NOW).await, 1);
+    assert_eq!(purge(NOW + 1).await, 0);
+    // The wait has a limit.
+    happen(&ground, 3).await;
+    assert_eq!(purge(NOW + 14 * DAY).await, 1);
+    assert_eq!(purge(NOW + 14 * DAY + 1).await, 0);
+    // Without a webhook, events wait for nothing.
+    happen(&ground, 4).await;
+    assert!(ground.store.delete_webhook(owner(&ground), webhook.id).await.expect("stored"));
+    assert_eq!(purge(NOW + 1).await, 0);
 }
 
 pub(super) async fn only_unchanged_secrets_are_sealed_again(ground: Ground) {

@@ -249,9 +249,12 @@ async fn deliveries_of_a_process_that_is_gone_are_sent_again_at_once() {
     let page = ground.store.event_reader().read(query).await.expect("read").expect("a cursor of this store");
     assert_eq!(ground.store.fan_out(0, page, NOW).await.expect("stored").deliveries, 1);
     let claim = |lane| DeliveryClaim { lane, limit: 9, now: NOW, lease_until: NOW + 45_000 };
-    assert_eq!(ground.store.claim_deliveries(claim(Lane::First)).await.expect("stored").deliveries.len(), 1);
+    assert_eq!(
+        ground.store.claim_deliveries(claim(Lane::First), Vec::new()).await.expect("stored").deliveries.len(),
+        1
+    );
     ground.reopen().await;
-    let again = ground.store.claim_deliveries(claim(Lane::Retry)).await.expect("stored").deliveries;
+    let again = ground.store.claim_deliveries(claim(Lane::Retry), Vec::new()).await.expect("stored").deliveries;
     assert_eq!(again.iter().map(|one| (one.of.webhook, one.of.attempt)).collect::<Vec<_>>(), [(webhook.key, 2)]);
 }
 

@@ -45,16 +45,23 @@ impl Found {
     }
 }
 
-pub(crate) async fn claim<E: Executor>(db: &E, claim: &DeliveryClaim) -> Result<DeliveryClaims, E::Error> {
+pub(crate) async fn claim<E: Executor>(
+    db: &E,
+    claim: &DeliveryClaim,
+    except: &[WebhookKey],
+) -> Result<DeliveryClaims, E::Error> {
     let DeliveryClaim { lane, limit, now, .. } = *claim;
     let column = due(lane);
     // A webhook that another transaction has locked is left to the next claim.
     let sql = format!(
-        "SELECT webhook_key FROM webhook_queues WHERE {column} <= ?1 ORDER BY {column}, webhook_key LIMIT ?2{}",
+        "SELECT webhook_key FROM webhook_queues WHERE {column} <= ?1 AND NOT {}
+         ORDER BY {column}, webhook_key LIMIT ?2{}",
+        E::any("webhook_key", 3),
         E::lock_for("update skip locked")
     );
     let limited = i64::try_from(limit).unwrap_or(i64::MAX);
-    let webhooks = db.rows(&sql, values![now, limited], |row| row.get::<WebhookKey>("webhook_key")).await?;
+    let webhooks =
+        db.rows(&sql, values![now, limited, List(except.to_vec())], |row| row.get::<WebhookKey>("webhook_key")).await?;
     let mut deliveries = Vec::new();
     if !webhooks.is_empty() {
         let found = find(db, &webhooks, claim).await?;
@@ -62,9 +69,29 @@ pub(crate) async fn claim<E: Executor>(db: &E, claim: &DeliveryClaim) -> Result<
         deliveries = lease(db, found, claim).await?;
         queues::refresh(db, &webhooks, now, Some((lane, &served))).await?;
     }
-    let sql = format!("SELECT min({column}) AS next_at FROM webhook_queues WHERE {column} IS NOT NULL");
-    let next_at = db.row(&sql, values![], |row| row.get("next_at")).await?.flatten();
+    let sql = format!(
+        "SELECT min({column}) AS next_at FROM webhook_queues WHERE {column} IS NOT NULL AND NOT {}",
+        E::any("webhook_key", 1)
+    );
+    let next_at = db.row(&sql, values![List(except.to_vec())], |row| row.get("next_at")).await?.flatten();
     Ok(DeliveryClaims { deliveries, next_at })
+}
+
+pub(crate) async fn release<E: Executor>(db: &E, deliveries: &[DeliveryRef], now: Millis) -> Result<(), E::Error> {
+    let webhooks: BTreeSet<_> = deliveries.iter().map(|of| of.webhook).collect();
+    let webhooks: Vec<_> = webhooks.into_iter().collect();
+    queues::lock(db, &webhooks).await?;
+    let sql = "UPDATE deliveries
+               SET leased = (1 = 0), attempt = attempt - 1, next_attempt_at = ?4,
+                   lane = CASE WHEN attempt = 1 THEN 0 ELSE 1 END
+               WHERE event_seq = ?1 AND webhook_key = ?2 AND attempt = ?3 AND state = 0 AND leased";
+    let attempts: Vec<_> = deliveries.iter().map(|of| (of, i64::from(of.attempt))).collect();
+    let rows: Vec<_> = attempts
+        .iter()
+        .map(|(of, attempt)| [value(&of.event), value(&of.webhook), value(attempt), value(&now)])
+        .collect();
+    run_each(db, sql, &rows).await?;
+    queues::look_again(db, &webhooks).await
 }
 
 /// The deliveries to claim: the first one of each webhook, then the second one of each, up to the limit.

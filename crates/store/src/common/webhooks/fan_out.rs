@@ -51,6 +51,18 @@ pub(crate) async fn lead<E: Executor>(
     db.row(&sql, values![&node[..], now, until, too_late], read).await
 }
 
+/// Gives up the lease of a node that stops, so that another node need not wait for its end.
+pub(crate) async fn leave<E: Executor>(db: &E, node: [u8; 16]) -> Result<(), E::Error> {
+    let sql = "UPDATE fan_out SET leader = NULL, lease_until = NULL WHERE leader = ?1";
+    db.run(sql, values![&node[..]]).await.map(drop)
+}
+
+/// The cursor, if a webhook waits for the events after it.
+pub(in crate::common) async fn awaited<E: Executor>(db: &E) -> Result<Option<EventSeq>, E::Error> {
+    let sql = format!("SELECT seq FROM fan_out WHERE {ANY_ACTIVE}");
+    db.row(&sql, values![], |row| row.get("seq")).await
+}
+
 /// A webhook that may receive events of this step.
 struct Receiver {
     webhook: Webhook,

@@ -101,7 +101,7 @@ async fn fill_webhooks(ground: &Ground, owner: Owner) {
     let page = store.event_reader().read(query).await.expect("read").expect("a cursor of this store");
     assert_eq!(store.fan_out(cursor, page, NOW).await.expect("stored").deliveries, 1);
     let claim = DeliveryClaim { lane: Lane::First, limit: 1, now: NOW, lease_until: NOW + DAY };
-    assert_eq!(store.claim_deliveries(claim).await.expect("stored").deliveries.len(), 1);
+    assert_eq!(store.claim_deliveries(claim, Vec::new()).await.expect("stored").deliveries.len(), 1);
     let (revision, after) = (webhook.revision, cursor);
     let settings = WebhookSettings { channels: Some(vec![1, 2]), ..webhook.settings };
     let update = WebhookUpdate { id, owner, settings, revision, after, now: NOW };

@@ -47,7 +47,7 @@ async fn deliver(
         assert!(Instant::now() < patient_until, "a delivery waits for ever");
         for lane in Lane::ALL {
             let claim = DeliveryClaim { lane, limit: 5, now: NOW + MINUTE, lease_until: NOW + 2 * MINUTE };
-            let claimed = store.claim_deliveries(claim).await.expect("stored").deliveries;
+            let claimed = store.claim_deliveries(claim, Vec::new()).await.expect("stored").deliveries;
             let results = claimed.iter().map(|one| {
                 let error = (one.of.event % 3 == 0 && one.of.attempt == 1)
                     .then_some(recado_domain::webhook::DeliveryError::ConnectFailed);
@@ -149,6 +149,6 @@ async fn a_long_backlog_costs_a_claim_nothing() {
     run(database.url(), &due);
     let claim = DeliveryClaim { lane: Lane::First, limit: 10, now: NOW, lease_until: NOW + MINUTE };
     let began = Instant::now();
-    ground.store.claim_deliveries(claim).await.expect("stored");
+    ground.store.claim_deliveries(claim, Vec::new()).await.expect("stored");
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
