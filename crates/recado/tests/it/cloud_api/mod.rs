@@ -3,6 +3,7 @@
 mod callbacks;
 mod connect;
 mod incoming;
+mod killed;
 mod kinds;
 mod media;
 mod outcomes;

@@ -17,11 +17,11 @@ const MESSAGES: i64 = 1_000;
 
 impl Place {
     /// Starts a node that reaches the given network.
-    fn cloud_node(&self, name: &str, graph: &FakeGraph, flags: &[&str]) -> Server {
+    pub fn cloud_node(&self, name: &str, graph: &FakeGraph, flags: &[&str]) -> Server {
         self.node_with_keys(name, graph, SECRET_KEY, flags)
     }
 
-    fn node_with_keys(&self, name: &str, graph: &FakeGraph, keys: &str, flags: &[&str]) -> Server {
+    pub fn node_with_keys(&self, name: &str, graph: &FakeGraph, keys: &str, flags: &[&str]) -> Server {
         let node = self.home.node(name);
         let mut command = command(&node, graph);
         command.env("RECADO_DATABASE_URL", self.url_of(name)).env("RECADO_SECRET_KEY", keys);
@@ -35,7 +35,7 @@ impl Place {
 }
 
 /// Creates a channel and links it to a number of the network.
-fn link(node: &Server, key: &str, channel: &str, number: &str) {
+pub fn link(node: &Server, key: &str, channel: &str, number: &str) {
     let body = json!({"name": channel, "type": "WHATSAPP_WABA", "id": channel});
     node.post("/v1/channels", key, &body).expect(201);
     node.post(&format!("/v1/channels/{channel}/connect"), key, &credentials(number)).expect(200);
