@@ -21,7 +21,7 @@ use postgres::Postgres;
 use report::Report;
 #[cfg(feature = "whatsapp-web")]
 use scenarios::whatsapp_web;
-use scenarios::{accept, backlog, channels, cloud_api, dispatch, nodes, purge};
+use scenarios::{accept, backlog, channels, cloud_api, dispatch, nodes, purge, webhooks};
 
 /// Measures Recado and a bare handler.
 #[derive(Parser)]
@@ -118,6 +118,8 @@ enum Scenario {
     Channels,
     /// Sends on one channel of Meta's Cloud API beside what its pipeline allows, with few and with many messages waiting
     CloudApi,
+    /// Durable accepts with one webhook on all events beside those with none
+    Webhooks,
     /// PostgreSQL: dispatch by one, two and three nodes; and how long after a node's crash other nodes send for it
     Nodes,
     /// PostgreSQL: accepts while old messages are deleted, beside accepts while as many young ones stay
@@ -158,6 +160,7 @@ async fn main() -> Result<()> {
             Scenario::Backlog => backlog::run(&setting, &mut report).await,
             Scenario::Channels => channels::run(&setting, &mut report).await,
             Scenario::CloudApi => cloud_api::run(&setting, &mut report).await,
+            Scenario::Webhooks => webhooks::run(&setting, &mut report).await,
             Scenario::Nodes => nodes::run(&setting, &mut report).await,
             Scenario::Purge => purge::run(&setting, &mut report).await,
             #[cfg(not(feature = "whatsapp-web"))]

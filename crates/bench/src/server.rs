@@ -20,6 +20,11 @@ use crate::{Engine, Setting};
 const KEYS: usize = 256;
 const RATE_LIMIT: u32 = 10_000;
 
+/// The scopes of the key that creates the others.
+const SCOPES: &str = "messages.send,channels.write,keys.write";
+const SCOPES_OF_WEBHOOKS: &str = "messages.send,channels.write,keys.write,webhooks.write,messages.read,channels.read,\
+                                  conversations.read,contacts.read";
+
 /// The key that encrypts the secrets of a channel.
 pub const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
@@ -41,7 +46,22 @@ pub struct Home {
 impl Home {
     /// A store with this many connected sandbox channels, `c0`, `c1` and so on.
     pub async fn make(setting: &Setting, channels: u64) -> Result<Self> {
-        let mut home = Self::init(setting, "test", Vec::new()).await?;
+        Self::sandboxes(setting, channels, Vec::new(), SCOPES).await
+    }
+
+    /// The same, whose maker may create webhooks that lead to this machine.
+    pub async fn with_webhooks(setting: &Setting, channels: u64) -> Result<Self> {
+        let variables = secretly("RECADO_ALLOW_NETWORKS", "127.0.0.0/8".to_owned());
+        Self::sandboxes(setting, channels, variables, SCOPES_OF_WEBHOOKS).await
+    }
+
+    async fn sandboxes(
+        setting: &Setting,
+        channels: u64,
+        variables: Vec<(&'static str, String)>,
+        scopes: &str,
+    ) -> Result<Self> {
+        let mut home = Self::init(setting, "test", variables, scopes).await?;
         home.channels = channels;
         let server = home.serve()?;
         home.keys = make_keys(server.address, &home.maker).await?;
@@ -55,7 +75,7 @@ impl Home {
     pub async fn linked(setting: &Setting, graph: &FakeGraph) -> Result<Self> {
         let number = Number::example("106540352242922");
         graph.add_number(number.clone());
-        let mut home = Self::init(setting, "live", secretly("RECADO_GRAPH_URL", graph.url())).await?;
+        let mut home = Self::init(setting, "live", secretly("RECADO_GRAPH_URL", graph.url()), SCOPES).await?;
         home.channels = 1;
         home.keys.add(&home.maker);
         let server = home.serve()?;
@@ -73,7 +93,7 @@ impl Home {
     /// A store with this many WhatsApp Web channels, `c0`, `c1` and so on, that no phone has linked yet.
     #[cfg(feature = "whatsapp-web")]
     pub async fn unlinked(setting: &Setting, network: String, channels: u64) -> Result<Self> {
-        let mut home = Self::init(setting, "live", secretly("RECADO_WHATSAPP_WEB_URL", network)).await?;
+        let mut home = Self::init(setting, "live", secretly("RECADO_WHATSAPP_WEB_URL", network), SCOPES).await?;
         home.channels = channels;
         home.keys.add(&home.maker);
         let server = home.serve()?;
@@ -83,7 +103,12 @@ impl Home {
     }
 
     /// A store with one key, and no channel.
-    async fn init(setting: &Setting, environment: &str, mut variables: Vec<(&'static str, String)>) -> Result<Self> {
+    async fn init(
+        setting: &Setting,
+        environment: &str,
+        mut variables: Vec<(&'static str, String)>,
+        scopes: &str,
+    ) -> Result<Self> {
         std::fs::create_dir_all(&setting.dir)?;
         let dir = tempfile::tempdir_in(&setting.dir)?;
         let recado = setting.recado.clone();
@@ -98,7 +123,7 @@ impl Home {
         run(command().arg("init").arg("--data-dir").arg(&of_first))?;
         let mut create = command();
         create.args(["keys", "create", "--name", "bench", "--environment", environment, "--rate-limit", "unlimited"]);
-        create.args(["--scopes", "messages.send,channels.write,keys.write", "--json", "--data-dir"]).arg(&of_first);
+        create.args(["--scopes", scopes, "--json", "--data-dir"]).arg(&of_first);
         let made: Value = serde_json::from_str(&run(&mut create)?)?;
         let maker = made["key"].as_str().context("keys create printed no key")?.to_owned();
         let tables = match &database {

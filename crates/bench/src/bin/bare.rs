@@ -1,8 +1,9 @@
-//! The baseline for Recado: a handler that parses the same JSON, returns the same answer, and stores nothing. It listens on
-//! a free port, which its first output line names, until it is killed.
+//! The baseline for Recado: a handler that parses the same JSON, returns the same answer, and stores nothing. It also receives
+//! webhooks. It listens on a free port, which its first output line names, until it is killed.
 
 use anyhow::Result;
 use axum::Json;
+use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -22,7 +23,9 @@ struct Contact {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let router = axum::Router::new().route("/v1/channels/{channel}/messages/contact", post(accept));
+    let router = axum::Router::new()
+        .route("/v1/channels/{channel}/messages/contact", post(accept))
+        .route("/hook", post(async |_: Bytes| StatusCode::NO_CONTENT));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);
     axum::serve(listener, router).await?;

@@ -7,6 +7,7 @@ pub mod cloud_api;
 pub mod dispatch;
 pub mod nodes;
 pub mod purge;
+pub mod webhooks;
 #[cfg(feature = "whatsapp-web")]
 pub mod whatsapp_web;
 
