@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,7 +92,10 @@ impl File {
 
     /// The hash of the bytes in hexadecimal digits.
     pub fn sha256(&self) -> String {
-        Sha256::digest(&self.bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+        Sha256::digest(&self.bytes).iter().fold(String::new(), |mut digits, byte| {
+            write!(digits, "{byte:02x}").expect("a string takes every text");
+            digits
+        })
     }
 
     pub(crate) fn calls(&self) -> FileCalls {
@@ -165,7 +169,8 @@ pub fn serve(network: &Arc<Network>, path: &str, request: &Request<Incoming>) ->
             encoded
         }
         Serving::Endless => {
-            let more = stream::repeat_with(|| Ok(Frame::data(Bytes::from_static(&[b'x'; PIECE]))));
+            let piece = Bytes::from(vec![b'x'; PIECE]);
+            let more = stream::repeat_with(move || Ok(Frame::data(piece.clone())));
             answer(&file.mime_type, StreamBody::new(more).boxed_unsync())
         }
         Serving::Announced(length) => announced(answer(&file.mime_type, pieces(bytes, Duration::ZERO)), length),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub const ALL: u32 = u32::MAX;
 
 /// The treatment of messages and connections from now on. The default is a network without faults.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {

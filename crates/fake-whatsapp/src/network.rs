@@ -102,6 +102,7 @@ pub struct Slot {
 }
 
 /// A linked device: a client under test.
+#[expect(clippy::struct_excessive_bools, reason = "each is a state of its own")]
 pub struct Device {
     pub number: Jid,
     pub lid: Jid,

@@ -47,7 +47,7 @@ fn location(message: &wa::Message) -> Option<NewIncoming> {
     if let Some(place) = message.location_message.as_option() {
         let (latitude, longitude) = (place.degrees_latitude?, place.degrees_longitude?);
         if !fits(latitude, longitude) {
-            return Some(others::other("location", String::new()));
+            return Some(others::other("location", ""));
         }
         let content = Place {
             latitude,
@@ -64,7 +64,7 @@ fn location(message: &wa::Message) -> Option<NewIncoming> {
     // Later points come under other numbers: they are updates of the first one.
     let (latitude, longitude) = (place.degrees_latitude?, place.degrees_longitude?);
     if !fits(latitude, longitude) {
-        return Some(others::other("location", String::new()));
+        return Some(others::other("location", ""));
     }
     let content = Place { latitude, longitude, live: true, ..Place::default() };
     Some(NewIncoming::new(Content::Location(content), place.caption.clone().unwrap_or_default()))

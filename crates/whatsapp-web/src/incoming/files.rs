@@ -121,7 +121,7 @@ fn picture(message: &wa::Message) -> Option<File<'_>> {
     if let Some(file) = message.video_message.as_option().or_else(|| message.ptv_message.as_option()) {
         let (width, height, seconds) = (file.width, file.height, file.seconds);
         let animated = file.gif_playback.unwrap_or(false);
-        let sized = File { width, height, seconds, animated, video_note, ..common!("video", file) };
+        let sized = File { width, height, seconds, video_note, animated, ..common!("video", file) };
         return Some(File { caption: file.caption.as_deref(), ..sized });
     }
     let file = message.sticker_message.as_option()?;

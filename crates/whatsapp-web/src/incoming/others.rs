@@ -5,8 +5,8 @@ use wa::message::template_message::Format;
 use whatsapp_rust::waproto::whatsapp as wa;
 
 /// A message of this kind with this text.
-pub fn other(kind: &str, text: String) -> NewIncoming {
-    let (text, _) = truncate(&text, CONTENT_LIMIT);
+pub fn other(kind: &str, text: &str) -> NewIncoming {
+    let (text, _) = truncate(text, CONTENT_LIMIT);
     let shown = Some(text.clone()).filter(|text| !text.is_empty());
     NewIncoming::new(Content::Other { kind: kind.to_owned(), text: shown }, text)
 }
@@ -20,11 +20,11 @@ pub fn read(message: &wa::Message) -> Option<NewIncoming> {
         return None;
     }
     if let Some((kind, text)) = named(message).or_else(|| offer(message)).or_else(|| payment(message)) {
-        return Some(other(kind, text));
+        return Some(other(kind, &text));
     }
     // Only what a person writes has a secret; a kind that the library does not know has nothing else.
     let context = message.message_context_info.as_option();
-    context.and_then(|context| context.message_secret.as_ref()).map(|_| other("unknown", String::new()))
+    context.and_then(|context| context.message_secret.as_ref()).map(|_| other("unknown", ""))
 }
 
 /// Traffic of the network, and what belongs to chats that are not received.

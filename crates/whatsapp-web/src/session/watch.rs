@@ -71,7 +71,7 @@ impl Tracker {
 /// Runs the library, and follows it until the session ends.
 pub fn start(bot: Bot, tasks: &Arc<Tasks>, receiver: Arc<Receiver>, tracker: Tracker) {
     let client = bot.client();
-    let (sender, received) = backlog::channel();
+    let (sender, events) = backlog::channel();
     client.subscribe_handler(Arc::new(Listener(sender))).detach();
     // A panic in `run` drops its end of the channel too.
     let (running, ran) = mpsc::channel::<()>(1);
@@ -87,7 +87,7 @@ pub fn start(bot: Bot, tasks: &Arc<Tasks>, receiver: Arc<Receiver>, tracker: Tra
         }
     });
     let follower = Follower { client, tasks: Arc::clone(tasks), receiver, tracker };
-    tasks.spawn(follower.follow(received, ran));
+    tasks.spawn(follower.follow(events, ran));
 }
 
 struct Follower {
