@@ -53,10 +53,7 @@ async fn serve(mut config: Config) -> Result<()> {
     start_sandbox(&gateway, &background, receipts_stop.clone());
     background.spawn(Socket::open(dir)?.serve(gateway.clone()));
     start(&config, &gateway, &background).await?;
-    if let Some(scrapes) = scrapes {
-        let most = usize::try_from(config.metrics.metrics_channels).unwrap_or(usize::MAX);
-        background.spawn(scrape::serve(gateway.clone(), scrapes, most));
-    }
+    serve_scrapes(&config, &gateway, &background, scrapes);
     background.close();
     if let Err(error) = announce(&listener) {
         tracing::warn!(%error, "address not written to standard output");
@@ -99,6 +96,14 @@ async fn serve(mut config: Config) -> Result<()> {
     feeding.abort();
     drop(lock);
     Ok(())
+}
+
+/// Answers scrapes until the server ends.
+fn serve_scrapes(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker, scrapes: Option<TcpListener>) {
+    if let Some(scrapes) = scrapes {
+        let most = usize::try_from(config.metrics.metrics_channels).unwrap_or(usize::MAX);
+        background.spawn(scrape::serve(gateway.clone(), scrapes, most));
+    }
 }
 
 /// Opens the listener for scrapes, if there is one.

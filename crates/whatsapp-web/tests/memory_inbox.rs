@@ -28,6 +28,7 @@ impl Inbox for MemoryInbox {
 
 impl MemoryInbox {
     /// The arrivals that were stored.
+    #[expect(clippy::allow_attributes, reason = "some users of this file call it")]
     #[allow(dead_code, reason = "not every user of this file looks at them")]
     pub fn arrivals(&self) -> Vec<Arrival> {
         let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,6 +40,7 @@ impl MemoryInbox {
     }
 
     /// The texts of the messages that were stored.
+    #[expect(clippy::allow_attributes, reason = "some users of this file call it")]
     #[allow(dead_code, reason = "not every user of this file looks at them")]
     pub fn texts(&self) -> Vec<String> {
         let text = |arrival: Arrival| match arrival.what {

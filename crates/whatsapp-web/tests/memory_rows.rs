@@ -22,6 +22,7 @@ impl MemoryRows {
     }
 
     /// Refuses everything that is to be written, as a full disk does.
+    #[expect(clippy::allow_attributes, reason = "some users of this file call it")]
     #[allow(dead_code, reason = "not every user of this file has a full disk")]
     pub fn refuse(&self, is_full: bool) {
         self.with(|state| state.is_full = is_full);

@@ -116,9 +116,8 @@ impl MediaFiles {
         let driver = self.drivers.of(entry.kind).ok_or(Fault::NotConnected)?;
         let begun = timeout(BEGIN, driver.fetch_media(&entry.via, media)).await;
         let begun = begun.unwrap_or(Err(MediaError::Unavailable("timeout")));
-        let download = begun.map_err(|error| {
+        let download = begun.inspect_err(|error| {
             tracing::warn!(media.id = %media.id, channel.id = %entry.via.id, %error, "media not fetched");
-            error
         })?;
         let expected = media.about.sha256.clone().or_else(|| download.sha256.clone());
         let size = download.size;
@@ -147,9 +146,8 @@ impl MediaFiles {
         progress.send_modify(|progress| (progress.file, progress.size) = (Some(part.file.clone()), download.size));
         let (mut written, mut checked, mut hasher) = (0_u64, 0, Sha256::new());
         while let Some(bytes) = download.bytes.next().await {
-            let bytes: Bytes = bytes.map_err(|error| {
+            let bytes: Bytes = bytes.inspect_err(|error| {
                 tracing::warn!(media.id = %id, %error, "media download interrupted");
-                error
             })?;
             if bytes.is_empty() {
                 continue;

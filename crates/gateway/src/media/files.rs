@@ -24,7 +24,7 @@ pub struct Directory(PathBuf);
 /// A file that is being written. Dropping it deletes it, unless it was kept.
 pub struct Part {
     pub file: Arc<File>,
-    part: PathBuf,
+    unfinished: PathBuf,
     name: PathBuf,
     is_kept: bool,
 }
@@ -52,9 +52,10 @@ impl Directory {
     pub fn begin(&self, id: MediaId, size: u64) -> io::Result<Part> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
         self.need_room(size)?;
-        let (name, part) = (self.0.join(id.to_string()), self.0.join(format!("{id}{UNFINISHED}")));
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-        Ok(Part { file: Arc::new(file), part, name, is_kept: false })
+        let (name, unfinished) = (self.0.join(id.to_string()), self.0.join(format!("{id}{UNFINISHED}")));
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        Ok(Part { file: Arc::new(file), unfinished, name, is_kept: false })
     }
 
     /// Fails if the disk has no room for this many bytes.
@@ -93,7 +94,7 @@ impl Part {
     /// Syncs the complete file, and gives it its name.
     pub fn keep(mut self) -> io::Result<()> {
         self.file.sync_all()?;
-        std::fs::rename(&self.part, &self.name)?;
+        std::fs::rename(&self.unfinished, &self.name)?;
         self.is_kept = true;
         let directory = self.name.parent().unwrap_or(Path::new("."));
         File::open(directory)?.sync_all()
@@ -103,7 +104,7 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.is_kept
-            && let Err(error) = remove(&self.part)
+            && let Err(error) = remove(&self.unfinished)
         {
             tracing::warn!(%error, "unfinished media file not deleted; the next start deletes it");
         }

@@ -44,9 +44,8 @@ fn is_trusted(url: &TargetUrl, graph: &BaseUrl) -> bool {
         return own.is_ok_and(|own| (own.secure, own.authority()) == (url.secure, url.authority()));
     }
     let Host::Name(name) = &url.host else { return false };
-    let is_under =
-        |domain: &&str| name.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    url.secure && HOSTS.iter().any(|domain| is_under(&domain))
+    let is_under = |domain: &str| name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    url.secure && HOSTS.iter().any(|domain| is_under(domain))
 }
 
 impl Graph {

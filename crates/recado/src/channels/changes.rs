@@ -37,7 +37,7 @@ fn flag(setting: &'static Setting) -> Arg {
         SettingKind::Seconds(..) => ("TIME", ValueParser::new(seconds)),
         SettingKind::Limit(..) => ("N|unlimited", ValueParser::new(limit)),
         SettingKind::Switch => ("true|false", ValueParser::new(switch)),
-        SettingKind::Words => ("WORD,…", ValueParser::new(words)),
+        SettingKind::Words => ("WORD,…", ValueParser::new(|given: &str| Ok::<_, Infallible>(words(given)))),
         SettingKind::Choice { names, .. } => {
             help = format!("{help}: {}", names.join(" or "));
             let choice =
@@ -63,8 +63,8 @@ fn switch(given: &str) -> Result<Value, ParseBoolError> {
 }
 
 /// Words between commas; none in an empty text.
-fn words(given: &str) -> Result<Value, Infallible> {
-    Ok(given.split(',').map(str::trim).filter(|word| !word.is_empty()).collect())
+fn words(given: &str) -> Value {
+    given.split(',').map(str::trim).filter(|word| !word.is_empty()).collect()
 }
 
 fn limit(given: &str) -> Result<Value, &'static str> {

@@ -26,11 +26,11 @@ impl Scraped {
     fn start(home: Home, flags: &[&str]) -> Self {
         let server = home.serve_with(&[&FLAGS[..], flags].concat());
         let key = home.unlimited_key();
-        let served = "metrics served address=";
+        let event = "metrics event address=";
         // The log is written by a thread of its own.
-        wait_for(served, || server.log().contains(served));
+        wait_for(event, || server.log().contains(event));
         let log = server.log();
-        let address = log.split(served).nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
+        let address = log.split(event).nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
         let address = address.to_owned();
         Self { home, server, key, address }
     }

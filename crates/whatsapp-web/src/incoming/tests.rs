@@ -257,15 +257,15 @@ fn answering(id: &str) -> Field<wa::ContextInfo> {
     Field::some(wa::ContextInfo { stanza_id: Some(id.to_owned()), ..wa::ContextInfo::default() })
 }
 
-fn chosen(id: &str, title: &str, kind: ChoiceKind) -> Option<Choice> {
-    Some(Choice {
+fn chosen(id: &str, title: &str, kind: ChoiceKind) -> Choice {
+    Choice {
         message_id: None,
         network_id: Some("3EB0OFFER".to_owned()),
         id: Some(id.to_owned()),
         title: Some(title.to_owned()),
         kind,
         matched_by: MatchedBy::Network,
-    })
+    }
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn taps_are_buttons_with_their_choice() {
         ..m::ButtonsResponseMessage::default()
     };
     let button = new(&wa::Message { buttons_response_message: Field::some(button), ..wa::Message::default() });
-    assert_eq!((button.text.as_str(), button.choice), ("Sim", chosen("b1", "Sim", ChoiceKind::Button)));
+    assert_eq!((button.text.as_str(), button.choice), ("Sim", Some(chosen("b1", "Sim", ChoiceKind::Button))));
     assert_eq!(button.reply_to, Some(Quoted::of_id("3EB0OFFER")));
     let row = m::list_response_message::SingleSelectReply { selected_row_id: Some("r2".to_owned()) };
     let list = m::ListResponseMessage {
@@ -288,7 +288,7 @@ fn taps_are_buttons_with_their_choice() {
         ..m::ListResponseMessage::default()
     };
     let list = new(&wa::Message { list_response_message: Field::some(list), ..wa::Message::default() });
-    assert_eq!(list.choice, chosen("r2", "Azul", ChoiceKind::List));
+    assert_eq!(list.choice, Some(chosen("r2", "Azul", ChoiceKind::List)));
     let of_list = Content::Button {
         id: Some("r2".to_owned()),
         title: Some("Azul".to_owned()),
@@ -303,7 +303,7 @@ fn taps_are_buttons_with_their_choice() {
         ..m::TemplateButtonReplyMessage::default()
     };
     let message = wa::Message { template_button_reply_message: Field::some(template), ..wa::Message::default() };
-    assert_eq!(new(&message).choice, chosen("t3", "Quero", ChoiceKind::Template));
+    assert_eq!(new(&message).choice, Some(chosen("t3", "Quero", ChoiceKind::Template)));
 }
 
 fn flow(name: &str, parameters: &str) -> NewIncoming {
@@ -323,8 +323,8 @@ fn flow(name: &str, parameters: &str) -> NewIncoming {
 
 #[test]
 fn an_interactive_answer_is_a_tap_or_a_form() {
-    assert_eq!(flow("quick_reply", r#"{"id":"q1"}"#).choice, chosen("q1", "Feito", ChoiceKind::Button));
-    assert_eq!(flow("menu_options", r#"{"id":"m1"}"#).choice, chosen("m1", "Feito", ChoiceKind::List));
+    assert_eq!(flow("quick_reply", r#"{"id":"q1"}"#).choice, Some(chosen("q1", "Feito", ChoiceKind::Button)));
+    assert_eq!(flow("menu_options", r#"{"id":"m1"}"#).choice, Some(chosen("m1", "Feito", ChoiceKind::List)));
     let form = flow("flow", r#"{"nome":"Ana","ok":true}"#);
     assert_eq!(form.choice, None);
     match form.content {

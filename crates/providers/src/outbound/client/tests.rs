@@ -333,7 +333,7 @@ async fn tls_is_checked_by_the_name_in_the_url() {
 
 /// Answers requests until the other side closes, and counts connections and requests. It closes each connection after
 /// `most` requests, without a word.
-async fn serve_on(listener: TcpListener, most: usize) -> Arc<(AtomicUsize, AtomicUsize)> {
+fn serve_on(listener: TcpListener, most: usize) -> Arc<(AtomicUsize, AtomicUsize)> {
     let counted = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
     let counts = counted.clone();
     tokio::spawn(async move {
@@ -369,7 +369,7 @@ fn counts(counted: &(AtomicUsize, AtomicUsize)) -> (usize, usize) {
 #[tokio::test]
 async fn a_connection_serves_the_next_call_of_the_same_url_alone() {
     let (listener, port) = listen().await;
-    let counted = serve_on(listener, 100).await;
+    let counted = serve_on(listener, 100);
     let mut client = client(&["127.0.0.1"]);
     let names = Names::new(&[&["127.0.0.1"]]);
     client.resolver = names.clone();
@@ -389,7 +389,7 @@ async fn a_connection_serves_the_next_call_of_the_same_url_alone() {
 #[tokio::test]
 async fn an_old_connection_is_not_used_and_the_name_is_looked_up_again() {
     let (listener, port) = listen().await;
-    let counted = serve_on(listener, 1_000).await;
+    let counted = serve_on(listener, 1_000);
     let mut client = client(&["127.0.0.1"]);
     client.idle = Pool::new(Times { age: Duration::from_secs(1), ..TIMES });
     // From the second lookup on, the name leads to a forbidden address.
@@ -411,7 +411,7 @@ async fn an_old_connection_is_not_used_and_the_name_is_looked_up_again() {
 #[tokio::test]
 async fn a_connection_that_waits_is_closed_soon() {
     let (listener, port) = listen().await;
-    let counted = serve_on(listener, 100).await;
+    let counted = serve_on(listener, 100);
     let mut client = client(&["127.0.0.1"]);
     client.idle = Pool::new(Times { idle: Duration::from_millis(500), ..TIMES });
     let a = format!("http://127.0.0.1:{port}/a");
@@ -426,7 +426,7 @@ async fn a_connection_that_waits_is_closed_soon() {
 #[tokio::test]
 async fn a_call_on_a_connection_that_the_server_closed_is_made_again() {
     let (listener, port) = listen().await;
-    let counted = serve_on(listener, 1).await;
+    let counted = serve_on(listener, 1);
     let client = client(&["127.0.0.1"]);
     let a = format!("http://127.0.0.1:{port}/a");
     for _ in 0..3 {
@@ -439,7 +439,7 @@ async fn a_call_on_a_connection_that_the_server_closed_is_made_again() {
 #[tokio::test]
 async fn no_more_connections_wait_than_may() {
     let (listener, port) = listen().await;
-    let counted = serve_on(listener, 100).await;
+    let counted = serve_on(listener, 100);
     let client = client(&["127.0.0.1"]);
     let a = format!("http://127.0.0.1:{port}/a");
     let calls = (0..20).map(|_| post(&client, &a));

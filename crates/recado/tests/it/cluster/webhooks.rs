@@ -62,7 +62,7 @@ fn deliveries_continue_when_a_node_of_three_is_killed() {
         let answer = node.post("/v1/channels/vendas/messages/text", &key, &body).expect(202);
         answer.header("X-Message-Id").expect("an id").to_owned()
     };
-    let mut sent: BTreeSet<_> = (0..MESSAGES).map(|number| send(&first, number)).collect();
+    let mut accepted: BTreeSet<_> = (0..MESSAGES).map(|number| send(&first, number)).collect();
     let mut written = write(&graph, 0..MESSAGES);
     receiver.until(MESSAGES / 4);
     graph.send_callbacks_to(None);
@@ -70,10 +70,10 @@ fn deliveries_continue_when_a_node_of_three_is_killed() {
     // The other nodes take what follows, and what the network repeats because the first node did not acknowledge it.
     graph.send_callbacks_to(Some(second.url("/v1/callbacks/meta")));
     written.extend(write(&graph, MESSAGES..MESSAGES + AFTER));
-    sent.extend((MESSAGES..MESSAGES + AFTER).map(|number| send(&third, number)));
+    accepted.extend((MESSAGES..MESSAGES + AFTER).map(|number| send(&third, number)));
     let messages = |name| reached(&receiver, name).into_keys().collect::<BTreeSet<_>>();
     wait_for("an event of every message that was written", || messages("message.received") == written);
-    wait_for("an event of every message that was sent", || messages("message.sent") == sent);
+    wait_for("an event of every message that was sent", || messages("message.sent") == accepted);
     for name in ["message.received", "message.sent"] {
         assert!(reached(&receiver, name).values().all(|ids| ids.len() == 1), "one event for each message");
     }

@@ -241,11 +241,11 @@ fn every_kind_is_stored_with_every_field() {
     in_a_group(&inbox, &mut written);
 
     let Written { expected, .. } = written;
-    let received = inbox.until_received(expected.len());
+    let messages = inbox.until_received(expected.len());
     wait_for("all to be acknowledged", || inbox.stage.whatsapp.unconfirmed(OWNER) == 0);
     assert_eq!(inbox.events("message.received").len(), expected.len());
     for (id, shows) in &expected {
-        let message = of_network(&received, id);
+        let message = of_network(&messages, id);
         assert_shows(id, message, shows);
         if message["media"]["size"] == 7 && shows["media"]["size"] == 7 && message["type"] != "document" {
             assert!(message["media"]["sha256"].as_str().is_some_and(|hash| hash.starts_with(SHA256)), "{message}");
