@@ -17,7 +17,7 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 const TOGETHER: usize = 128;
 /// How long a message waits for its conversation. A message whose outcome is known must not wait for the store much longer
 /// than for the network.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// The wait before a failed operation of the store is repeated.
 const RETRY: Duration = Duration::from_millis(200);
 

@@ -15,12 +15,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use recado_domain::address::Address;
+use recado_domain::address::{Address, AddressKind};
 use recado_domain::channel::WindowGuard;
 use recado_domain::clock::{Millis, millis};
-use recado_domain::conversation::WindowState;
+use recado_domain::conversation::{Conversation, WindowState};
 use recado_domain::field_errors::FieldErrors;
 use recado_domain::ids::MessageId;
+use recado_domain::incoming::IdentityKey;
 use recado_domain::kinds::{CONVERSATION, Call, Common, Context, GivenAddress, Kind, NOT_OF_THIS_CHAT};
 use recado_domain::message::{ContactRendition, Enqueued, Idempotency, Message, NewMessage, Stored, Target};
 use recado_domain::phone::forms;
@@ -107,6 +108,17 @@ async fn replay(gateway: &Gateway, key: Option<Idempotency>, refusal: ApiError) 
     }
 }
 
+/// The address at which the person of a conversation is reached now. A conversation keeps the number of its time, which may be
+/// another person's now. `None`: the person has no number any more.
+fn reachable(conversation: Conversation) -> Option<String> {
+    let (address, contact) = (conversation.address, conversation.contact);
+    let Some(contact) = contact.filter(|_| AddressKind::of(&address) == AddressKind::Phone) else {
+        return Some(address);
+    };
+    let is_same = |phone: &String| IdentityKey::phone(phone) == IdentityKey::phone(&address);
+    if contact.phone.as_ref().is_some_and(is_same) { Some(address) } else { contact.phone }
+}
+
 /// A parsed call.
 struct Request {
     call: Call,
@@ -172,7 +184,8 @@ impl Request {
         let owner = (entry.via.institution, entry.environment);
         let found = gateway.store.conversation(owner, id).await?;
         let conversation = found.filter(|conversation| conversation.channel == entry.via.key);
-        let given = conversation.ok_or(ApiError::ConversationNotFound)?.address;
+        let conversation = conversation.ok_or(ApiError::ConversationNotFound)?;
+        let given = reachable(conversation).ok_or(ApiError::ConversationNotFound)?;
         // A network may name a chat by what is no address of a call.
         let address = Address::parse(&given, None).map_err(|_| ApiError::not_supported([CONVERSATION]))?;
         self.call.common.to = Some(GivenAddress { given, address });
