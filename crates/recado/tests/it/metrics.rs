@@ -26,7 +26,7 @@ impl Scraped {
     fn start(home: Home, flags: &[&str]) -> Self {
         let server = home.serve_with(&[&FLAGS[..], flags].concat());
         let key = home.unlimited_key();
-        let event = "metrics event address=";
+        let event = "metrics served address=";
         // The log is written by a thread of its own.
         wait_for(event, || server.log().contains(event));
         let log = server.log();
