@@ -181,8 +181,12 @@ impl Stage {
         wait_for("the card to be read", || {
             server.get(&finished, Some(&stage.owner)).expect(200).json()["data"]["status"] == "READ"
         });
-        let events = server.get("/v1/events?from=oldest&events=message.read", Some(&stage.owner)).expect(200).json();
-        events["data"][0]["id"].as_str().expect("an event").clone_into(&mut stage.event);
+        wait_for("the event", || {
+            let read = "/v1/events?from=oldest&events=message.read";
+            let events = server.get(read, Some(&stage.owner)).expect(200).json();
+            events["data"][0]["id"].as_str().unwrap_or_default().clone_into(&mut stage.event);
+            !stage.event.is_empty()
+        });
         let log = stage.path("/v1/webhooks/{webhook}/logs");
         wait_for("a delivery", || {
             let log = server.get(&log, Some(&stage.owner)).expect(200).json();
