@@ -1,15 +1,13 @@
 //! Tables that are generated from the code, between two comments of the page. `RECADO_UPDATE_DOCS=1` rewrites them; without
 //! it a different table is a failure.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use clap::{Arg, Args, Command};
 use recado_domain::api_key::{DEFAULT_RATE_LIMIT, MAX_RATE_LIMIT};
-use recado_domain::kinds::contact::NAME_LIMIT;
-use recado_gateway::api::callbacks::accept::BODY_LIMIT as CALLBACK_LIMIT;
-use recado_gateway::api::json::{BODY_LIMIT, BODY_TIMEOUT};
-use recado_gateway::api::query::{DEFAULT_LIMIT, MAX_LIMIT};
+use recado_gateway::api::json::BODY_TIMEOUT;
 use recado_gateway::config::Config;
 use recado_gateway::events::MAX_CONNECTIONS;
 use recado_gateway::media::{DOWNLOADS, SIZE_LIMIT};
@@ -17,53 +15,56 @@ use recado_gateway::server::{HEAD_LIMIT, HEADER_TIMEOUT, HEADERS, WRITE_TIMEOUT}
 use recado_store::sqlite::WAITING;
 
 use super::markdown::root;
+use crate::openapi::{document, operations};
 
 #[test]
 fn the_settings_are_those_of_the_code() {
-    let mut table = "| Flag | Variable | Default | Meaning |\n|---|---|---|---|\n".to_owned();
+    let mut table = "| Flag | Default | Meaning |\n|---|---|---|\n".to_owned();
     for setting in settings() {
         let (flag, variable) = (setting.get_long().expect("a flag"), setting.get_env().expect("a variable"));
-        let variable = variable.to_string_lossy();
+        // The page states this rule, so the table needs no column of variables.
+        let by_rule = format!("RECADO_{}", flag.to_uppercase().replace('-', "_"));
+        assert_eq!(variable.to_string_lossy(), by_rule);
         let default = Some(default_of(&setting)).filter(|default| !default.is_empty());
         let default = default.map_or("none".to_owned(), |default| format!("`{default}`"));
-        table += &format!("| `--{flag}` | `{variable}` | {default} | {} |\n", meaning(&setting));
+        table += &format!("| `--{flag}` | {default} | {} |\n", meaning(&setting));
     }
     assert_table("docs/operations.md", "settings", &table);
+}
+
+#[test]
+fn the_routes_are_those_of_the_document() {
+    let document = document();
+    let mut routes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (method, path, operation) in operations(&document) {
+        let scope = operation["security"][0]["apiKey"][0].as_str();
+        let call = scope.map_or_else(|| format!("`{method}`"), |scope| format!("`{method}` `{scope}`"));
+        routes.entry(path).or_default().push(call);
+    }
+    let rows = routes.into_iter().map(|(path, mut calls)| {
+        calls.sort();
+        format!("| `{path}` | {} |\n", calls.join(", "))
+    });
+    let table = format!("| Path | Methods and scopes |\n|---|---|\n{}", rows.collect::<String>());
+    assert_table("docs/api.md", "routes", &table);
 }
 
 #[test]
 fn the_limits_are_those_of_the_code() {
     let seconds = |time: Duration| format!("{} s", time.as_secs());
     let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
-    let setting = |flag: &str| {
-        let setting = settings().into_iter().find(|setting| setting.get_long() == Some(flag)).expect("a setting");
-        let default = default_of(&setting);
-        let default = default.parse().map_or(format!("`{default}`"), grouped);
-        format!("{default} (setting [`--{flag}`](operations.md#settings))")
-    };
     let closed = "connection closed";
     let rows = [
-        ("body", kib(BODY_LIMIT), "413"),
-        ("body of a callback of Meta", format!("{} MiB", CALLBACK_LIMIT >> 20), "413"),
         ("head of a request", format!("{}, {HEADERS} headers", kib(HEAD_LIMIT)), "431, empty body, connection closed"),
         ("time for the head", seconds(HEADER_TIMEOUT), closed),
         ("time for the body", seconds(BODY_TIMEOUT), closed),
         ("time without reading the answer", seconds(WRITE_TIMEOUT), closed),
-        ("idle time of a connection", setting("idle-timeout"), closed),
-        ("connections at a time", setting("max-connections"), "wait to be accepted"),
         (
             "calls a minute with one key, for reading and for the rest each",
             format!("{DEFAULT_RATE_LIMIT} unless the key says 1–{} or none", grouped(MAX_RATE_LIMIT.into())),
             "429 `RATE_LIMIT_EXCEEDED`",
         ),
-        ("failed authentications a minute from one address", setting("auth-failures"), "429 `RATE_LIMIT_EXCEEDED`"),
-        ("entries on a page of a list", format!("1–{MAX_LIMIT}, {DEFAULT_LIMIT} if omitted"), "400"),
-        ("`name` and `organization` of a card", format!("{NAME_LIMIT} code points"), "400"),
-        ("backlog of a channel", setting("backlog-cap"), "503 `QUEUE_FULL`"),
         ("waiting writes", grouped(WAITING as u64), "503 `SERVICE_UNAVAILABLE`"),
-        ("lifetime of a waiting message", setting("message-ttl"), "`EXPIRED`"),
-        ("finished messages are kept", setting("keep-messages"), "deleted"),
-        ("events are kept", setting("keep-events"), "deleted, and 410 `CURSOR_EXPIRED`"),
         (
             "connections of an institution that read the event stream",
             MAX_CONNECTIONS.to_string(),
@@ -75,8 +76,6 @@ fn the_limits_are_those_of_the_code() {
             format!("{} of a channel, {} of a process", DOWNLOADS.0, DOWNLOADS.1),
             "wait; 503 `MEDIA_UNAVAILABLE` after 15 seconds",
         ),
-        ("stored bytes of received files are kept after the last read", setting("keep-inbound-media"), "fetched again"),
-        ("an `Idempotency-Key` is remembered", setting("keep-idempotency"), "forgotten"),
     ];
     let rows = rows.map(|(what, limit, beyond)| format!("| {what} | {limit} | {beyond} |\n"));
     assert_table("docs/api.md", "limits", &format!("| What | Limit | Beyond it |\n|---|---|---|\n{}", rows.concat()));
