@@ -7,22 +7,20 @@ mod fixtures;
 mod new_chats;
 mod outcome;
 mod pace;
-mod receipt;
+mod report;
 mod rescue;
 mod retention;
 mod scan;
-mod settle;
 mod transition;
 
 pub use claim::{Claim, ClaimRequest, Claimed, Submitted, UnheldSending, UnknownOutcomePolicy};
 pub use new_chats::CountedChat;
 pub use outcome::{Outcomes, Settlement};
 pub use pace::{Pace, pace};
-pub use receipt::{Found, MAX_UNMATCHED_RECEIPTS, MessageRef, Receipt};
+pub use report::{ChannelEffect, Found, MAX_UNMATCHED_RECEIPTS, MessageRef, Receipt, Settled, settle};
 pub use rescue::{
     FINISH_AT_ONCE, Finish, Outdated, Queued, Resendable, Resends, mark_unknown, rescue, resend, resends,
 };
 pub use retention::PurgeRequest;
 pub use scan::{ChannelQueue, ClaimPlan, NextWakeup, OpenRow, ScanCursor, admit};
-pub use settle::{ChannelEffect, Settled, settle};
 pub use transition::{Patch, Position, Transition};
