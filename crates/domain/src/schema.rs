@@ -7,7 +7,7 @@ use crate::text;
 /// A phone number with its country code, in the usual notations.
 pub fn phone(description: &str) -> Value {
     let description = format!(
-        "{description} The pattern tells numbers with DDI; where there is a default country, its numbers without DDI are \
+        "{description} The pattern has numbers with DDI; where there is a default country, its numbers without DDI are \
          taken as well."
     );
     json!({"type": "string", "pattern": crate::phone::pattern(), "description": description})

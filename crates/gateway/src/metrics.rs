@@ -24,7 +24,7 @@ use recado_domain::webhook::DeliveryError;
 /// The metrics of this process.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
-/// The most codes of errors that are told apart; further ones are counted as `other`.
+/// The most codes of errors with series of their own; further ones are counted as `other`.
 const CODES: usize = 200;
 
 /// A gauge of seconds or of a time.
@@ -81,7 +81,7 @@ macro_rules! metrics {
             whole: Mutex<()>,
             /// When the network of a channel last answered.
             answered: Mutex<HashMap<ChannelKey, Millis>>,
-            /// The codes of errors that are told apart.
+            /// The codes of errors with series of their own.
             codes: Mutex<HashSet<String>>,
             /// Whether calls are counted.
             counts_calls: AtomicBool,

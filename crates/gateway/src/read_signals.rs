@@ -115,7 +115,7 @@ async fn tell(gateway: Arc<Gateway>, signal: ReadSignal) {
         tracing::warn!(channel.key = signal.channel, conversation.id = %signal.conversation, "read signal dropped");
     }
     if let Err(error) = gateway.store.end_read(signal, retry_at, now).await {
-        // Its attempt counts as lost later, and the network is told again.
+        // Its attempt counts as lost later, and the signal is sent again.
         tracing::warn!(%error, "read signal not recorded");
     }
 }

@@ -1,5 +1,5 @@
-//! The drivers. A driver does what a channel type does on its network. What is known of the type without its network is
-//! in the [`Descriptor`](recado_domain::channel::types::Descriptor).
+//! The trait of all drivers. A driver connects, disconnects and sends for the channels of one type. The facts about the type
+//! that need no network are in its [`Descriptor`](recado_domain::channel::types::Descriptor).
 
 use std::sync::Arc;
 
@@ -123,7 +123,7 @@ pub trait ChannelDriver: Send + Sync {
     /// Makes one attempt to send a message to the network. The call returns in bounded time.
     async fn send(&self, channel: &ChannelRef, message: &Claimed) -> SendOutcome;
 
-    /// Tells the network that messages of a chat were read. The call returns in bounded time.
+    /// Reports to the network that messages of a chat were read. The call returns in bounded time.
     async fn mark_read(&self, channel: &ChannelRef, signal: &ReadSignal) -> ReadOutcome;
 
     /// Sets the waker, which the driver calls when a session opens. A server calls this once, when it starts.
@@ -169,7 +169,7 @@ pub trait ChannelDriver: Send + Sync {
     }
 
     /// Separates a deleted channel from its connection at once. A channel that is created again under the same key gets
-    /// another connection. The returned task tells the network about the deletion.
+    /// another connection. The returned task reports the deletion to the network.
     fn forget(&self, _: ChannelKey) -> Option<JoinHandle<()>> {
         None
     }

@@ -35,14 +35,14 @@ pub enum SendOutcome {
     TemporaryFailure { code: &'static str, message: String },
     /// The network accepts nothing more for this recipient for now. Other recipients are not affected.
     RecipientThrottled,
-    /// Nothing was sent, because the keys or devices of this recipient could not be fetched. The cause concerns this recipient
-    /// alone, unless others fail in the same way.
+    /// Nothing was sent, because the keys or devices of this recipient could not be fetched. If other recipients fail in the
+    /// same way, the cause is the channel, otherwise the recipient.
     NotSent,
     /// Nothing can be sent on this channel for this time. No message is the cause.
     ChannelUnavailable { wait: Duration },
     /// The network throttles the channel, and does not say for how long.
     ChannelThrottled,
-    /// The network accepts nothing from this channel until a person acts. `reason` tells the person what to do.
+    /// The network accepts nothing from this channel until a person acts. `reason` says what the person has to do.
     ChannelDisabled { reason: String },
     /// The network lets this channel open no chats until this time. `reason` is a text for people.
     NewChatBlocked { until: Millis, reason: String },
@@ -53,7 +53,7 @@ pub enum SendOutcome {
 }
 
 impl SendOutcome {
-    /// Whether the outcome proves that the network answers. A refusal from local knowledge proves nothing.
+    /// Whether the outcome proves that the network answers. A refusal that was decided without the network proves nothing.
     pub fn is_an_answer(&self) -> bool {
         match self {
             Self::Accepted { .. }
@@ -75,15 +75,15 @@ impl SendOutcome {
 /// What became of a read signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadOutcome {
-    /// The network was told.
+    /// The network accepted the signal.
     Told,
-    /// The network could not be told now.
+    /// The network could not be reached now.
     Later,
     /// The network does not accept it.
     Refused,
 }
 
-/// The code of a message whose recipient has no account, as the network reported, perhaps long ago.
+/// The code of a message whose recipient has no account. The network reported that now, or in an earlier look-up.
 pub const NOT_ON_WHATSAPP: &str = "NUMBER_NOT_ON_WHATSAPP";
 /// The code of a message that a newer version stored in another form.
 pub const UNREADABLE: &str = "UNREADABLE_MESSAGE";

@@ -21,7 +21,7 @@ pub enum Change {
     Files(ChannelKey, Vec<MessageId>),
     /// A message of the channel was cancelled, or the channel changed its state: waiting messages may be due now.
     Work(ChannelKey),
-    /// Received messages were marked as read, and their network has to be told.
+    /// Received messages were marked as read, and their read signals have to be sent.
     Read,
     /// The default country of an institution was set.
     DefaultCountry(InstitutionId, DefaultCountry),

@@ -529,8 +529,8 @@ pub trait Conversations: Send + Sync + 'static {
         change: Change,
         now: Millis,
     ) -> Result<Changed>;
-    /// Marks the received messages of a conversation as read. Returns the conversation, and which messages the network
-    /// has to be told of. `None` if there is no such conversation.
+    /// Marks the received messages of a conversation as read. Returns the conversation, and the messages of its read signal.
+    /// `None` if there is no such conversation.
     async fn read_conversation(&self, owner: Owner, id: ConversationId, now: Millis) -> Result<Option<MarkedRead>>;
     /// Takes due read signals, at most one of each channel. Each has to be [ended](Self::end_read); otherwise it is due again
     /// when its attempt counts as lost.

@@ -14,7 +14,7 @@ pub struct CommonSettings {
     pub window_guard: WindowGuard,
     /// After how many hours without a message a conversation is closed.
     pub close_after_hours: Option<u32>,
-    /// Whoever answers with one of these words is left out of bulk sending.
+    /// A person who answers with one of these words is left out of bulk sending.
     pub opt_out_words: Words,
     /// Whether the content of a revoked message is kept.
     pub keep_revoked: bool,

@@ -1,4 +1,4 @@
-//! Read signals: what a network is told after messages were read here.
+//! Read signals: reports to a network that messages were read here.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::event::ChatKind;
 use crate::ids::ConversationId;
 use crate::message::Seq;
 
-/// How often a network is told, at most.
+/// The most attempts to send a read signal.
 pub const READ_ATTEMPTS: u32 = 5;
 /// A signal that could not be sent for so long is dropped: it says nothing of today.
 pub const READ_KEPT: Millis = 60 * 60 * 1_000;
@@ -19,7 +19,7 @@ pub fn read_retry(attempts: u32) -> Option<Millis> {
     (attempts < READ_ATTEMPTS).then(|| 5_000 * Millis::from(6_u32.pow(attempts.saturating_sub(1))))
 }
 
-/// Messages of one chat that were read, of which the network has to be told.
+/// Messages of one chat that were read, and whose read signal has to be sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ReadSignal {
     pub conversation: ConversationId,
@@ -48,7 +48,7 @@ impl fmt::Debug for ReadSignal {
 pub struct ReadClaim {
     /// The channels that this process owns; `None`: all.
     pub owned: Option<Vec<ChannelKey>>,
-    /// Channels that are being told something now.
+    /// Channels that send a read signal now.
     pub busy: Vec<ChannelKey>,
     pub limit: usize,
     pub now: Millis,

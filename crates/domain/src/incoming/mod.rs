@@ -101,7 +101,7 @@ pub enum What {
     IdentityChanged {
         old: SenderIds,
     },
-    /// The person told the network to receive no marketing (`true`), or to receive it again.
+    /// The person asked the network for no marketing (`true`), or for marketing again.
     OptOut(bool),
 }
 

@@ -1,8 +1,8 @@
 //! The dispatcher: one task for each channel that has open messages, and none for the others.
 //!
-//! [`Dispatcher::wake`] starts a task when a message was accepted, a state changed or the process started. The task ends
-//! when the queue is empty. It waits for a notification or a stored time and never polls at an interval, so an idle server
-//! does nothing.
+//! [`Dispatcher::notify`] starts a task when a message was accepted, a state changed or the process started. The task ends
+//! when the queue is empty. Until then it sleeps until a notification, or until the time that its last claim returned. It
+//! reads nothing at fixed intervals, so an idle server does nothing.
 
 mod backoff;
 mod channel;
@@ -53,7 +53,7 @@ struct Shared {
     /// The channels that this node owns.
     leases: Arc<Leases>,
     tasks: TaskTracker,
-    /// A committing thread outside the runtime may start tasks, too.
+    /// The writing thread, which is outside of the runtime, starts tasks by this handle.
     runtime: Handle,
     stop: CancellationToken,
     /// Notified when a message was scheduled.
@@ -190,7 +190,7 @@ impl Dispatcher {
         signal.notify.notify_one();
     }
 
-    /// Wakes the channel unless it has a task, which knows when to poll.
+    /// Wakes the channel unless it has a task. A task plans its next poll itself.
     pub fn wake_if_idle(&self, channel: ChannelKey) {
         if !self.works_on(channel) {
             self.wake(channel);
@@ -204,7 +204,7 @@ impl Dispatcher {
         channel_tasks.get(&channel).is_some_and(|task| !task.abort.is_finished() && Some(task.epoch) == epoch)
     }
 
-    /// Whether a channel of this process has no task. Its open messages would then wait without an end.
+    /// Whether a channel of this process has no task. Its open messages would then wait for ever.
     pub fn lacks_task(&self, channel: ChannelKey) -> bool {
         let entry = self.shared.directory.channel(channel);
         self.shared.started.load(Ordering::Acquire)
@@ -255,7 +255,7 @@ impl Follow for Dispatcher {
         for change in changes {
             match change {
                 Change::Accepted(channel) => self.notify(channel, WakeReason::Accepted),
-                // Another follower fetches them.
+                // The media worker follows this change.
                 Change::Files(..) => {}
                 Change::Scheduled => self.shared.scheduled.notify_one(),
                 Change::Read => self.shared.read.notify_one(),

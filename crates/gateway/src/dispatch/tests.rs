@@ -462,7 +462,7 @@ async fn a_stop_waits_until_the_outcome_is_recorded() {
 #[tokio::test]
 async fn a_claim_whose_answer_was_lost_is_repeated() {
     let harness = DispatcherHarness::new(Network::side_by_side(3)).await;
-    // The first claim of a task cannot tell such messages from those of an earlier run. Skip it.
+    // To the first claim of a task such messages look like those of an earlier run. Skip it.
     harness.network.answer(false);
     let first = harness.accept("550").await;
     harness.network.until_sent(1).await;

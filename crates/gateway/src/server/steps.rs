@@ -23,7 +23,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// The steps of a drain that takes this long. `refuse` is cancelled by whoever ends the drain.
+    /// The steps of a drain that takes this long. The end of the drain cancels `refuse`.
     pub fn new(drain: Duration, refuse: CancellationToken) -> Self {
         Self {
             close: refuse.child_token(),

@@ -1,7 +1,7 @@
 //! Meta's error codes, and what each means for a message, a recipient or the channel. One table serves the answers of
 //! `/messages` and the `errors[]` of a `failed` callback.
 //!
-//! Meta tells callers to use the code, and not the HTTP status, which differs between versions, or the title. Its texts are
+//! Meta asks callers to use the code, and not the HTTP status, which differs between versions, or the title. Its texts are
 //! neither kept nor logged, because they may contain people's numbers.
 
 #[cfg(test)]

@@ -7,11 +7,11 @@
 //! | `connect` | opens a connection: on request, or at a start of the server |
 //! | `events` | the events of a session: codes, answers, receipts |
 //! | `state` | the channel's state after connects, disconnects and ends of a session |
-//! | `incoming` | what people write, sealed and stored before the network hears of it |
+//! | `incoming` | what people write, sealed and stored before it is confirmed to the network |
 //! | `files` | the bytes of files that people send |
 //! | `send` | one message: looks up the accounts, submits the message, awaits the network's answer |
 //! | `message` | the content of one message: its body, the accounts on its cards, its quote |
-//! | `reads` | tells the network which messages were read |
+//! | `reads` | reports to the network which messages were read |
 //! | `answers` | the waiters for answers, and what was learned about recipients' devices |
 //! | `refusal` | the meaning of the network's refusal codes, in one table |
 //! | `codes` | the rate limit for codes that are typed on a phone |

@@ -14,7 +14,7 @@ impl Connection {
         let Some(session) = self.session() else { return ReadOutcome::Later };
         for (author, ids) in by_author(signal) {
             if session.mark_read(&signal.address, author, ids).await.is_err() {
-                // Those that were told already are told again, which changes nothing.
+                // Those that were reported already are reported again, which changes nothing.
                 return ReadOutcome::Later;
             }
         }

@@ -34,7 +34,7 @@ def before_call(context, case, kwargs):
     if isinstance(case.query, dict) and "reference" in case.query:
         case.query["reference"] = "pedido-4711"
     for part in parts(case.body):
-        # A pattern tells characters of the basic plane alone: among the others are some that do not show.
+        # A pattern covers characters of the basic plane alone: among the others are some that do not show.
         for name, value in part.items():
             if is_odd(value):
                 part[name] = "Maria"
@@ -52,7 +52,7 @@ def before_call(context, case, kwargs):
         del case.body["settings"]
     if isinstance(case.body, dict) and case.path.endswith("/connect"):
         case.body = {}
-    # A schema does not say which addresses are allowed, nor which channels there are. Nobody listens there.
+    # A schema does not say which addresses are allowed, nor which channels there are. No server listens there.
     if isinstance(case.body, dict) and case.path.startswith("/v1/webhooks"):
         if case.body.get("url"):
             case.body["url"] = "http://127.0.0.1:1024/recado"

@@ -115,7 +115,7 @@ pub(super) async fn a_read_signal_waits_until_the_network_was_told(ground: Groun
     assert_eq!(claims.next_at, None);
     let first = claims.signals.into_iter().next().expect("due");
     assert_eq!((network_ids(&first), &*first.address, first.attempts), (vec!["A2", "A1", "A0"], ANA, 1));
-    // Meanwhile somebody reads more, in this chat and in others.
+    // Meanwhile a call reads more, in this chat and in others.
     let beto = SenderIds::of_phone("5511966665555");
     receive(&ground, channel, vec![text("A3", both(), "Oi"), text("B1", beto.clone(), "Oi")]).await;
     receive(&ground, other, vec![text("C1", beto, "Oi")]).await;
@@ -125,7 +125,7 @@ pub(super) async fn a_read_signal_waits_until_the_network_was_told(ground: Groun
     assert_eq!(told, [(other, 1)], "one at a time on a channel");
     let beto = due(&ground, claim(NOW)).await;
     assert_eq!((beto.len(), network_ids(&beto[0])), (1, vec!["B1"]));
-    // Not now, then told: what was read meanwhile is next.
+    // Not now, then accepted: what was read meanwhile is next.
     let end = async |signal: &ReadSignal, at| ground.store.end_read(signal.clone(), at, NOW).await.expect("stored");
     end(&beto[0], None).await;
     end(&first, Some(NOW + 5)).await;

@@ -312,7 +312,7 @@ pub(super) async fn people_who_chose_one_id_are_kept_apart(ground: Ground) {
     let from_ana = one(&ground, channel, text("1", ana, "Oi")).await;
     let from_bia = one(&ground, channel, text("1", bia.clone(), "Oi")).await;
     assert_eq!((from_ana.outcome, from_bia.outcome), (Outcome::Stored, Outcome::Stored));
-    // Another time: by the hidden id alone it cannot be told that it is Ana's, and so it is stored.
+    // Another time: the hidden id alone does not show that it is Ana's, and so it is stored.
     let later = Arrival { sent_at: NOW, ..text("1", SenderIds::of_lid("77"), "Oi") };
     assert_eq!(one(&ground, channel, later).await.outcome, Outcome::Stored);
     let group = Some(Group { address: "1@g.us".to_owned(), name: Some("Turma".to_owned()) });

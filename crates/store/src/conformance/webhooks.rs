@@ -561,7 +561,7 @@ pub(super) async fn a_webhook_that_only_fails_is_disabled(ground: Ground) {
     );
     assert_eq!(told[0].data, data);
     fan_out(&ground, later + 1).await;
-    assert_eq!(log(&ground, &other).await.len(), 4, "the other one is told");
+    assert_eq!(log(&ground, &other).await.len(), 4, "the other one gets the event");
     assert!(of(claim(&ground, Lane::Failing, 10, later + DAY).await, webhook.key).is_empty());
     tidy(&ground, later + DAY).await;
     assert_eq!(statuses(&ground, &webhook).await, [Failed, Failed, Failed]);

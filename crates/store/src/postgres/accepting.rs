@@ -299,7 +299,7 @@ impl Acceptor {
         }
     }
 
-    /// The ids of the stored messages, as soon as the database can tell.
+    /// The ids of the stored messages, as soon as the database answers.
     async fn stored(&self, new: &[&NewMessage]) -> HashSet<MessageId> {
         let mut health = self.pool.health();
         loop {

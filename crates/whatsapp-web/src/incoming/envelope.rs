@@ -24,7 +24,7 @@ pub struct Envelope {
     pub sent_at: Millis,
     /// How long the message is shown, as the network says beside it.
     pub expires_in_seconds: Option<u32>,
-    /// Whether the network says that an administrator revokes a message of somebody else.
+    /// Whether the network says that an administrator revokes a message of another member.
     pub by_admin: bool,
     /// The numbers behind hidden ids in the content, as far as the session knows them.
     pub numbers: HashMap<String, String>,

@@ -29,7 +29,7 @@ const KEPT: i64 = 24 * 60 * 60;
 pub enum Addressee {
     /// The digits of the number that [`Session::look_up`] returned.
     Number(String),
-    /// The digits of a hidden id (LID), of a person whose number the network does not tell.
+    /// The digits of a hidden id (LID), of a person whose number the network does not show.
     Lid(String),
 }
 

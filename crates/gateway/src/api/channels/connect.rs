@@ -83,7 +83,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
              first time; afterwards what is left out stays as it is, so that a new token needs nothing else; an `appSecret` of \
              `null` is taken away.\n\nOne of type `WHATSAPP_BAILEYS` is linked by a phone: the answer has the QR code to scan, \
              or, with the account's own number as `phone` in the body, a code to type on the phone. Codes are replaced by new ones \
-             (`GET …/pairing` tells them). One that was linked before goes on with its session, without a code.",
+             (`GET …/pairing` shows them). One that was linked before goes on with its session, without a code.",
         )
         .needs(Scope::ChannelsWrite)
         .optional_body("ConnectBody", body_schema(), body_example())

@@ -31,6 +31,6 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     let operation = operation.named("Conversations", "readConversation", "Mark a conversation as read");
     describe_change(
         operation,
-        "Its received messages become `READ`, and the network is told soon after. A repeated call changes nothing.",
+        "Its received messages become `READ`, and a read signal goes to the network soon after. A repeated call changes nothing.",
     )
 }

@@ -46,7 +46,7 @@ fn parse(object: &Object<'_>) -> Result<Change, ApiError> {
 
 /// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
-    let about = "To an attendant, a department, or both. Without `attendantId` nobody has the conversation then, and it \
+    let about = "To an attendant, a department, or both. Without `attendantId` the conversation has no attendant then, and \
                  is `PENDING`. Its messages stay. `note` is in the event `conversation.assigned`.";
     let operation = operation.named("Conversations", "transferConversation", "Transfer a conversation");
     describe_change(operation, about)

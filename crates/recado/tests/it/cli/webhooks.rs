@@ -82,7 +82,7 @@ fn deliveries_are_tested_logged_and_replayed() {
         (&json!("DELIVERED"), &json!(204), &Value::Null)
     );
     assert_eq!(receiver.next().json()["event"], "webhook.test");
-    // The exit code tells a script that the receiver refused it.
+    // By the exit code a script sees that the receiver refused it.
     let refused = run_in(stage.home.dir(), &["webhooks", "test", id, "--event", "message.failed", "--json"]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     let refused: Value = serde_json::from_slice(&refused.stdout).expect("JSON");

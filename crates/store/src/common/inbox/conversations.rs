@@ -307,7 +307,7 @@ async fn another_goes_on<E: Executor>(db: &E, id: ConversationId) -> Result<bool
     Ok(db.row(sql, values![&id.as_bytes()[..]], |_| Ok(())).await?.is_some())
 }
 
-/// Marks the received messages of a conversation as read, and lets the network be told.
+/// Marks the received messages of a conversation as read, and stores the read signal for the network.
 pub(crate) async fn read<T: Transaction>(
     tx: &mut T,
     of: (Owner, ConversationId),

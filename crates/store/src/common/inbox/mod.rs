@@ -1,8 +1,8 @@
 //! Receiving: messages of networks, their changes, their conversations and contacts.
 //!
-//! Only one transaction at a time changes the inbox of an owner ([`lock`]). A contact belongs to all channels of its
-//! owner, and two channels can report the same new person at the same time. The lock prevents a second contact, and
-//! deadlocks.
+//! The inbox of an owner (an institution and environment) has the received messages, conversations and contacts of all its
+//! channels. Only one transaction at a time changes it ([`lock`]): two channels can report the same new person at the same
+//! time, and the lock prevents a second contact, and deadlocks.
 
 mod announce;
 mod book;
@@ -84,8 +84,8 @@ async fn owner_of<E: Executor>(db: &E, channel: ChannelKey) -> Result<Option<Own
     db.row(sql, values![channel], owner).await
 }
 
-/// The settings of a channel, of its columns `type` and `settings`. Settings that only a newer version can read count as the
-/// defaults.
+/// The settings of every type, read from the columns `type` and `settings` of a channel. Settings that only a newer version
+/// can read count as the defaults.
 fn common_settings(row: &Row<'_>) -> Read<CommonSettings> {
     let (kind, stored): (String, String) = (row.get("type")?, row.get("settings")?);
     let settings = ChannelType::from_name(&kind).and_then(|kind| ChannelSettings::read(kind, &stored).ok());
@@ -120,7 +120,8 @@ where
     Ok(received)
 }
 
-/// Stores what a network delivered to a linked channel, unless the session has ended.
+/// Stores what a network delivered to a linked channel. `None`: the session that received it does not hold the channel any
+/// more, and nothing was stored.
 pub(crate) async fn receive_held<T: Transaction>(
     tx: &mut T,
     held: Held,
@@ -130,7 +131,7 @@ pub(crate) async fn receive_held<T: Transaction>(
 where
     T::Db: PageScan,
 {
-    // The channel is locked before the inbox, as by a deletion.
+    // The deletion of a channel locks the channel before the inbox. The same order here prevents a deadlock.
     if held.channel != batch.channel || !tx.holds_shared(held).await? {
         return Ok(None);
     }
@@ -179,7 +180,7 @@ fn new_conversation_id(now: Millis) -> ConversationId {
     ConversationId::new(now, random(&SystemEntropy))
 }
 
-/// An id that may be missing.
+/// The id in a column; `None` if the column is null.
 fn optional_id(row: &Row<'_>, column: &'static str) -> Read<Option<[u8; 16]>> {
     let bytes: Option<Vec<u8>> = row.get(column)?;
     bytes.map(|bytes| bytes.try_into().map_err(|_| Unreadable::Unknown(column))).transpose()
@@ -195,7 +196,7 @@ fn to_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// A limit of a statement: one row more than asked for shows whether more follow.
+/// The `LIMIT` of a statement that reads a page. The row beyond the page shows whether another page follows.
 fn one_more(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1
 }

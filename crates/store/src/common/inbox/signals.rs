@@ -1,4 +1,4 @@
-//! Read signals: written with the mark of the messages, and deleted when the network was told.
+//! Read signals: written with the mark of the messages, and deleted when the network has accepted them.
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;

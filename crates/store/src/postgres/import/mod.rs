@@ -33,7 +33,7 @@ const IDENTITY: [&str; 5] = ["institution_id", "environment", "kind", "scope", "
 const GRAM: [&str; 4] = ["institution_id", "environment", "gram", "contact_id"];
 
 /// All tables with data, each after the tables that it refers to. SQLite's `probe` is empty, nodes and leases exist in
-/// this engine only, and `event_identity` tells a cursor of this store from one of another store.
+/// this engine only, and `event_identity` distinguishes a cursor of this store from one of another store.
 const TABLES: [Table; 29] = [
     Table { name: "institutions", key: &["id"], numbered: None, versioned: true },
     Table { name: "api_keys", key: &["id"], numbered: None, versioned: true },
