@@ -55,6 +55,11 @@ const MIGRATIONS: &[Migration] = &[
     },
     Migration { number: 22, sql: include_str!("../../../../migrations/postgres/0022_read_signals.sql"), works_from: 5 },
     Migration { number: 23, sql: include_str!("../../../../migrations/postgres/0023_outgoing.sql"), works_from: 5 },
+    Migration {
+        number: 24,
+        sql: include_str!("../../../../migrations/postgres/0024_latest_of_chat.sql"),
+        works_from: 5,
+    },
 ];
 
 /// Identifies these tables on the server of the tests.

@@ -217,6 +217,14 @@ async fn the_oldest_of_too_many_channel_events_are_deleted() {
     assert_eq!(connection.query_row(&oldest, [], |row| row.get::<_, i64>(0)), Ok(2));
 }
 
+/// How SQLite executes a statement, by steps.
+fn plan(connection: &Connection, sql: &str) -> Vec<String> {
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a statement");
+    let values = vec![1; statement.parameter_count()];
+    let rows = statement.query_map(rusqlite::params_from_iter(values), |row| row.get(3)).expect("planned");
+    rows.collect::<rusqlite::Result<_>>().expect("planned")
+}
+
 #[tokio::test]
 async fn a_claim_of_deliveries_reads_only_what_is_due() {
     let file = SqliteFile::new();
@@ -225,10 +233,7 @@ async fn a_claim_of_deliveries_reads_only_what_is_due() {
     let states = include_str!("../common/webhooks/states.sql").replace("{webhooks}", "q.webhook_key = ?1");
     let statements = [<Connection as Executor>::FIRST_DELIVERIES_OF_EACH.to_owned(), states];
     for sql in statements {
-        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a statement");
-        let values = vec![1; statement.parameter_count()];
-        let rows = statement.query_map(rusqlite::params_from_iter(values), |row| row.get(3)).expect("planned");
-        let plan: Vec<String> = rows.collect::<rusqlite::Result<_>>().expect("planned");
+        let plan = plan(&connection, &sql);
         let deliveries: Vec<_> =
             plan.iter().filter(|step| step.contains("SEARCH d") || step.contains("SCAN d")).collect();
         assert!(deliveries.len() > 1, "{plan:?}");
@@ -284,14 +289,24 @@ async fn nothing_of_an_erased_person_is_in_any_table() {
     }
 }
 
+/// Without the right index, each message to a new chat would read all conversations of its channel.
+#[tokio::test]
+async fn the_latest_conversation_of_a_chat_is_found_without_reading_others() {
+    let file = SqliteFile::new();
+    file.open().await.close().await;
+    let connection = Connection::open(file.path()).expect("a file");
+    for sql in crate::common::inbox::conversations::latest_statements() {
+        let plan = plan(&connection, &sql);
+        let finds = ["(channel_key=? AND chat=?)", "(address=? AND channel_key=?)"];
+        assert!(plan.iter().any(|step| finds.iter().any(|find| step.contains(find))), "{sql}: {plan:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_sent_message_is_found_by_the_id_of_its_network_without_reading_others() {
     let file = SqliteFile::new();
     file.open().await.close().await;
     let connection = Connection::open(file.path()).expect("a file");
-    let sql = crate::common::inbox::by_remote_id();
-    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a statement");
-    let rows = statement.query_map([1, 2], |row| row.get(3)).expect("planned");
-    let plan: Vec<String> = rows.collect::<rusqlite::Result<_>>().expect("planned");
+    let plan = plan(&connection, &crate::common::inbox::by_remote_id());
     assert!(plan.len() == 1 && plan[0].contains("messages_by_remote_id"), "{plan:?}");
 }

@@ -205,6 +205,19 @@ pub(super) async fn recipients<E: Executor>(db: &E, conversation: &Conversation)
     Ok(names)
 }
 
+/// Conversations `v` of a channel (`?1`) in a chat (`?2`).
+pub(super) const OF_CHAT: &str = "WHERE v.channel_key = ?1 AND v.chat = ?2";
+/// Conversations `v` of a channel (`?1`) with an address (`?2`).
+pub(super) const WITH_ADDRESS: &str = "WHERE v.channel_key = ?1 AND v.address = ?2";
+pub(super) const LATEST: &str = "ORDER BY v.active_at DESC, v.id DESC LIMIT 1";
+
+/// The statements that read the latest conversation of a chat or with an address.
+#[cfg(test)]
+pub(crate) fn latest_statements() -> Vec<String> {
+    let of = |some: &str| format!("{} {some} {LATEST}", select(ALL));
+    vec![of(OF_CHAT), of(&format!("{OF_CHAT} AND v.id <> ?3")), of(WITH_ADDRESS)]
+}
+
 /// The latest conversation of a channel with this recipient.
 pub(crate) async fn latest<E: Executor>(
     db: &E,
@@ -218,16 +231,12 @@ pub(crate) async fn latest<E: Executor>(
         chats.extend(contact.map(chat_of));
     } else {
         // A chat whose address is no number began with a message of the person, or of the group.
-        let sql = "SELECT chat FROM conversations WHERE address = ?1 AND channel_key = ?2
-                   ORDER BY active_at DESC, id DESC LIMIT 1";
-        chats.extend(db.row(sql, values![recipient, channel], |row| row.get("chat")).await?);
+        let sql = format!("SELECT v.chat FROM conversations v {WITH_ADDRESS} {LATEST}");
+        chats.extend(db.row(&sql, values![channel, recipient], |row| row.get("chat")).await?);
     }
     let mut found: Vec<Conversation> = Vec::new();
     for chat in chats {
-        let sql = format!(
-            "{} WHERE v.channel_key = ?1 AND v.chat = ?2 ORDER BY v.active_at DESC, v.id DESC LIMIT 1",
-            select(ALL)
-        );
+        let sql = format!("{} {OF_CHAT} {LATEST}", select(ALL));
         found.extend(db.row(&sql, values![channel, chat], conversation).await?);
     }
     Ok(found.into_iter().max_by_key(|conversation| (conversation.active_at, conversation.id)))

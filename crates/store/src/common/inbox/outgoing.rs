@@ -17,6 +17,7 @@ use recado_domain::queue::Submitted;
 
 use super::announce::{self, Place};
 use super::book::{self, ScopeOf};
+use super::conversations::{LATEST, OF_CHAT, WITH_ADDRESS};
 use super::threads::chat_of;
 use super::{conversations, has_readers, lock, new_conversation_id, optional_id};
 use crate::sql::{OPEN, SENDING};
@@ -146,13 +147,12 @@ async fn by_number<E: Executor>(
 /// The chat of an address that is no number: that of the latest conversation with this address, or else of the hidden id.
 async fn by_address<E: Executor>(place: &Place<'_, E>, message: &Submitted) -> Result<Known, E::Error> {
     let (channel, address) = (message.channel, message.recipient.as_str());
-    let sql = "SELECT chat_kind, chat, contact_id FROM conversations WHERE address = ?1 AND channel_key = ?2
-               ORDER BY active_at DESC, id DESC LIMIT 1";
+    let sql = format!("SELECT v.chat_kind, v.chat, v.contact_id FROM conversations v {WITH_ADDRESS} {LATEST}");
     let known = |row: &Row<'_>| {
         let contact = optional_id(row, "contact_id")?.map(ContactId::from_bytes);
         Ok(Known { kind: row.named("chat_kind", ChatKind::from_name)?, key: row.get("chat")?, contact })
     };
-    if let Some(known) = place.db.row(sql, values![address, channel], known).await? {
+    if let Some(known) = place.db.row(&sql, values![channel, address], known).await? {
         return Ok(known);
     }
     if address.ends_with("@g.us") {
@@ -262,15 +262,16 @@ async fn begin<E: Executor>(
     last: &Submitted,
     id: ConversationId,
 ) -> Result<(), E::Error> {
-    let sql = "SELECT wrote_at, windowed, address, chat_name FROM conversations
-               WHERE channel_key = ?1 AND chat = ?2 AND id <> ?3 ORDER BY active_at DESC, id DESC LIMIT 1";
+    let sql = format!(
+        "SELECT v.wrote_at, v.windowed, v.address, v.chat_name FROM conversations v {OF_CHAT} AND v.id <> ?3 {LATEST}"
+    );
     let former = |row: &Row<'_>| {
         let wrote_at: Option<Millis> = row.get("wrote_at")?;
         let (windowed, address): (bool, String) = (row.get("windowed")?, row.get("address")?);
         Ok((wrote_at, windowed, address, row.get::<Option<String>>("chat_name")?))
     };
     let id = &id.as_bytes()[..];
-    let found = place.db.row(sql, values![last.channel, chat.key, id], former).await?;
+    let found = place.db.row(&sql, values![last.channel, chat.key, id], former).await?;
     let Some((wrote_at, windowed, address, chat_name)) = found else { return Ok(()) };
     let sql = "UPDATE conversations SET wrote_at = ?2, windowed = ?3, address = ?4, chat_name = ?5 WHERE id = ?1";
     place.db.run(sql, values![id, wrote_at, windowed || last.windowed, address, chat_name]).await.map(drop)
