@@ -17,7 +17,7 @@ pub const SIZE_LIMIT: u64 = 100 << 20;
 pub struct Download {
     /// How many bytes come, if the network promises that.
     pub size: Option<u64>,
-    /// SHA-256 of the bytes in lower-case hexadecimal digits, if the network says it only now.
+    /// SHA-256 that the bytes must have, in lower-case hexadecimal digits, if the network says it with the message or now.
     pub sha256: Option<String>,
     pub bytes: Chunks,
 }

@@ -69,7 +69,7 @@ impl Graph {
     }
 
     /// Begins to read the bytes of a file.
-    async fn download(&self, link: &Link, file: File) -> Result<Download, MediaError> {
+    async fn download(&self, link: &Link, file: File, media: &Media) -> Result<Download, MediaError> {
         let url = TargetUrl::parse(&file.url).map_err(|_| MediaError::Unavailable("no URL"))?;
         if !is_trusted(&url, self.url()) {
             return Err(MediaError::Unavailable("host refused"));
@@ -78,7 +78,8 @@ impl Graph {
         let mut token = HeaderValue::from_str(&bearer).map_err(|_| MediaError::Unavailable("no token"))?;
         token.set_sensitive(true);
         let headers = HeaderMap::from_iter([(AUTHORIZATION, token)]);
-        let sha256 = file.sha256.as_deref().and_then(incoming::digest);
+        // The message says it, but not in the callbacks of every kind.
+        let sha256 = media.about.sha256.clone().or_else(|| file.sha256.as_deref().and_then(incoming::digest));
         Ok(Download { sha256, ..media::open(self.files(), &url, headers).await? })
     }
 }
@@ -88,20 +89,20 @@ impl CloudApi {
     pub(super) async fn fetch(&self, via: &ChannelRef, media: &Media) -> Result<Download, MediaError> {
         let link = self.get(via.key).ok_or(MediaError::NotConnected)?;
         let id = media.about.remote_id.as_deref().ok_or(MediaError::Gone)?;
+        // Until Meta deletes the file, its absence can be a fault of Meta, or the token has lost its permission for a time.
+        let is_kept = self.context.clock.now() - media.id.made_at() < millis(KEPT);
         let mut is_second = false;
         loop {
             let file = match self.graph.file(&link, id).await {
-                // The token may have lost its permission. As long as Meta keeps the file, it may get that back.
-                Err(MediaError::Gone) if self.context.clock.now() - media.id.made_at() < millis(KEPT) => {
-                    return Err(MediaError::Unavailable("object not found"));
-                }
+                Err(MediaError::Gone) if is_kept => return Err(MediaError::Unavailable("object not found")),
                 file => file?,
             };
-            match self.graph.download(&link, file).await {
+            match self.graph.download(&link, file, media).await {
                 Err(MediaError::Gone) if !is_second => {
                     is_second = true;
                     tokio::time::sleep(AGAIN).await;
                 }
+                Err(MediaError::Gone) if is_kept => return Err(MediaError::Unavailable("file not found")),
                 download => return download,
             }
         }
@@ -110,7 +111,56 @@ impl CloudApi {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use fake_graph::{FakeGraph, File as NetworkFile, FileCalls, Number, Serving};
+    use recado_domain::clock::{Clock, Millis};
+    use recado_domain::field_errors::Field;
+    use recado_domain::ids::{InstitutionId, MediaId, MessageId};
+    use recado_domain::incoming::{MediaState, NewMedia};
+    use recado_store::clock::SystemClock;
+    use recado_store::fixtures::{Ground, SqliteFile};
+
     use super::*;
+    use crate::Context;
+
+    /// Meta may fail to find a file that it still has, so only the age of the file makes the absence final.
+    #[tokio::test]
+    async fn a_file_that_is_not_found_is_gone_only_after_meta_has_deleted_it() {
+        let (network, number) = (FakeGraph::start(), Number::example("106540352242922"));
+        network.add_number(number.clone());
+        let graph = Graph::new(&network.url(), "v23.0").expect("a good address");
+        let cloud_api = CloudApi::new(graph, Context::on(Ground::on(SqliteFile::new()).await.store));
+        let fields = [&*number.id, &*number.business_account_id, &*number.access_token, "palavra", ""];
+        cloud_api.set(7, Arc::new(Link::parse(&fields.map(Field::from), None).expect("a link")));
+        let via = ChannelRef {
+            key: 7,
+            institution: InstitutionId::new(1, [0; 10]),
+            id: "loja".parse().expect("a channel id"),
+        };
+        let day: Millis = 24 * 60 * 60 * 1_000;
+        let fetch = async |age: Millis, serving: &[Serving]| {
+            network.put_file("1003", NetworkFile::new("image/jpeg", "x").serving(serving.to_vec()));
+            let media = Media {
+                id: MediaId::new(SystemClock.now() - age, [1; 10]),
+                message: MessageId::new(1, [1; 10]),
+                channel: 7,
+                state: MediaState::Remote,
+                about: NewMedia { remote_id: Some("1003".to_owned()), ..NewMedia::default() },
+                read_at: None,
+            };
+            let fetched = cloud_api.fetch(&via, &media).await.map(drop);
+            (fetched, network.file_calls("1003"))
+        };
+        let twice = FileCalls { asked: 2, downloaded: 2 };
+        for status in [404, 410] {
+            let lost = [Serving::Status(status)];
+            let later = Err(MediaError::Unavailable("file not found"));
+            assert_eq!(fetch(6 * day, &lost).await, (later, twice), "{status}");
+            assert_eq!(fetch(8 * day, &lost).await, (Err(MediaError::Gone), twice), "{status}");
+        }
+        assert_eq!(fetch(6 * day, &[Serving::Status(404), Serving::Whole]).await, (Ok(()), twice));
+    }
 
     fn trusted(url: &str, graph: &str) -> bool {
         let graph = BaseUrl::parse("graph", graph).expect("a URL");

@@ -225,7 +225,8 @@ impl ChannelDriver for Sandbox {
         UnknownOutcomePolicy::Resend
     }
 
-    /// The file is at the URL that the simulation named. It is not read before a caller wants it.
+    /// The file is at the URL that the simulation named. It is not read before a caller wants it. What is there may change,
+    /// so the bytes need not have the hash of an earlier download.
     async fn fetch_media(&self, _: &ChannelRef, media: &Media) -> Result<Download, MediaError> {
         let url = media.about.remote_id.as_deref().filter(|url| !url.starts_with(EXPIRED)).ok_or(MediaError::Gone)?;
         let url = TargetUrl::parse(url).map_err(|_| MediaError::Unavailable("no URL that may be called"))?;

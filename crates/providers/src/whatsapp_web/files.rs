@@ -58,16 +58,16 @@ impl WhatsAppWeb {
         let Some(session) = session else {
             let options = self.shared.options.clone();
             // A phone could still upload the file again.
-            return begin(Source::Hosts(options), file).await.map_err(|error| match error {
+            return begin(Source::Hosts(options), file, media).await.map_err(|error| match error {
                 MediaError::Gone => MediaError::NotConnected,
                 error => error,
             });
         };
-        match begin(Source::Session(session.clone()), file.clone()).await {
+        match begin(Source::Session(session.clone()), file.clone(), media).await {
             Err(MediaError::Gone) => {
                 tracing::info!(media.id = %media.id, channel.id = %via.id, "media expired; phone asked to upload it again");
                 let file = session.upload_again(&file, of_message(&message)).await?;
-                begin(Source::Session(session), file).await
+                begin(Source::Session(session), file, media).await
             }
             begun => begun,
         }
@@ -99,12 +99,13 @@ fn of_message(message: &Incoming) -> OfMessage {
 }
 
 /// Begins a download, and waits for its first piece.
-async fn begin(source: Source, file: RemoteFile) -> Result<Download, MediaError> {
+async fn begin(source: Source, file: RemoteFile, media: &Media) -> Result<Download, MediaError> {
+    let sha256 = media.about.sha256.clone();
     let (to, mut pieces) = mpsc::channel(WAITING);
     let running = tokio::spawn(source.download(file, to));
     let Some(first) = pieces.recv().await else {
         ended(running).await?;
-        return Ok(Download { size: None, sha256: None, bytes: stream::empty().boxed() });
+        return Ok(Download { size: None, sha256, bytes: stream::empty().boxed() });
     };
     // The pieces end when the download does, and only its result says whether they are right.
     let rest = stream::unfold(Some((pieces, running)), |state| async move {
@@ -115,7 +116,7 @@ async fn begin(source: Source, file: RemoteFile) -> Result<Download, MediaError>
         }
     });
     let bytes = stream::once(async { Ok(Bytes::from(first)) }).chain(rest).boxed();
-    Ok(Download { size: None, sha256: None, bytes })
+    Ok(Download { size: None, sha256, bytes })
 }
 
 async fn ended(running: JoinHandle<Result<(), DownloadError>>) -> Result<(), MediaError> {
