@@ -6,18 +6,18 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use hyper::body::Bytes;
 use recado_domain::event::Owner;
 use recado_domain::ids::MediaId;
 use recado_domain::incoming::{Media, MediaState};
-use recado_providers::media::{Download, MediaError};
+use recado_providers::media::{self, MediaError};
 use sha2::{Digest, Sha256};
-use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::downloads::Download;
 use super::files::Part;
+use super::pace::{self, Paced};
 use super::{Fault, MediaFiles, SIZE_LIMIT};
 
 /// How long a network may take to begin. A phone that uploads a file again takes 30 seconds.
@@ -48,41 +48,19 @@ impl Progress {
     }
 }
 
-/// A download that runs. Dropping it lets another one begin.
-struct Running<'a> {
-    files: &'a MediaFiles,
-    id: MediaId,
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.files.downloads().remove(&self.id);
-    }
-}
-
-/// Downloads a file of at most this many bytes, and reports the progress.
-pub async fn run(files: Arc<MediaFiles>, owner: Owner, (media, most): (Media, u64), progress: watch::Sender<Progress>) {
-    let running = Running { files: &files, id: media.id };
-    let end = files.download(owner, (&media, most), &progress).await;
+/// Downloads a file, and reports the progress.
+pub async fn run(files: Arc<MediaFiles>, owner: Owner, media: Media, download: Arc<Download>) {
+    let entry = files.downloads.entry(media.id, download.clone());
+    let end = files.download(owner, &media, &download).await;
     // A reader that comes now finds the row as this download left it.
-    drop(running);
-    progress.send_modify(|progress| progress.end = Some(end));
+    drop(entry);
+    download.progress.send_modify(|progress| progress.end = Some(end));
 }
 
 impl MediaFiles {
-    async fn download(
-        &self,
-        owner: Owner,
-        (media, most): (&Media, u64),
-        progress: &watch::Sender<Progress>,
-    ) -> Result<(), Fault> {
-        let of_channel = self.slots_of(media.channel);
-        let _of_channel = of_channel.acquire().await.map_err(|_| Fault::Broken)?;
-        let _slot = self.slots.acquire().await.map_err(|_| Fault::Broken)?;
-        // All callers have left while it waited.
-        if progress.receiver_count() <= 1 {
-            return Err(Fault::Unavailable);
-        }
+    async fn download(&self, owner: Owner, media: &Media, to: &Arc<Download>) -> Result<(), Fault> {
+        let slot = self.downloads.slot(media, owner.1, to).await;
+        let _slot = slot.ok_or(Fault::Unavailable)?;
         // Another download may have ended since the caller read the row.
         let media = self.store.media(owner, media.id).await?.ok_or(Fault::NotFound)?;
         match media.state {
@@ -90,7 +68,7 @@ impl MediaFiles {
             MediaState::Stored => {
                 if let Some(file) = self.directory.find(media.id)? {
                     let size = file.metadata()?.len();
-                    progress.send_modify(|progress| {
+                    to.progress.send_modify(|progress| {
                         (progress.file, progress.readable) = (Some(Arc::new(file)), size);
                         progress.size = Some(size);
                     });
@@ -99,7 +77,7 @@ impl MediaFiles {
             }
             MediaState::Remote => {}
         }
-        match self.fetch((&media, most), progress).await {
+        match self.fetch(&media, to).await {
             Err(Fault::Gone) => {
                 // Another node may have the bytes still.
                 if !(self.is_shared && media.state == MediaState::Stored) {
@@ -111,41 +89,43 @@ impl MediaFiles {
         }
     }
 
-    async fn fetch(&self, (media, most): (&Media, u64), progress: &watch::Sender<Progress>) -> Result<(), Fault> {
+    async fn fetch(&self, media: &Media, to: &Download) -> Result<(), Fault> {
         let entry = self.channels.channel(media.channel).ok_or(Fault::NotFound)?;
         let driver = self.drivers.of(entry.kind).ok_or(Fault::NotConnected)?;
         let begun = timeout(BEGIN, driver.fetch_media(&entry.via, media)).await;
         let begun = begun.unwrap_or(Err(MediaError::Unavailable("timeout")));
-        let download = begun.inspect_err(|error| {
+        let from = begun.inspect_err(|error| {
             tracing::warn!(media.id = %media.id, channel.id = %entry.via.id, %error, "media not fetched");
         })?;
-        let expected = media.about.sha256.clone().or_else(|| download.sha256.clone());
-        let size = download.size;
-        let (part, written, digest) = self.write((media.id, most), download, progress).await?;
+        let (size, expected) = (from.size, from.sha256.clone());
+        let (part, written, digest) = self.write(media.id, from, to).await?;
         let sha256 = hex(&digest);
         if size.is_some_and(|size| size != written) || expected.is_some_and(|expected| expected != sha256) {
             tracing::warn!(media.id = %media.id, channel.id = %entry.via.id, "media does not have the announced hash or size");
+            self.downloads.refuse(media.id);
             return Err(Fault::Unavailable);
         }
         self.keep(media.id, part, (written, sha256)).await?;
-        progress.send_modify(|progress| (progress.readable, progress.size) = (written, Some(written)));
+        to.progress.send_modify(|progress| (progress.readable, progress.size) = (written, Some(written)));
         Ok(())
     }
 
     /// Writes all bytes of a download into a new file.
     async fn write(
         &self,
-        (id, most): (MediaId, u64),
-        mut download: Download,
-        progress: &watch::Sender<Progress>,
+        id: MediaId,
+        from: media::Download,
+        to: &Download,
     ) -> Result<(Arc<Part>, u64, [u8; 32]), Fault> {
-        if download.size.is_some_and(|size| size > most) {
-            return Err(too_large(most));
+        let size = from.size;
+        if size.is_some_and(|size| size > to.most()) {
+            return Err(too_large(to.most()));
         }
-        let part = Arc::new(self.directory.begin(id, download.size.unwrap_or(CHECKED))?);
-        progress.send_modify(|progress| (progress.file, progress.size) = (Some(part.file.clone()), download.size));
+        let part = Arc::new(self.directory.begin(id, size.unwrap_or(CHECKED))?);
+        to.progress.send_modify(|progress| (progress.file, progress.size) = (Some(part.file.clone()), size));
         let (mut written, mut checked, mut hasher) = (0_u64, 0, Sha256::new());
-        while let Some(bytes) = download.bytes.next().await {
+        let mut from = Paced::new(from.bytes, pace::LEAST);
+        while let Some(bytes) = from.next().await {
             let bytes: Bytes = bytes.inspect_err(|error| {
                 tracing::warn!(media.id = %id, %error, "media download interrupted");
             })?;
@@ -153,17 +133,17 @@ impl MediaFiles {
                 continue;
             }
             written += bytes.len() as u64;
-            if written > most {
-                return Err(too_large(most));
+            if written > to.most() {
+                return Err(too_large(to.most()));
             }
             if written - checked > CHECKED {
-                self.directory.need_room(download.size.map_or(CHECKED, |size| size.saturating_sub(written)))?;
+                self.directory.need_room(size.map_or(CHECKED, |size| size.saturating_sub(written)))?;
                 checked = written;
             }
             hasher.update(&bytes);
             let part = part.clone();
             spawn_blocking(move || part.write(&bytes)).await.map_err(|_| Fault::Broken)??;
-            progress.send_modify(|progress| progress.readable = written - 1);
+            to.progress.send_modify(|progress| progress.readable = written - 1);
         }
         Ok((part, written, hasher.finalize().into()))
     }

@@ -2,6 +2,7 @@
 //! commit, so it delays neither the message nor its event. What it does not fetch, because of a crash or because too many files
 //! come at once, is fetched when a caller wants it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
 use recado_domain::incoming::MediaState;
 use recado_store::commits::{Change, Follow};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::MediaFiles;
@@ -18,10 +19,13 @@ use crate::directory::Directory;
 
 /// Most bytes of a file that is fetched before a caller wants it.
 const EAGER_LIMIT: u64 = 16 << 20;
-/// Messages whose files wait to be fetched.
+/// Messages that wait for the task that fetches their files.
 const QUEUED: usize = 4_096;
-/// Such downloads at a time. They leave slots for those that callers wait for.
-const AT_ONCE: usize = 32;
+/// Messages whose files wait to be fetched: of one channel, and of all.
+const WAITING: (usize, usize) = (1_024, 16_384);
+/// Such downloads at a time: of one channel, and of all. They leave slots for those that callers wait for, and a channel
+/// whose network hangs leaves slots for the other channels.
+const AT_ONCE: (usize, usize) = (4, 32);
 
 /// A message with a file, which was stored.
 type Arrived = (ChannelKey, MessageId);
@@ -72,15 +76,45 @@ impl<F: Follow> Follow for Follower<F> {
     }
 }
 
+/// The places and the permits of one channel, or of all.
+struct Turns {
+    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
+}
+
+impl Turns {
+    fn new(places: usize, permits: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(places)), permits: Arc::new(Semaphore::new(permits)) }
+    }
+
+    /// A place to wait, if one is free, and what gives a permit later.
+    fn place(&self) -> Option<(OwnedSemaphorePermit, Arc<Semaphore>)> {
+        Some((self.places.clone().try_acquire_owned().ok()?, self.permits.clone()))
+    }
+}
+
 /// Fetches the files of these messages until the server stops.
 pub async fn run(files: Arc<MediaFiles>, mut queue: Queue, stop: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let all = Turns::new(WAITING.1, AT_ONCE.1);
+    let mut channels: HashMap<ChannelKey, Turns> = HashMap::new();
     while let Some(Some((channel, message))) = stop.run_until_cancelled(queue.recv()).await {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        // Remove those of channels without a message that waits, so that the map stays small.
+        channels.retain(|_, turns| Arc::strong_count(&turns.places) > 1);
+        let turns = channels.entry(channel).or_insert_with(|| Turns::new(WAITING.0, AT_ONCE.0));
+        let Some((of_channel, of_all)) = turns.place().zip(all.place()) else {
+            tracing::debug!(message.id = %message, "media not fetched at once; too many wait");
+            continue;
+        };
         let (files, stop) = (files.clone(), stop.clone());
         tokio::spawn(async move {
-            stop.run_until_cancelled(files.fetch_early(channel, message)).await;
-            drop(permit);
+            let ((_place, permits), (_place_of_all, permits_of_all)) = (of_channel, of_all);
+            let fetch = async {
+                // The permit of the channel comes first, so that a message that waits for it holds none of the others.
+                let _of_channel = permits.acquire().await;
+                let _of_all = permits_of_all.acquire().await;
+                files.fetch_early(channel, message).await;
+            };
+            stop.run_until_cancelled(fetch).await;
         });
     }
 }

@@ -4,7 +4,9 @@
 //! | File | |
 //! |---|---|
 //! | `files` | the directory of the bytes |
+//! | `downloads` | which downloads wait and run |
 //! | `download` | one download, which all its readers follow |
+//! | `pace` | how slow a download may be |
 //! | `eager` | fetches files before a caller wants them |
 //! | `reader` | reads the bytes, also while they arrive |
 //! | `tidy` | deletes what is not needed any more |
@@ -12,17 +14,17 @@
 //! Each node has the files that it fetched in its own data directory. Another node fetches them again.
 
 mod download;
+mod downloads;
 pub mod eager;
 mod files;
+mod pace;
 mod reader;
 pub mod tidy;
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use recado_domain::channel::ChannelKey;
 use recado_domain::clock::{Clock, Millis};
 use recado_domain::event::Owner;
 use recado_domain::ids::MediaId;
@@ -31,21 +33,19 @@ use recado_providers::Drivers;
 use recado_providers::media::MediaError;
 pub use recado_providers::media::SIZE_LIMIT;
 use recado_store::{Store, StoreError};
-use tokio::sync::{Notify, RwLock, Semaphore, watch};
+use tokio::sync::{Notify, RwLock, watch};
 use tokio::time::timeout;
 
 use crate::directory;
 use download::Progress;
+pub use downloads::DOWNLOADS;
+use downloads::Downloads;
 pub use files::DIRECTORY;
 use files::Directory;
 pub use reader::{Content, Part};
 
 /// How long a caller waits for the first byte.
 const FIRST_BYTE: Duration = Duration::from_secs(15);
-/// Downloads at a time: of one channel, and of all.
-pub const DOWNLOADS: (usize, usize) = (8, 64);
-/// Downloads that wait or run: of one channel, and of all. One channel whose network hangs does not stop the others.
-const WAITING: (usize, usize) = (64, 16_384);
 /// A use of a file is recorded at most this often.
 const USE_RECORDED: Millis = 60 * 60 * 1_000;
 
@@ -100,21 +100,13 @@ pub struct MediaFiles {
     directory: Directory,
     /// Whether other nodes may have files that this one does not have.
     is_shared: bool,
-    downloads: Mutex<HashMap<MediaId, Download>>,
-    slots: Semaphore,
-    slots_of_channels: Mutex<HashMap<ChannelKey, Arc<Semaphore>>>,
+    downloads: Downloads,
     /// Held shared while a file gets its name and its row the state, and alone while left-over files are deleted.
     naming: RwLock<()>,
     /// Notified when there may be bytes without a row.
     untidy: Notify,
     /// Held while left-over files are searched, which is done once at a time.
     tidying: tokio::sync::Mutex<()>,
-}
-
-/// A download that waits or runs.
-struct Download {
-    channel: ChannelKey,
-    progress: watch::Receiver<Progress>,
 }
 
 impl MediaFiles {
@@ -133,9 +125,7 @@ impl MediaFiles {
             clock,
             directory: Directory::open(data_dir)?,
             is_shared,
-            downloads: Mutex::default(),
-            slots: Semaphore::new(DOWNLOADS.1),
-            slots_of_channels: Mutex::default(),
+            downloads: Downloads::default(),
             naming: RwLock::default(),
             untidy: Notify::new(),
             tidying: tokio::sync::Mutex::default(),
@@ -181,34 +171,16 @@ impl MediaFiles {
         Ok(Some(Content::stored(file)?))
     }
 
-    /// The progress of the download of a file. If it does not run yet, it begins, for at most this many bytes.
+    /// The progress of the download of a file, for a reader who accepts this many bytes. If it does not run yet, it begins.
     fn follow(self: &Arc<Self>, owner: Owner, media: &Media, most: u64) -> Result<watch::Receiver<Progress>, Fault> {
-        let mut downloads = self.downloads();
-        let running = downloads.get(&media.id).filter(|running| running.progress.has_changed().is_ok());
-        if let Some(running) = running {
-            return Ok(running.progress.clone());
+        let (reader, new) = self.downloads.join(media, owner.1, most)?;
+        if let Some(download) = new {
+            // The download does not end with its caller.
+            tokio::spawn(download::run(self.clone(), owner, media.clone(), download));
         }
-        let of_channel = downloads.values().filter(|running| running.channel == media.channel).count();
-        if of_channel >= WAITING.0 || downloads.len() >= WAITING.1 {
-            return Err(Fault::Unavailable);
-        }
-        let (sender, receiver) = watch::channel(Progress::default());
-        downloads.insert(media.id, Download { channel: media.channel, progress: receiver.clone() });
-        drop(downloads);
-        // The download does not end with its caller.
-        tokio::spawn(download::run(self.clone(), owner, (media.clone(), most), sender));
-        Ok(receiver)
-    }
-
-    fn downloads(&self) -> MutexGuard<'_, HashMap<MediaId, Download>> {
-        self.downloads.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The slots for downloads of a channel.
-    fn slots_of(&self, channel: ChannelKey) -> Arc<Semaphore> {
-        let mut slots = self.slots_of_channels.lock().unwrap_or_else(PoisonError::into_inner);
-        // Remove those of channels without a download, so that the map stays small.
-        slots.retain(|_, slots| Arc::strong_count(slots) > 1);
-        slots.entry(channel).or_insert_with(|| Arc::new(Semaphore::new(DOWNLOADS.0))).clone()
+        Ok(reader)
     }
 }
+
+#[cfg(test)]
+mod tests;
