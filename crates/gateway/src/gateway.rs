@@ -123,8 +123,8 @@ impl Gateway {
             changes: changes.clone(),
             stop: stop.clone(),
         });
-        let on_store = (store.clone(), nodes.are_shared());
-        let media = MediaFiles::open(data_dir, on_store, drivers.clone(), directory.clone(), clock.clone());
+        let (on_store, keep) = ((store.clone(), nodes.are_shared()), behaviour.keep_inbound_media);
+        let media = MediaFiles::open(data_dir, on_store, keep, drivers.clone(), directory.clone(), clock.clone());
         let media = Arc::new(media.context("cannot open the directory of received files")?);
         let events = Arc::new(Events::new(store.clone()));
         let (parts, to) = ((store.clone(), events.clone()), (reach(&behaviour), behaviour.media_base()));

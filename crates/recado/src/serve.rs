@@ -159,7 +159,6 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
         background.spawn(media::eager::run(gateway.media.clone(), queue, gateway.stop.clone()));
     }
     background.spawn(idle::close_conversations(gateway.clone()));
-    background.spawn(media::tidy::run(gateway.media.clone(), gateway.stop.clone()));
     background.spawn(outages::follow(gateway.clone()));
     background.spawn(schedule::run(gateway.clone()));
     background.spawn(read_signals::run(gateway.clone()));

@@ -20,7 +20,7 @@ use recado_domain::event::{
 };
 use recado_domain::ids::{ApiKeyId, ContactId, ConversationId, InstitutionId, MediaId, MessageId, WebhookId};
 use recado_domain::incoming::{
-    Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, Received, SealedIncoming,
+    Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, Received, SealedIncoming, StoredFile,
 };
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{Backlog, Enqueued, Idempotency, Message, MessageQuery, Page, Promoted, Seq};
@@ -296,12 +296,13 @@ for_both_engines! {
         write fn media_gone(id: MediaId, was: MediaState) -> bool = |tx| inbox::media::gone(tx.db(), id, was);
         write fn media_read(id: MediaId, now: Millis) -> bool = |tx| inbox::media::read(tx.db(), id, now);
         write fn release_media(before: Millis) -> u64 = |tx| inbox::media::release(tx.db(), before);
-        read fn stored_media(ids: Vec<MediaId>) -> Vec<MediaId> = |db| inbox::media::which_stored(db, &ids);
+        write fn release_files(ids: Vec<MediaId>) -> u64 = |tx| inbox::media::release_these(tx.db(), &ids);
+        read fn stored_files(ids: Vec<MediaId>) -> Vec<StoredFile> = |db| inbox::media::which_stored(db, &ids);
         read fn sealed_incoming(after: Seq, limit: usize) -> Vec<SealedIncoming>
             = |db| inbox::sealed::page(db, after, limit);
         write fn reseal_incoming(old: SealedIncoming, new: SealedIncoming) -> bool
             = |tx| inbox::sealed::replace(tx.db(), &old, &new);
-        write fn clear_inbox(owner: Owner) -> bool = |tx| inbox::clear::all(tx.db(), owner);
+        write fn clear_inbox(owner: Owner) -> Option<Vec<MediaId>> = |tx| inbox::clear::all(tx.db(), owner);
     }
 }
 

@@ -7,7 +7,7 @@ use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::contact_book::Contact;
 use recado_domain::conversation::Conversation;
-use recado_domain::ids::{InstitutionId, MessageId};
+use recado_domain::ids::{InstitutionId, MediaId, MessageId};
 use recado_domain::incoming::Incoming;
 use recado_domain::message::{Message, Seq};
 use serde::{Deserialize, Serialize};
@@ -190,6 +190,9 @@ pub struct Erased {
     pub events: u64,
     /// Messages in flight, which stay.
     pub sending: u64,
+    /// Files of erased messages, whose bytes can be deleted.
+    #[serde(skip)]
+    pub files: Vec<MediaId>,
     /// Where the next batch begins.
     #[serde(skip)]
     pub next: Option<ChannelKey>,

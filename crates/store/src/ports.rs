@@ -27,7 +27,7 @@ use recado_domain::event::{
 };
 use recado_domain::ids::{ApiKeyId, ContactId, ConversationId, InstitutionId, MediaId, MessageId, WebhookId};
 use recado_domain::incoming::{
-    Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, Received, SealedIncoming,
+    Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, Received, SealedIncoming, StoredFile,
 };
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{
@@ -501,14 +501,17 @@ pub trait Inbox: Send + Sync + 'static {
     /// Makes a batch of stored files remote that were last read before this time. Returns how many. Their bytes can be
     /// deleted.
     async fn release_media(&self, before: Millis) -> Result<u64>;
-    /// Which of these files are stored. Others that have bytes here are left over.
-    async fn stored_media(&self, ids: Vec<MediaId>) -> Result<Vec<MediaId>>;
+    /// Makes these files remote, as far as they are stored. Returns how many. Their bytes can be deleted.
+    async fn release_files(&self, ids: Vec<MediaId>) -> Result<u64>;
+    /// Those of these files that are stored. Others that have bytes here are left over.
+    async fn stored_files(&self, ids: Vec<MediaId>) -> Result<Vec<StoredFile>>;
     /// A page of what drivers sealed of delivered messages, behind this place.
     async fn sealed_incoming(&self, after: Seq, limit: usize) -> Result<Vec<SealedIncoming>>;
     /// Replaces sealed parts of a message. `false` if one of them differs from `old`, or if there is no such message.
     async fn reseal_incoming(&self, old: SealedIncoming, new: SealedIncoming) -> Result<bool>;
-    /// Deletes a batch of all delivered messages, conversations and contacts of an owner; `false` when nothing is left.
-    async fn clear_inbox(&self, owner: Owner) -> Result<bool>;
+    /// Deletes a batch of all delivered messages, conversations and contacts of an owner. Returns their files, whose bytes
+    /// can be deleted; `None` when nothing is left.
+    async fn clear_inbox(&self, owner: Owner) -> Result<Option<Vec<MediaId>>>;
 }
 
 /// Conversations.

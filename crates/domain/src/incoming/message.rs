@@ -148,6 +148,15 @@ pub struct Media {
     pub read_at: Option<Millis>,
 }
 
+/// A file whose bytes are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    pub id: MediaId,
+    pub channel: ChannelKey,
+    /// When the bytes were last read.
+    pub read_at: Option<Millis>,
+}
+
 /// What a driver sealed of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedIncoming {

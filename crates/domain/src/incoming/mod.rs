@@ -20,7 +20,7 @@ use crate::ids::{ConversationId, MessageId, NetworkId};
 pub use body::{Body, Choice, ChoiceKind, MatchedBy, Quoted};
 pub use content::{ANSWER_KINDS, Captioned, Content, Order, OrderItem, Place, UnsupportedReason};
 pub use message::{
-    Direction, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewMedia, Reaction, SealedIncoming,
+    Direction, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewMedia, Reaction, SealedIncoming, StoredFile,
 };
 pub use person::{IdentityKey, IdentityKind, SenderIds};
 pub use text::{CONTENT_LIMIT, QUOTE_LIMIT, RAW_LIMIT, clean, truncate};

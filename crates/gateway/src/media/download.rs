@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,6 @@ use recado_domain::ids::MediaId;
 use recado_domain::incoming::{Media, MediaState};
 use recado_providers::media::{self, MediaError};
 use sha2::{Digest, Sha256};
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::downloads::Download;
@@ -22,8 +22,6 @@ use super::{Fault, MediaFiles, SIZE_LIMIT};
 
 /// How long a network may take to begin. A phone that uploads a file again takes 30 seconds.
 const BEGIN: Duration = Duration::from_secs(90);
-/// After how many bytes the room on the disk is checked again.
-const CHECKED: u64 = 4 << 20;
 
 /// How far a download is.
 #[derive(Clone, Default)]
@@ -66,8 +64,7 @@ impl MediaFiles {
         match media.state {
             MediaState::Gone => return Err(Fault::Gone),
             MediaState::Stored => {
-                if let Some(file) = self.directory.find(media.id)? {
-                    let size = file.metadata()?.len();
+                if let Some((file, size)) = self.find(media.id).await? {
                     to.progress.send_modify(|progress| {
                         (progress.file, progress.readable) = (Some(Arc::new(file)), size);
                         progress.size = Some(size);
@@ -98,11 +95,22 @@ impl MediaFiles {
             tracing::warn!(media.id = %media.id, channel.id = %entry.via.id, %error, "media not fetched");
         })?;
         let (size, expected) = (from.size, from.sha256.clone());
-        let (part, written, digest) = self.write(media.id, from, to).await?;
-        let sha256 = hex(&digest);
+        if size.is_some_and(|size| size > to.most()) {
+            return Err(too_large(to.most()));
+        }
+        let part = Arc::new(self.begin(media.id, size.or(media.about.size).unwrap_or_default()).await?);
+        to.progress.send_modify(|progress| (progress.file, progress.size) = (Some(part.file.clone()), size));
+        let (written, sha256) = match self.write((media.id, &part), from, to).await {
+            Ok(done) => done,
+            Err(fault) => {
+                self.discard(part).await;
+                return Err(fault);
+            }
+        };
         if size.is_some_and(|size| size != written) || expected.is_some_and(|expected| expected != sha256) {
             tracing::warn!(media.id = %media.id, channel.id = %entry.via.id, "media does not have the announced hash or size");
             self.downloads.refuse(media.id);
+            self.discard(part).await;
             return Err(Fault::Unavailable);
         }
         self.keep(media.id, part, (written, sha256)).await?;
@@ -110,22 +118,31 @@ impl MediaFiles {
         Ok(())
     }
 
-    /// Writes all bytes of a download into a new file.
+    /// Begins a file of about this size. If the disk is full, files that were not read for long are deleted.
+    async fn begin(&self, id: MediaId, size: u64) -> Result<Part, Fault> {
+        let begin = || self.directory.run(move |disk| disk.begin(id, size));
+        match begin().await {
+            Err(error) if error.kind() == ErrorKind::StorageFull && self.make_room(size).await? => Ok(begin().await?),
+            other => Ok(other?),
+        }
+    }
+
+    /// Writes all bytes of a download into a file. Returns how many there were, and their SHA-256.
     async fn write(
         &self,
-        id: MediaId,
+        (id, part): (MediaId, &Arc<Part>),
         from: media::Download,
         to: &Download,
-    ) -> Result<(Arc<Part>, u64, [u8; 32]), Fault> {
-        let size = from.size;
-        if size.is_some_and(|size| size > to.most()) {
-            return Err(too_large(to.most()));
-        }
-        let part = Arc::new(self.directory.begin(id, size.unwrap_or(CHECKED))?);
-        to.progress.send_modify(|progress| (progress.file, progress.size) = (Some(part.file.clone()), size));
-        let (mut written, mut checked, mut hasher) = (0_u64, 0, Sha256::new());
+    ) -> Result<(u64, String), Fault> {
+        let (mut written, mut hasher) = (0_u64, Sha256::new());
         let mut from = Paced::new(from.bytes, pace::LEAST);
-        while let Some(bytes) = from.next().await {
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = to.stop.cancelled() => return Err(Fault::NotFound),
+                next = from.next() => next,
+            };
+            let Some(bytes) = next else { break };
             let bytes: Bytes = bytes.inspect_err(|error| {
                 tracing::warn!(media.id = %id, %error, "media download interrupted");
             })?;
@@ -136,27 +153,35 @@ impl MediaFiles {
             if written > to.most() {
                 return Err(too_large(to.most()));
             }
-            if written - checked > CHECKED {
-                self.directory.need_room(size.map_or(CHECKED, |size| size.saturating_sub(written)))?;
-                checked = written;
-            }
             hasher.update(&bytes);
             let part = part.clone();
-            spawn_blocking(move || part.write(&bytes)).await.map_err(|_| Fault::Broken)??;
+            self.directory.run(move |_| part.write(&bytes)).await?;
             to.progress.send_modify(|progress| progress.readable = written - 1);
         }
-        Ok((part, written, hasher.finalize().into()))
+        Ok((written, hex(&hasher.finalize())))
+    }
+
+    /// Deletes a file that is not complete.
+    async fn discard(&self, part: Arc<Part>) {
+        let deleted = self.directory.run(move |_| {
+            drop(part);
+            Ok(())
+        });
+        // The next start deletes what could not be deleted.
+        let _ = deleted.await;
     }
 
     /// Gives a complete file its name, and its row the state.
     async fn keep(&self, id: MediaId, part: Arc<Part>, (size, sha256): (u64, String)) -> Result<(), Fault> {
-        let _naming = self.naming.read().await;
+        // A sync of a large file may take long, so it holds no lock.
+        let part = self.directory.run(move |_| part.sync().map(|()| part)).await?;
         let part = Arc::into_inner(part).ok_or(Fault::Broken)?;
-        spawn_blocking(move || part.keep()).await.map_err(|_| Fault::Broken)??;
+        let _naming = self.naming_of(id).lock().await;
+        self.directory.run(move |_| part.keep()).await?;
         match self.store.media_stored(id, size, sha256, self.clock.now()).await {
             Ok(true) => Ok(()),
             stored => {
-                self.directory.delete(id)?;
+                self.directory.run(move |disk| disk.delete(id)).await?;
                 Err(stored.map_or_else(Fault::from, |_| Fault::NotFound))
             }
         }

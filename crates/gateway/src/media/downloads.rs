@@ -17,10 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::Fault;
 use super::download::Progress;
 
-/// Downloads at a time: of one channel, and of all.
-pub const DOWNLOADS: (usize, usize) = (8, 64);
-/// Those of test channels among them.
-const OF_TEST: usize = 16;
+/// Downloads at a time: of one channel, of all, and of test channels among them.
+pub const DOWNLOADS: (usize, usize, usize) = (8, 64, 16);
 /// Downloads that wait or run: of one channel, and of all channels of an environment.
 const WAITING: (usize, usize) = (64, 16_384);
 /// How long a file is not fetched again after wrong bytes came for it. Each try may take 100 MiB.
@@ -62,9 +60,8 @@ struct Listed {
 
 /// The right to run a download.
 pub struct Slot<'a> {
-    _of_channel: OwnedSemaphorePermit,
-    _of_test: Option<SemaphorePermit<'a>>,
-    _of_all: SemaphorePermit<'a>,
+    _channel: OwnedSemaphorePermit,
+    _others: [Option<SemaphorePermit<'a>>; 2],
 }
 
 /// A download in the list. Dropping it lets another download of the file begin.
@@ -89,7 +86,7 @@ impl Default for Downloads {
         Self {
             listed: Mutex::default(),
             all: Semaphore::new(DOWNLOADS.1),
-            of_test: Semaphore::new(OF_TEST),
+            of_test: Semaphore::new(DOWNLOADS.2),
             of_channels: Mutex::default(),
             refused: Mutex::default(),
         }
@@ -163,7 +160,7 @@ impl Downloads {
             Environment::Test => Some(self.of_test.acquire().await.ok()?),
             Environment::Live => None,
         };
-        Some(Slot { _of_channel: of_channel, _of_test: of_test, _of_all: self.all.acquire().await.ok()? })
+        Some(Slot { _channel: of_channel, _others: [of_test, self.all.acquire().await.ok()] })
     }
 
     /// Waits until a download has no reader, and takes it off the list then.

@@ -10,6 +10,7 @@
 //! | `eager` | fetches files before a caller wants them |
 //! | `reader` | reads the bytes, also while they arrive |
 //! | `tidy` | deletes what is not needed any more |
+//! | `room` | deletes files early when the disk is full |
 //!
 //! Each node has the files that it fetched in its own data directory. Another node fetches them again.
 
@@ -19,13 +20,15 @@ pub mod eager;
 mod files;
 mod pace;
 mod reader;
-pub mod tidy;
+mod room;
+mod tidy;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use recado_domain::clock::{Clock, Millis};
+use recado_domain::clock::{Clock, Millis, millis};
 use recado_domain::event::Owner;
 use recado_domain::ids::MediaId;
 use recado_domain::incoming::{Media, MediaState};
@@ -33,8 +36,8 @@ use recado_providers::Drivers;
 use recado_providers::media::MediaError;
 pub use recado_providers::media::SIZE_LIMIT;
 use recado_store::{Store, StoreError};
-use tokio::sync::{Notify, RwLock, watch};
-use tokio::time::timeout;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout};
 
 use crate::directory;
 use download::Progress;
@@ -46,8 +49,10 @@ pub use reader::{Content, Part};
 
 /// How long a caller waits for the first byte.
 const FIRST_BYTE: Duration = Duration::from_secs(15);
-/// A use of a file is recorded at most this often.
-const USE_RECORDED: Millis = 60 * 60 * 1_000;
+/// A use of a file is recorded at most this often, and at most this often while files are kept.
+const USE_RECORDED: (Millis, Millis) = (60 * 60 * 1_000, 8);
+/// Locks under which files get their names. Files share them by their ids.
+const NAMING: usize = 64;
 
 /// Why a caller gets no bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,12 +106,12 @@ pub struct MediaFiles {
     /// Whether other nodes may have files that this one does not have.
     is_shared: bool,
     downloads: Downloads,
-    /// Held shared while a file gets its name and its row the state, and alone while left-over files are deleted.
-    naming: RwLock<()>,
-    /// Notified when there may be bytes without a row.
-    untidy: Notify,
-    /// Held while left-over files are searched, which is done once at a time.
-    tidying: tokio::sync::Mutex<()>,
+    /// A use of a file is recorded this often.
+    record_every: Millis,
+    /// Held while a file gets its name and its row the state, or while it is deleted because its row has another state.
+    naming: [Mutex<()>; NAMING],
+    /// Held while files are deleted because the disk is full. When there was nothing to delete.
+    making_room: Mutex<Option<Instant>>,
 }
 
 impl MediaFiles {
@@ -114,6 +119,7 @@ impl MediaFiles {
     pub fn open(
         data_dir: &Path,
         (store, is_shared): (Arc<dyn Store>, bool),
+        keep: Duration,
         drivers: Arc<Drivers>,
         channels: Arc<directory::Directory>,
         clock: Arc<dyn Clock>,
@@ -126,9 +132,9 @@ impl MediaFiles {
             directory: Directory::open(data_dir)?,
             is_shared,
             downloads: Downloads::default(),
-            naming: RwLock::default(),
-            untidy: Notify::new(),
-            tidying: tokio::sync::Mutex::default(),
+            record_every: USE_RECORDED.0.min(millis(keep) / USE_RECORDED.1),
+            naming: std::array::from_fn(|_| Mutex::default()),
+            making_room: Mutex::default(),
         })
     }
 
@@ -149,26 +155,36 @@ impl MediaFiles {
         let begun = begun.map_err(|_| Fault::Unavailable)?.map_err(|_| Fault::Broken)?.clone();
         match begun.end {
             Some(Err(fault)) => Err(fault),
-            Some(Ok(())) | None => Content::arriving(&begun, progress).ok_or(Fault::Broken),
+            Some(Ok(())) | None => Content::arriving(&begun, progress, self.directory.clone()).ok_or(Fault::Broken),
         }
     }
 
     /// Whether the bytes of a file are on this node.
-    pub fn has(&self, id: MediaId) -> Result<bool, Fault> {
-        Ok(self.directory.find(id)?.is_some())
+    pub async fn has(&self, id: MediaId) -> Result<bool, Fault> {
+        Ok(self.find(id).await?.is_some())
+    }
+
+    /// A file on this node, and its size. A disk that does not answer is not waited for.
+    async fn find(&self, id: MediaId) -> Result<Option<(File, u64)>, Fault> {
+        let found = timeout(FIRST_BYTE, self.directory.run(move |disk| disk.find(id))).await;
+        Ok(found.map_err(|_| Fault::Broken)??)
+    }
+
+    fn naming_of(&self, id: MediaId) -> &Mutex<()> {
+        // The last byte of an id is random.
+        &self.naming[usize::from(id.as_bytes()[15]) % NAMING]
     }
 
     /// The bytes of a file that is stored here.
     async fn stored(&self, media: &Media) -> Result<Option<Content>, Fault> {
-        // The file is not deleted before its use is recorded.
-        let _naming = self.naming.read().await;
-        let Some(file) = self.directory.find(media.id)? else { return Ok(None) };
+        // It can be read to its end, also if it is deleted meanwhile.
+        let Some((file, size)) = self.find(media.id).await? else { return Ok(None) };
         let now = self.clock.now();
-        if media.read_at.is_none_or(|read_at| now - read_at > USE_RECORDED) {
+        if media.read_at.is_none_or(|read_at| now - read_at > self.record_every) {
             // The bytes are here, whether the store answers or not.
             let _ = self.store.media_read(media.id, now).await;
         }
-        Ok(Some(Content::stored(file)?))
+        Ok(Some(Content::stored(file, size, self.directory.clone())))
     }
 
     /// The progress of the download of a file, for a reader who accepts this many bytes. If it does not run yet, it begins.

@@ -10,9 +10,9 @@ use axum::body::Body;
 use futures_util::stream;
 use hyper::body::Bytes;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 
 use super::download::Progress;
+use super::files::{Directory, Disk};
 
 /// Most bytes that are read at once.
 const CHUNK: u64 = 64 << 10;
@@ -24,6 +24,7 @@ pub struct Content {
     pub size: Option<u64>,
     /// How far they have arrived; `None` if the file is complete.
     progress: Option<watch::Receiver<Progress>>,
+    directory: Directory,
 }
 
 /// A part of a complete file, from the first byte to before the end.
@@ -31,14 +32,18 @@ pub type Part = Range<u64>;
 
 impl Content {
     /// A complete file.
-    pub(super) fn stored(file: File) -> io::Result<Self> {
-        Ok(Self { size: Some(file.metadata()?.len()), file: Arc::new(file), progress: None })
+    pub(super) fn stored(file: File, size: u64, directory: Directory) -> Self {
+        Self { size: Some(size), file: Arc::new(file), progress: None, directory }
     }
 
     /// A file that arrives, or has just arrived.
-    pub(super) fn arriving(begun: &Progress, progress: watch::Receiver<Progress>) -> Option<Self> {
+    pub(super) fn arriving(
+        begun: &Progress,
+        progress: watch::Receiver<Progress>,
+        directory: Directory,
+    ) -> Option<Self> {
         let progress = begun.end.is_none().then_some(progress);
-        Some(Self { file: begun.file.clone()?, size: begun.size, progress })
+        Some(Self { file: begun.file.clone()?, size: begun.size, progress, directory })
     }
 
     /// Whether the file is complete, so that parts of it can be read.
@@ -51,7 +56,8 @@ impl Content {
     pub fn into_body(self, part: Option<Part>) -> Body {
         let Range { start, end } = part.unwrap_or(0..u64::MAX);
         let end = if self.is_complete() { self.size.map_or(end, |size| size.min(end)) } else { end };
-        let reading = Reading { file: self.file, place: start, end, progress: self.progress };
+        let reading =
+            Reading { file: self.file, place: start, end, progress: self.progress, directory: self.directory };
         Body::from_stream(stream::try_unfold(reading, |mut reading| async move {
             Ok::<_, io::Error>(reading.next().await?.map(|bytes| (bytes, reading)))
         }))
@@ -63,6 +69,7 @@ struct Reading {
     place: u64,
     end: u64,
     progress: Option<watch::Receiver<Progress>>,
+    directory: Directory,
 }
 
 impl Reading {
@@ -74,11 +81,11 @@ impl Reading {
             return Ok(None);
         }
         let (file, place) = (self.file.clone(), self.place);
-        let read = move || {
+        let read = move |_: &Arc<Disk>| {
             let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
             file.read_exact_at(&mut bytes, place).map(|()| bytes)
         };
-        let bytes = spawn_blocking(read).await.map_err(io::Error::other)??;
+        let bytes = self.directory.run(read).await?;
         self.place += length;
         Ok(Some(bytes.into()))
     }

@@ -1,7 +1,9 @@
 //! The files of received messages, with a real store and a network whose answers the test controls.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
@@ -25,7 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
-/// A network whose files are named by what happens with them: `hangs`, or how many bytes they have.
+/// A network whose files are named by what happens with them: `hangs`, `slow` after the first bytes, or how many bytes they
+/// have.
 #[derive(Default)]
 struct Network {
     /// How often a file of each channel was asked for.
@@ -53,22 +56,32 @@ impl ChannelDriver for Network {
     async fn fetch_media(&self, via: &ChannelRef, media: &Media) -> Result<Download, MediaError> {
         *self.asked.lock().expect("no panic").entry(via.key).or_default() += 1;
         let name = media.about.remote_id.as_deref().expect("a name");
+        if name == "slow" {
+            let first = stream::iter([Ok(Bytes::from_static(b"first"))]);
+            return Ok(Download { size: None, sha256: None, bytes: first.chain(stream::pending()).boxed() });
+        }
         let Ok(size) = name.parse::<usize>() else { std::future::pending().await };
         let bytes = stream::iter([Ok(Bytes::from(vec![b'x'; size]))]).boxed();
         Ok(Download { size: Some(size as u64), sha256: media.about.sha256.clone(), bytes })
     }
 }
 
+const WEEK: Duration = Duration::from_hours(7 * 24);
+
 struct Stage {
     ground: Ground,
     network: Arc<Network>,
     channels: Arc<directory::Directory>,
     files: Arc<MediaFiles>,
-    _home: TempDir,
+    home: TempDir,
 }
 
 impl Stage {
     async fn new() -> Self {
+        Self::with(Directory::open).await
+    }
+
+    async fn with(open: impl FnOnce(&Path) -> std::io::Result<Directory>) -> Self {
         let ground = Ground::on(SqliteFile::new()).await;
         let (home, network) = (tempfile::tempdir().expect("a directory"), Arc::new(Network::default()));
         let clock = Arc::new(SystemClock);
@@ -76,8 +89,11 @@ impl Stage {
         let sandbox = Sandbox::open(&path, Pacing::default(), clock.clone(), ground.store.clone()).expect("opens");
         let drivers = Arc::new(Drivers::new(Arc::new(sandbox)).with(ChannelType::CloudApi, network.clone()));
         let channels = Arc::<directory::Directory>::default();
-        let files = MediaFiles::open(home.path(), (ground.store.clone(), false), drivers, channels.clone(), clock);
-        Self { ground, network, channels, files: Arc::new(files.expect("a directory")), _home: home }
+        let files =
+            MediaFiles::open(home.path(), (ground.store.clone(), false), WEEK, drivers, channels.clone(), clock);
+        let directory = open(home.path()).expect("a directory");
+        let files = Arc::new(MediaFiles { directory, ..files.expect("a directory") });
+        Self { ground, network, channels, files, home }
     }
 
     async fn channel(&self, id: &str, environment: Environment) -> ChannelKey {
@@ -136,6 +152,10 @@ impl Stage {
 
     async fn state(&self, environment: Environment, media: &Media) -> MediaState {
         self.ground.store.media(self.owner(environment), media.id).await.expect("read").expect("there").state
+    }
+
+    fn path(&self, media: &Media) -> PathBuf {
+        self.home.path().join(DIRECTORY).join(media.id.to_string())
     }
 
     fn asked(&self, channel: ChannelKey) -> usize {
@@ -255,4 +275,118 @@ async fn a_reader_who_accepts_more_raises_the_limit_of_a_download() {
     let _large = stage.files.follow(stage.owner(Live), &media, SIZE_LIMIT).expect("the same download");
     let end = within_timeout(small.wait_for(Progress::has_ended)).await.expect("no panic").end.expect("an end");
     assert_eq!(end, Ok(()));
+}
+
+/// A disk that does not answer, such as one of a network, delays only those who want its files.
+#[tokio::test]
+async fn a_disk_that_does_not_answer_does_not_block_the_runtime() {
+    let stage = Stage::new().await;
+    let channel = stage.channel("a", Live).await;
+    let (_, media) = stage.receive(channel, "10", None).await;
+    assert_eq!(stage.fetch(Live, &media).await, Ok(()));
+    let path = stage.path(&media);
+    std::fs::remove_file(&path).expect("removed");
+    // Opening a pipe waits until there is a writer.
+    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+    assert!(made.success());
+    let writer = std::thread::spawn({
+        let path = path.clone();
+        // Ends the wait of the thread, also of a runtime that is blocked.
+        move || {
+            std::thread::sleep(Duration::from_secs(2));
+            std::fs::OpenOptions::new().write(true).open(path).expect("a reader")
+        }
+    });
+    let began = Instant::now();
+    assert!(timeout(Duration::from_millis(100), stage.files.has(media.id)).await.is_err(), "it waits");
+    assert!(began.elapsed() < Duration::from_secs(1), "the runtime was blocked for {:?}", began.elapsed());
+    writer.join().expect("no panic");
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_the_oldest_files_of_the_tenant_with_the_most() {
+    use MediaState::{Remote, Stored};
+    let free = Arc::new(AtomicU64::new(u64::MAX / 4));
+    let measured = free.clone();
+    let stage = Stage::with(|home| {
+        let files = home.join(DIRECTORY);
+        Directory::measured(
+            home,
+            Box::new(move |_| {
+                // What was free at first, and what deleted files have freed.
+                let stored = std::fs::read_dir(&files).map_or(0, |entries| {
+                    entries
+                        .map(|entry| entry.and_then(|entry| entry.metadata()).map_or(0, |file| file.len()))
+                        .sum::<u64>()
+                });
+                Ok((measured.load(Ordering::Relaxed).saturating_sub(stored), 0))
+            }),
+        )
+    })
+    .await;
+    let (live, test) = (stage.channel("live", Live).await, stage.channel("test", Test).await);
+    let mut files = Vec::new();
+    for (channel, environment, size) in
+        [(live, Live, "1000"), (test, Test, "3000"), (test, Test, "3001"), (test, Test, "3002")]
+    {
+        let (_, media) = stage.receive(channel, size, None).await;
+        assert_eq!(stage.fetch(environment, &media).await, Ok(()));
+        // The order of their last use must be certain.
+        let read_at = NOW + i64::try_from(files.len()).expect("few");
+        assert!(stage.ground.store.media_read(media.id, read_at).await.expect("noted"));
+        files.push((environment, media));
+    }
+    // There is room for what a file reserves while it is written, but for 500 bytes.
+    free.store(1_000 + 3_000 + 3_001 + 3_002 + (4 << 20) - 500, Ordering::Relaxed);
+    let (_, new) = stage.receive(live, "10", None).await;
+    assert_eq!(stage.fetch(Live, &new).await, Ok(()));
+    let mut states = Vec::new();
+    for (environment, media) in &files {
+        states.push(stage.state(*environment, media).await);
+        assert_eq!(states.last() == Some(&Stored), stage.path(media).exists());
+    }
+    assert_eq!(states, [Stored, Remote, Stored, Stored]);
+    // Full of other files: there is nothing to delete, and that is not searched for by each call.
+    free.store(0, Ordering::Relaxed);
+    let (_, late) = stage.receive(live, "10", None).await;
+    for _ in 0..2 {
+        assert_eq!(stage.fetch(Live, &late).await, Err(Fault::Full));
+    }
+    assert_eq!(stage.state(Live, &files[0].1).await, Remote);
+}
+
+#[tokio::test]
+async fn a_deleted_file_goes_at_once_and_its_download_ends() {
+    let stage = Stage::new().await;
+    let channel = stage.channel("a", Live).await;
+    let (_, stored) = stage.receive(channel, "10", None).await;
+    let (_, other) = stage.receive(channel, "10", None).await;
+    for media in [&stored, &other] {
+        assert_eq!(stage.fetch(Live, media).await, Ok(()));
+    }
+    let (_, slow) = stage.receive(channel, "slow", None).await;
+    let mut reader = stage.files.follow(stage.owner(Live), &slow, SIZE_LIMIT).expect("it begins");
+    within_timeout(reader.wait_for(|progress| progress.readable > 0)).await.expect("no panic");
+    assert_eq!(std::fs::read_dir(stage.home.path().join(DIRECTORY)).expect("a directory").count(), 3);
+    stage.files.delete(vec![stored.id, slow.id]).await.expect("deleted");
+    let end = within_timeout(reader.wait_for(Progress::has_ended)).await.expect("no panic").end;
+    assert_eq!(end, Some(Err(Fault::NotFound)));
+    let left = std::fs::read_dir(stage.home.path().join(DIRECTORY)).expect("a directory");
+    let left: Vec<_> = left.map(|entry| entry.expect("an entry").path()).collect();
+    assert_eq!(left, [stage.path(&other)]);
+}
+
+#[tokio::test]
+async fn only_bytes_without_a_row_are_left_over() {
+    let stage = Stage::new().await;
+    let channel = stage.channel("a", Live).await;
+    let (_, stored) = stage.receive(channel, "10", None).await;
+    assert_eq!(stage.fetch(Live, &stored).await, Ok(()));
+    let (_, remote) = stage.receive(channel, "10", None).await;
+    let strange = Media { id: MediaId::new(1, [9; 10]), ..remote.clone() };
+    for media in [&remote, &strange] {
+        std::fs::write(stage.path(media), "x").expect("written");
+    }
+    stage.files.purge(WEEK).await.expect("purged");
+    assert_eq!([&stored, &remote, &strange].map(|media| stage.path(media).exists()), [true, false, false]);
 }

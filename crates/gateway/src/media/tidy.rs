@@ -1,36 +1,18 @@
-//! Deletes the bytes of files that were not read for some time, and bytes without a row: of erased and purged messages, and
-//! of a crash between a file's name and its row.
+//! Deletes the bytes of files that were not read for some time, of erased messages, and bytes without a row: of purged
+//! messages, and of a crash between a file's name and its row.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use recado_domain::clock::millis;
-use tokio_util::sync::CancellationToken;
+use recado_domain::ids::MediaId;
 
 use super::{Fault, MediaFiles};
 
 /// Files that are looked up at once.
-const AT_ONCE: usize = 100;
-
-/// The least time between two searches for bytes that are left over. A search looks at every file.
-const APART: Duration = Duration::from_mins(1);
-
-/// Deletes what is left over, soon after it is asked for, until the server stops.
-pub async fn run(files: Arc<MediaFiles>, stop: CancellationToken) {
-    while stop.run_until_cancelled(files.untidy.notified()).await.is_some() {
-        if let Err(fault) = files.delete_left_over().await {
-            tracing::warn!(?fault, "purge of media failed; the next purge continues");
-        }
-        stop.run_until_cancelled(tokio::time::sleep(APART)).await;
-    }
-}
+pub const AT_ONCE: usize = 100;
 
 impl MediaFiles {
-    /// Has bytes without a row deleted soon.
-    pub fn tidy_soon(&self) {
-        self.untidy.notify_one();
-    }
-
     /// Deletes the bytes of files that were not read for this time, and bytes that are left over.
     pub async fn purge(&self, keep: Duration) -> Result<(), Fault> {
         let before = self.clock.now() - millis(keep);
@@ -38,16 +20,33 @@ impl MediaFiles {
         self.delete_left_over().await
     }
 
+    /// Deletes the bytes of files whose rows were deleted, also of those that are being downloaded.
+    pub async fn delete(&self, ids: Vec<MediaId>) -> Result<(), Fault> {
+        for id in &ids {
+            self.downloads.stop(*id);
+        }
+        Ok(self.directory.run(move |disk| ids.iter().try_for_each(|id| disk.delete(*id))).await?)
+    }
+
     /// Deletes the bytes of every file whose row is not there, or does not say that they are stored.
-    pub async fn delete_left_over(&self) -> Result<(), Fault> {
-        let _tidying = self.tidying.lock().await;
-        for ids in self.directory.ids()?.chunks(AT_ONCE) {
-            // No file gets its name meanwhile, so that its row is not read too early.
-            let _alone = self.naming.write().await;
-            let stored = self.store.stored_media(ids.to_vec()).await?;
-            for id in ids.iter().filter(|id| !stored.contains(id)) {
-                self.directory.delete(*id)?;
+    async fn delete_left_over(&self) -> Result<(), Fault> {
+        for files in self.directory.run(|disk| disk.files()).await?.chunks(AT_ONCE) {
+            let ids: Vec<_> = files.iter().map(|(id, _)| *id).collect();
+            let stored = self.store.stored_files(ids.clone()).await?;
+            let stored: HashSet<_> = stored.into_iter().map(|file| file.id).collect();
+            for id in ids.into_iter().filter(|id| !stored.contains(id)) {
+                self.delete_if_left_over(id).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Deletes the bytes of a file, unless its row says that they are stored.
+    pub(super) async fn delete_if_left_over(&self, id: MediaId) -> Result<(), Fault> {
+        // The file does not get its name meanwhile, so its row is not read too early.
+        let _naming = self.naming_of(id).lock().await;
+        if self.store.stored_files(vec![id]).await?.is_empty() {
+            self.directory.run(move |disk| disk.delete(id)).await?;
         }
         Ok(())
     }

@@ -77,7 +77,9 @@ pub async fn erase_batch(gateway: &Gateway, erasure: Erasure) -> Result<Erased, 
         Erasure::Messages(places) => places.iter().map(|place| place.channel).collect(),
         _ => Vec::new(),
     };
-    let erased = gateway.store.erase_person(erasure, gateway.clock.now()).await?;
+    let mut erased = gateway.store.erase_person(erasure, gateway.clock.now()).await?;
+    let files = std::mem::take(&mut erased.files);
+    gateway.media.delete(files).await.map_err(|_| AppError::Unavailable)?;
     if erased.cancelled > 0 {
         // Their queues may have waited for the erased messages.
         channels.into_iter().for_each(|channel| gateway.dispatcher.wake(channel));
@@ -94,8 +96,6 @@ pub async fn erase_on_sandbox(gateway: &Gateway, person: Person, after: i64) -> 
 /// Removes erased data from the logs of the store's files. Returns whether that was possible.
 pub async fn forget_erased(gateway: &Gateway) -> Result<Value, AppError> {
     let sandbox = gateway.drivers.sandbox().forget_erased().await?;
-    // The files of erased messages have no rows any more.
-    gateway.media.delete_left_over().await.map_err(|_| AppError::Unavailable)?;
     Ok(json!({ "forgotten": gateway.store.forget_erased().await? && sandbox }))
 }
 

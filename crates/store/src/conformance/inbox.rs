@@ -9,9 +9,10 @@ use recado_domain::conversation::{
 };
 use recado_domain::event::{ChatKind, Event, Owner, Patterns};
 use recado_domain::field_errors::FieldErrors;
+use recado_domain::ids::MediaId;
 use recado_domain::incoming::{
     ARRIVALS_AT_ONCE, Arrival, Arrivals, Captioned, Content, Direction, Group, Ignored, Incoming, MediaState,
-    NewIncoming, NewMedia, Outcome, Quoted, Received, SenderIds, UnsupportedReason, What,
+    NewIncoming, NewMedia, Outcome, Quoted, Received, SenderIds, StoredFile, UnsupportedReason, What,
 };
 use recado_domain::queue::{PurgeRequest, Settlement};
 use serde_json::{Value, json};
@@ -253,7 +254,7 @@ pub(super) async fn everything_twice_and_shuffled_is_as_one_delivery(mut ground:
     let (wanted, wanted_events) = (seen(&ground, channel).await, counted(&ground).await);
     assert_eq!(wanted_events.len(), 3 + 3 + 2 + 2, "{wanted_events:?}");
     for seed in 0..20 {
-        while ground.store.clear_inbox(owner(&ground)).await.expect("cleared") {}
+        while ground.store.clear_inbox(owner(&ground)).await.expect("cleared").is_some() {}
         assert_eq!(counted(&ground).await, Vec::<String>::new());
         let mut shuffle = Shuffle(seed);
         // Once by all names, once by the hidden id or by the number in its other form.
@@ -302,7 +303,7 @@ pub(super) async fn a_message_by_a_number_and_by_a_hidden_id_is_one(ground: Grou
         let last = one(&ground, channel, text("A3", first, "Oi?")).await;
         assert_eq!((delivered(&ground, channel).await.len(), last.conversation), (3, stored.conversation));
         assert_eq!(contacts(&ground).await.len(), 1);
-        while ground.store.clear_inbox(owner(&ground)).await.expect("cleared") {}
+        while ground.store.clear_inbox(owner(&ground)).await.expect("cleared").is_some() {}
     }
 }
 
@@ -820,7 +821,7 @@ pub(super) async fn files_are_kept_by_their_last_use(ground: Ground) {
     }
     assert!(!store.media_gone(ids[2], MediaState::Stored).await.expect("stored"), "it is in another state");
     assert!(store.media_gone(ids[2], MediaState::Remote).await.expect("stored"));
-    let strange = recado_domain::ids::MediaId::new(1, [9; 10]);
+    let strange = MediaId::new(1, [9; 10]);
     assert!(!store.media_stored(strange, 1, hash.clone(), NOW).await.expect("stored"));
     assert!(!store.media_gone(strange, MediaState::Remote).await.expect("stored"));
     let file = store.media(owner(&ground), ids[0]).await.expect("read").expect("there");
@@ -829,7 +830,19 @@ pub(super) async fn files_are_kept_by_their_last_use(ground: Ground) {
     // One that is read stays.
     assert!(store.media_read(ids[1], NOW + DAY).await.expect("noted"));
     assert!(!store.media_read(ids[2], NOW + DAY).await.expect("not noted"), "it is not stored");
-    assert_eq!(store.stored_media(vec![ids[2], ids[1], strange, ids[0]]).await.expect("read"), [ids[1], ids[0]]);
+    let stored = async |ids: Vec<MediaId>| {
+        let mut stored = store.stored_files(ids).await.expect("read");
+        stored.sort_by_key(|file| file.id);
+        stored
+    };
+    let file = |id, read_at| StoredFile { id, channel, read_at: Some(read_at) };
+    let both = {
+        let mut both = vec![file(ids[0], NOW), file(ids[1], NOW + DAY)];
+        both.sort_by_key(|file| file.id);
+        both
+    };
+    assert_eq!(stored(vec![ids[2], ids[1], strange, ids[0]]).await, both);
+    assert_eq!(stored(vec![]).await, []);
     assert_eq!(store.release_media(NOW + DAY).await.expect("released"), 1);
     assert_eq!(store.release_media(NOW + DAY).await.expect("released"), 0);
     let mut states = Vec::new();
@@ -837,7 +850,20 @@ pub(super) async fn files_are_kept_by_their_last_use(ground: Ground) {
         states.push(store.media(owner(&ground), *id).await.expect("read").expect("there").state);
     }
     assert_eq!(states, [MediaState::Remote, MediaState::Stored, MediaState::Gone]);
-    assert_eq!(store.stored_media(ids.clone()).await.expect("read"), [ids[1]]);
+    assert_eq!(stored(ids.clone()).await, [file(ids[1], NOW + DAY)]);
+    // A full disk makes files remote early.
+    assert_eq!(store.release_files(vec![]).await.expect("released"), 0);
+    assert_eq!(store.release_files(vec![ids[2], strange, ids[1]]).await.expect("released"), 1);
+    assert_eq!(stored(ids.clone()).await, []);
+    assert_eq!(store.media(owner(&ground), ids[2]).await.expect("read").expect("there").state, MediaState::Gone);
+    // What is cleared names its files.
+    let mut cleared = Vec::new();
+    while let Some(files) = store.clear_inbox(owner(&ground)).await.expect("cleared") {
+        cleared.extend(files);
+    }
+    cleared.sort_unstable();
+    ids.sort_unstable();
+    assert_eq!(cleared, ids);
 }
 
 pub(super) async fn old_messages_go_with_their_files_and_empty_conversations(ground: Ground) {

@@ -5,7 +5,7 @@ use recado_domain::channel::{ChannelKey, ChannelState, NewChannel};
 use recado_domain::conversation::ConversationQuery;
 use recado_domain::event::Patterns;
 use recado_domain::incoming::{
-    Arrival, Arrivals, Content, Group, NewIncoming, Outcome, Quoted, Received, SenderIds, What,
+    Arrival, Arrivals, Captioned, Content, Group, NewIncoming, NewMedia, Outcome, Quoted, Received, SenderIds, What,
 };
 use recado_domain::party::Party;
 use serde_json::Value;
@@ -80,6 +80,7 @@ async fn erase(ground: &Ground, names: &[&str]) -> Erased {
             total.conversations += done.conversations;
             total.people += done.people;
             total.traces += done.traces;
+            total.files.extend(done.files);
             let Some(next) = done.next else { break };
             after = next;
         }
@@ -139,9 +140,15 @@ pub(super) async fn who_wrote_is_erased_and_taken_out_of_what_others_wrote(groun
     let reacted = receive(&ground, channel, vec![in_group(arrival("A5", maria(), reaction))]).await;
     assert_eq!(reacted[0].outcome, Outcome::Applied);
 
+    let media = Some(NewMedia { mime_type: "audio/ogg".to_owned(), ..NewMedia::default() });
+    let new = NewIncoming { media, ..NewIncoming::new(Content::Audio(Captioned::default()), "") };
+    let heard = receive(&ground, channel, vec![arrival("A8", maria(), What::Message(Box::new(new)))]).await;
+    let heard = ground.store.incoming(channel, heard[0].message.expect("stored")).await.expect("read").expect("there");
+
     let names = [MARIA, TWIN, "900@lid"];
     let erased = erase(&ground, &names).await;
-    assert_eq!((erased.received, erased.conversations, erased.people, erased.traces), (3, 1, 1, 1), "{erased:?}");
+    assert_eq!((erased.received, erased.conversations, erased.people, erased.traces), (4, 1, 1, 1), "{erased:?}");
+    assert_eq!(erased.files, [heard.media.expect("a file").id], "their bytes are no rows");
     for part in [PersonPart::Received, PersonPart::Book] {
         assert_eq!(shown(&ground, &names, part).await, [Value::Null; 0], "{part:?}");
     }

@@ -48,7 +48,7 @@ pub async fn content(
     let id: MediaId = id.parse().map_err(|_| ApiError::MediaNotFound)?;
     let owner = (caller.institution, caller.environment);
     let media = gateway.store.media(owner, id).await?.ok_or(ApiError::MediaNotFound)?;
-    let is_here = media.state == MediaState::Gone || gateway.media.has(media.id)?;
+    let is_here = media.state == MediaState::Gone || gateway.media.has(media.id).await?;
     if request.method() == Method::HEAD && !is_here {
         return Ok(head(&media));
     }

@@ -30,8 +30,9 @@ pub async fn clear(
 async fn clear_all(gateway: &Gateway, owner: Owner) -> Result<(), ApiError> {
     // The network first, so that it delivers nothing more of what it has.
     gateway.drivers.sandbox().clear(owner.0).await?;
-    while gateway.store.clear_inbox(owner).await? {}
-    gateway.media.tidy_soon();
+    while let Some(files) = gateway.store.clear_inbox(owner).await? {
+        gateway.media.delete(files).await?;
+    }
     Ok(())
 }
 

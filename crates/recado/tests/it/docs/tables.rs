@@ -73,7 +73,10 @@ fn the_limits_are_those_of_the_code() {
         ("a received file", format!("{} MiB", SIZE_LIMIT >> 20), "422 `MEDIA_TOO_LARGE`"),
         (
             "downloads of received files at a time",
-            format!("{} of a channel, {} of a process", DOWNLOADS.0, DOWNLOADS.1),
+            format!(
+                "{} of a channel, {} of a process, {} of them of test channels",
+                DOWNLOADS.0, DOWNLOADS.1, DOWNLOADS.2
+            ),
             "wait; 503 `MEDIA_UNAVAILABLE` after 15 seconds",
         ),
     ];

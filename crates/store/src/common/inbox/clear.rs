@@ -2,7 +2,7 @@
 
 use recado_domain::clock::Millis;
 use recado_domain::event::Owner;
-use recado_domain::ids::{ConversationId, MessageId};
+use recado_domain::ids::{ConversationId, MediaId, MessageId};
 use recado_domain::message::Seq;
 
 use super::lock;
@@ -73,8 +73,9 @@ pub(super) struct Gone {
     pub conversation: ConversationId,
 }
 
-/// Deletes messages with their files and events, and removes their text from their conversations.
-pub(super) async fn erase<E: Executor>(db: &E, messages: &[Gone]) -> Result<u64, E::Error> {
+/// Deletes messages with their files and events, and removes their text from their conversations. The files are added to
+/// a list, because their bytes are no rows.
+pub(super) async fn erase<E: Executor>(db: &E, messages: &[Gone], files: &mut Vec<MediaId>) -> Result<u64, E::Error> {
     let subjects: Vec<_> = messages.iter().map(|gone| *gone.id.as_bytes()).collect();
     events::forget_subjects(db, &subjects).await?;
     for Gone { id, conversation, .. } in messages {
@@ -85,14 +86,17 @@ pub(super) async fn erase<E: Executor>(db: &E, messages: &[Gone]) -> Result<u64,
         let shown = db.rows(sql, values![conversation, format!("%\"{id}\"%")], |row| row.get("seq")).await?;
         events::forget_numbers(db, shown).await?;
     }
-    delete(db, &List(messages.iter().map(|gone| gone.seq).collect())).await
+    let seqs = List(messages.iter().map(|gone| gone.seq).collect());
+    let sql = format!("SELECT media_id FROM incoming WHERE media_id IS NOT NULL AND {}", E::any("seq", 1));
+    files.extend(db.rows(&sql, values![seqs], |row| Ok(MediaId::from_bytes(row.bytes("media_id")?))).await?);
+    delete(db, &seqs).await
 }
 
 /// Rows that one call deletes.
 const AT_ONCE: i64 = 500;
 
-/// Deletes a batch of everything that networks delivered to an owner; whether there may be more.
-pub(crate) async fn all<E: Executor>(db: &E, owner: Owner) -> Result<bool, E::Error> {
+/// Deletes a batch of everything that networks delivered to an owner, and returns its files; `None` when nothing is left.
+pub(crate) async fn all<E: Executor>(db: &E, owner: Owner) -> Result<Option<Vec<MediaId>>, E::Error> {
     lock(db, owner).await?;
     let (institution, environment) = (&owner.0.as_bytes()[..], owner.1.name());
     let sql = "SELECT m.seq, m.id, m.conversation_id FROM channels c JOIN incoming m ON m.channel_key = c.key
@@ -103,8 +107,9 @@ pub(crate) async fn all<E: Executor>(db: &E, owner: Owner) -> Result<bool, E::Er
     };
     let messages = db.rows(sql, values![institution, environment, AT_ONCE], read).await?;
     if !messages.is_empty() {
-        erase(db, &messages).await?;
-        return Ok(true);
+        let mut files = Vec::new();
+        erase(db, &messages, &mut files).await?;
+        return Ok(Some(files));
     }
     for table in ["incoming_changes", "poll_votes"] {
         let sql = format!(
@@ -127,8 +132,8 @@ pub(crate) async fn all<E: Executor>(db: &E, owner: Owner) -> Result<bool, E::Er
             db.run(&format!("DELETE FROM {table} WHERE id = ?1"), values![id]).await?;
         }
         if !ids.is_empty() {
-            return Ok(true);
+            return Ok(Some(Vec::new()));
         }
     }
-    Ok(false)
+    Ok(None)
 }

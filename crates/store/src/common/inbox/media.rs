@@ -3,13 +3,13 @@
 use recado_domain::clock::Millis;
 use recado_domain::event::Owner;
 use recado_domain::ids::MediaId;
-use recado_domain::incoming::{Arrival, Arrivals, Media, MediaState, NewMedia, Outcome, Received, What};
+use recado_domain::incoming::{Arrival, Arrivals, Media, MediaState, NewMedia, Outcome, Received, StoredFile, What};
 
 use super::rows::file;
 use super::{json, to_json};
 use crate::commits::Change;
 use crate::common::Transaction;
-use crate::sqlkit::both::{Executor, values};
+use crate::sqlkit::both::{Executor, Row, value, values};
 
 /// Reports the stored messages that have files, so that these can be fetched at once.
 pub(crate) fn report<T: Transaction>(tx: &mut T, batch: &Arrivals, received: &[Received]) {
@@ -66,12 +66,40 @@ pub(crate) async fn release<E: Executor>(db: &E, before: Millis) -> Result<u64, 
     db.run(&sql, values![before, E::PURGED_AT_ONCE]).await
 }
 
-pub(crate) async fn which_stored<E: Executor>(db: &E, ids: &[MediaId]) -> Result<Vec<MediaId>, E::Error> {
-    let sql = "SELECT id FROM incoming_media WHERE id = ?1 AND state = 'STORED'";
-    let mut found = Vec::new();
-    for id in ids {
-        let is_stored = db.row(sql, values![&id.as_bytes()[..]], |row| row.bytes::<16>("id")).await?;
-        found.extend(is_stored.map(MediaId::from_bytes));
+pub(crate) async fn release_these<E: Executor>(db: &E, ids: &[MediaId]) -> Result<u64, E::Error> {
+    if ids.is_empty() {
+        return Ok(0);
     }
-    Ok(found)
+    // In one order, so that two nodes do not wait for each other.
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    let sql =
+        format!("UPDATE incoming_media SET state = 'REMOTE' WHERE state = 'STORED' AND id IN ({})", places(ids.len()));
+    let ids = bytes(&ids);
+    db.run(&sql, &ids.iter().map(value).collect::<Vec<_>>()).await
+}
+
+pub(crate) async fn which_stored<E: Executor>(db: &E, ids: &[MediaId]) -> Result<Vec<StoredFile>, E::Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT id, channel_key, read_at FROM incoming_media WHERE state = 'STORED' AND id IN ({})",
+        places(ids.len())
+    );
+    let ids = bytes(ids);
+    let read = |row: &Row<'_>| {
+        let id = MediaId::from_bytes(row.bytes("id")?);
+        Ok(StoredFile { id, channel: row.get("channel_key")?, read_at: row.get("read_at")? })
+    };
+    db.rows(&sql, &ids.iter().map(value).collect::<Vec<_>>(), read).await
+}
+
+fn bytes(ids: &[MediaId]) -> Vec<&[u8]> {
+    ids.iter().map(|id| &id.as_bytes()[..]).collect()
+}
+
+/// The parameters of so many values.
+fn places(count: usize) -> String {
+    (1..=count).map(|place| format!("?{place}")).collect::<Vec<_>>().join(", ")
 }

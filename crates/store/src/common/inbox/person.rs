@@ -149,8 +149,9 @@ pub(crate) async fn erase<E: Executor>(db: &E, person: &Person) -> Result<Erased
     let gone = |message: &Incoming| Gone { seq: message.seq, id: message.id, conversation: message.conversation };
     let batch: Vec<_> = found.iter().map(gone).collect();
     if !batch.is_empty() {
-        let received = clear::erase(db, &batch).await?;
-        return Ok(Erased { received, next: Some(0), ..Erased::default() });
+        let mut erased = Erased { next: Some(0), ..Erased::default() };
+        erased.received = clear::erase(db, &batch, &mut erased.files).await?;
+        return Ok(erased);
     }
     let contacts = contacts(db, person).await?;
     let mut erased = Erased::default();
@@ -226,7 +227,7 @@ pub(crate) async fn erase_traces<E: Executor>(db: &E, person: &Person, after: Se
             // Their contact was removed, so no identity leads to what they wrote in a group.
             if is_by(&message, &person.numbers) {
                 let gone = Gone { seq: message.seq, id: message.id, conversation: message.conversation };
-                erased.received += clear::erase(db, &[gone]).await?;
+                erased.received += clear::erase(db, &[gone], &mut erased.files).await?;
                 continue;
             }
             erased.traces += forget(db, message, (&person.numbers, &contacts)).await?;
