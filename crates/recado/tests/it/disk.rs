@@ -330,12 +330,17 @@ pub struct SmallDisk {
 
 impl SmallDisk {
     pub fn mount() -> Self {
+        Self::of("64m")
+    }
+
+    /// The same with another size, as `mount` writes it.
+    pub fn of(size: &str) -> Self {
         let above = tempfile::tempdir().expect("a temporary directory");
         // The data directory is the mount itself. The server's log is beside it and still has space.
         let dir = above.path().join("data");
         std::fs::create_dir(&dir).expect("a directory");
         let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=64m,mode=0700", "recado-test"])
+            .args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "recado-test"])
             .arg(&dir)
             .output()
             .expect("mount is installed");

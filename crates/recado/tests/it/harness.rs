@@ -184,7 +184,8 @@ impl Home {
         self.command_at("127.0.0.1:0", flags)
     }
 
-    fn command_at(&self, address: &str, flags: &[&str]) -> Command {
+    /// The same on a given address.
+    pub fn command_at(&self, address: &str, flags: &[&str]) -> Command {
         let mut command = recado();
         command.args(["serve", "--data-dir", self.dir(), "--listen", address]).args(flags);
         command.envs(self.database.as_ref().map(|url| ("RECADO_DATABASE_URL", url)));

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::sync::RwLock;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{ScopedJoinHandle, sleep};
 use std::time::{Duration, Instant};
 
@@ -67,13 +67,18 @@ pub struct Load {
     /// The body of a sender's call, by its channel and the card's number.
     card: fn(usize, usize) -> String,
     pub stop: AtomicBool,
+    /// The cards that were accepted so far.
+    pub accepted: AtomicUsize,
+    /// The calls that were repeated so far, because there was no answer or a 503.
+    pub repeated: AtomicUsize,
     /// The addresses of the running servers. A killed server is removed, because another process may use its port by then.
     addresses: RwLock<Vec<String>>,
 }
 
 impl Load {
     pub fn new(key: String, pause: Duration, card: fn(usize, usize) -> String) -> Self {
-        Self { key, pause, card, stop: AtomicBool::new(false), addresses: RwLock::default() }
+        let (stop, accepted, repeated) = Default::default();
+        Self { key, pause, card, stop, accepted, repeated, addresses: RwLock::default() }
     }
 
     pub fn enter(&self, server: &Server) {
@@ -85,7 +90,7 @@ impl Load {
     }
 
     /// One of the addresses; another number gets another one.
-    fn address(&self, number: usize) -> String {
+    pub fn address(&self, number: usize) -> String {
         let now = || {
             let addresses = self.addresses.read().expect("not poisoned");
             (!addresses.is_empty()).then(|| addresses[number % addresses.len()].clone())
@@ -129,6 +134,7 @@ impl<'a> Sender<'a> {
             let repeated = self.repeated;
             let (id, replayed) = self.deliver(number);
             self.ids.push(id);
+            self.load.accepted.fetch_add(1, SeqCst);
             self.replayed += usize::from(replayed);
             // After a kill the server still knows the last card that it accepted before. This is checked sometimes without a
             // kill, too.
@@ -166,6 +172,7 @@ impl<'a> Sender<'a> {
             };
             assert!(Instant::now() < end, "{idempotency_key} is not accepted: {failure}");
             self.repeated += 1;
+            self.load.repeated.fetch_add(1, SeqCst);
             sleep(Duration::from_millis(5));
         }
     }

@@ -46,7 +46,7 @@ fn an_unread_log_does_not_block_the_server() {
 }
 
 /// Calls until the pipe and the queue are full: from then on log lines are lost.
-fn fill(server: &Server) {
+pub fn fill(server: &Server) {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

@@ -75,14 +75,27 @@ impl Receiver {
 
     /// A receiver that answers by the request and its number, from 0 on.
     pub fn answering(answers: impl Fn(&Arrival, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::listen(true, Arc::new(answers))
+    }
+
+    /// A receiver that keeps nothing, for very many requests; it answers each one with 204.
+    pub fn telling(tell: impl Fn(&Arrival) + Send + Sync + 'static) -> Self {
+        let answer = move |arrival: &Arrival, _| {
+            tell(arrival);
+            Reply::Status(204, "")
+        };
+        Self::listen(false, Arc::new(answer))
+    }
+
+    fn listen(keep: bool, answers: Arc<Answers>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let arrivals: Arc<Mutex<Vec<Arrival>>> = Arc::default();
-        let (kept, answers): (_, Arc<Answers>) = (arrivals.clone(), Arc::new(answers));
+        let kept = keep.then(|| arrivals.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (kept, answers) = (kept.clone(), answers.clone());
-                std::thread::spawn(move || answer(stream, &kept, &*answers));
+                std::thread::spawn(move || answer(stream, kept.as_deref(), &*answers));
             }
         });
         Self { port, arrivals }
@@ -104,13 +117,13 @@ impl Receiver {
     }
 }
 
-fn answer(mut stream: TcpStream, kept: &Mutex<Vec<Arrival>>, answers: &Answers) {
+fn answer(mut stream: TcpStream, kept: Option<&Mutex<Vec<Arrival>>>, answers: &Answers) {
     let Some(arrival) = read(&stream) else { return };
-    let number = {
+    let number = kept.map_or(0, |kept| {
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push(arrival.clone());
         kept.len() - 1
-    };
+    });
     // The other side may close at any time.
     let _ = match answers(&arrival, number) {
         Reply::Status(status, lines) => {
