@@ -30,6 +30,7 @@ use crate::commits::{Change, Follow};
 use crate::common::webhooks::tidy;
 use crate::sqlkit::both::at_once;
 use crate::sqlkit::sqlite::readers::Readers;
+use crate::sqlkit::sqlite::tail::{self, Tail};
 pub use crate::sqlkit::sqlite::writer::WAITING;
 use crate::sqlkit::sqlite::writer::{Owned, Writer};
 use crate::sqlkit::sqlite::{connect, migrate};
@@ -85,6 +86,8 @@ pub(crate) struct Writing {
 }
 
 impl Owned for Writing {
+    const NOTICES_LOST_LOG: bool = true;
+
     fn open(path: &Path) -> rusqlite::Result<Self> {
         let mut connection = connect(path, "full")?;
         migrate(&mut connection, MIGRATIONS)?;
@@ -144,8 +147,14 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file, or creates it. Deliveries that were in flight in a former process are sent again.
+    /// Opens the file, or creates it. Deliveries that were in flight in a former process are sent again. Fails if the log of a
+    /// former process was lost.
     pub fn open(path: &Path) -> Result<Self> {
+        if path.exists() {
+            tail::check(path).map_err(|lost| StoreError::Unavailable(lost.to_string()))?;
+        }
+        // From here on the log may be merged and removed.
+        Tail::of(path).clear();
         release_deliveries(path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let writer = Writer::start(path.to_owned())
             .map_err(|error: rusqlite::Error| StoreError::Unavailable(error.to_string()))?;

@@ -1,6 +1,7 @@
 //! SQLite files: how one is opened, written and read.
 
 pub mod readers;
+pub mod tail;
 pub mod writer;
 
 use std::fs::File;

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::commits::{Change, Follower};
 use crate::sqlkit::sqlite::BUSY_TIMEOUT;
+use crate::sqlkit::sqlite::tail::Tail;
 use crate::{Health, StoreError};
 
 /// The most calls in one commit.
@@ -36,6 +37,8 @@ const COMEBACK: Duration = Duration::from_millis(500);
 
 /// The state of the writing thread: the connection, and data that is derived from the file.
 pub trait Owned: Sized + Send + 'static {
+    /// Whether a lost log of this file is noticed; see [`Tail`]. Only for files whose commits are synced.
+    const NOTICES_LOST_LOG: bool = false;
     /// Opens the file, makes or migrates its tables, and reads what is derived from it.
     fn open(path: &Path) -> rusqlite::Result<Self>;
     fn connection(&self) -> &Connection;
@@ -116,7 +119,8 @@ impl<S: Owned> Writer<S> {
         let (queue, waiting) = mpsc::channel(WAITING);
         let (report, health) = watch::channel(Health::Up);
         let follower = Follower::default();
-        let thread = Thread { path, waiting, report, follower: follower.clone() };
+        let tail = S::NOTICES_LOST_LOG.then(|| Tail::of(&path));
+        let thread = Thread { path, waiting, report, follower: follower.clone(), tail };
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || thread.run(state))
@@ -219,6 +223,7 @@ struct Thread<S> {
     waiting: mpsc::Receiver<Item<S>>,
     report: watch::Sender<Health>,
     follower: Follower,
+    tail: Option<Tail>,
 }
 
 impl<S: Owned> Thread<S> {
@@ -227,6 +232,7 @@ impl<S: Owned> Thread<S> {
             watch_log(state.connection());
             match self.serve(&mut state) {
                 Ok(closing) => {
+                    self.clear_tail();
                     drop(state);
                     // The caller may have disconnected.
                     let _ = closing.map(|done| done.send(()));
@@ -235,6 +241,7 @@ impl<S: Owned> Thread<S> {
                 Err(reason) => {
                     tracing::error!(file = %self.path.display(), error = reason, "store failed; reopening");
                     self.report.send_replace(Health::Down(reason));
+                    self.clear_tail();
                     drop(state);
                 }
             }
@@ -247,6 +254,16 @@ impl<S: Owned> Thread<S> {
         }
     }
 
+    /// To be called before the log may be removed.
+    fn clear_tail(&mut self) {
+        self.tail.iter_mut().for_each(Tail::clear);
+    }
+
+    fn empty_log(&mut self, state: &S) -> Result<bool, StoreError> {
+        self.clear_tail();
+        empty_log(state.connection())
+    }
+
     /// Serves until the store is closed, or until it fails.
     fn serve(&mut self, state: &mut S) -> Result<Option<oneshot::Sender<()>>, String> {
         let mut batch: Vec<Box<dyn Call<S>>> = Vec::new();
@@ -255,7 +272,7 @@ impl<S: Owned> Thread<S> {
             match self.waiting.blocking_recv() {
                 Some(Item::Call(call)) => batch.push(call),
                 Some(Item::EmptyLog(answer)) => {
-                    let _ = answer.send(empty_log(state.connection()));
+                    let _ = answer.send(self.empty_log(state));
                     continue;
                 }
                 Some(Item::Close(done)) => return Ok(Some(done)),
@@ -284,6 +301,7 @@ impl<S: Owned> Thread<S> {
                 self.report.send_replace(Health::Down(reason.clone()));
             }
             if committed.is_ok() {
+                self.tail.iter_mut().for_each(|tail| tail.note(LOG_PAGES.get()));
                 // Even if no caller waits.
                 self.follower.notify(state.drain_changes());
             }
@@ -291,7 +309,7 @@ impl<S: Owned> Thread<S> {
             committed?;
             bound_log(state.connection());
             if let Some(answer) = emptying {
-                let _ = answer.send(empty_log(state.connection()));
+                let _ = answer.send(self.empty_log(state));
             }
             if closing.is_some() {
                 return Ok(closing);

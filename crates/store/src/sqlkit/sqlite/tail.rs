@@ -1,0 +1,211 @@
+//! Notices that the log of a file was lost.
+//!
+//! A log (`-wal`) that is missing or cut off looks to SQLite like the log of a file that was closed, so commits since the last
+//! checkpoint would be lost silently. Beside the file, a record says how far the log reaches: it is written after each commit, and
+//! cleared (with a sync) before the log may be merged and removed. So it never claims more than the disk has, and after a crash the
+//! log must contain at least what it says. PostgreSQL and `InnoDB` refuse such a start, too.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, ErrorKind, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+
+/// The name of the record is that of the file with this behind it.
+pub const SUFFIX: &str = ".tail";
+const MAGIC: &[u8; 8] = b"RCDTAIL1";
+/// Magic, kept part of the log's header, frames, checksum.
+const RECORD: usize = 8 + KEPT + 4 + 8;
+/// The log's header: magic, format, page size, sequence, two salts, checksum.
+const HEADER: usize = 32;
+/// The part of the header that tells logs apart: without its checksum.
+const KEPT: usize = 24;
+/// The header of a frame, which is followed by its page.
+const FRAME: usize = 24;
+
+/// The log is not the one that the record names.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "its log {log} is missing or cut off: it had at least {expected} pages, and {found} of them are there. With it, what was stored \
+     last before {until} is lost. Put the log back, or restore a back-up. To start without it, delete {record}"
+)]
+pub struct LogLost {
+    log: String,
+    record: String,
+    expected: u32,
+    found: u32,
+    until: String,
+}
+
+/// The record of a file's log, for the one thread that writes the file.
+pub struct Tail {
+    path: PathBuf,
+    /// Both are opened when they are needed, and again after a failure.
+    record: Option<File>,
+    log: Option<File>,
+}
+
+impl Tail {
+    /// Of the database at this path.
+    pub fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), record: None, log: None }
+    }
+
+    /// Records that the log has so many frames, which a commit has synced. A failure costs only the check.
+    pub fn note(&mut self, frames: i32) {
+        let Some(frames) = u32::try_from(frames).ok().filter(|frames| *frames > 0) else { return };
+        if self.try_note(frames).is_err() {
+            self.clear();
+        }
+    }
+
+    fn try_note(&mut self, frames: u32) -> io::Result<()> {
+        let log = match &mut self.log {
+            Some(log) => log,
+            none => none.insert(File::open(beside(&self.path, "-wal"))?),
+        };
+        let mut header = [0; KEPT];
+        log.read_exact_at(&mut header, 0)?;
+        self.write(&header, frames)
+    }
+
+    /// Records that the log may be removed: nothing of it is needed, or it will be merged into the file.
+    pub fn clear(&mut self) {
+        self.log = None;
+        let cleared = self.write(&[0; KEPT], 0).and_then(|()| match &self.record {
+            Some(record) => record.sync_data(),
+            None => Ok(()),
+        });
+        if cleared.is_err() {
+            // Without a record nothing is checked, which is right when nothing is known.
+            self.record = None;
+            let _ = std::fs::remove_file(beside(&self.path, SUFFIX));
+        }
+    }
+
+    fn write(&mut self, header: &[u8; KEPT], frames: u32) -> io::Result<()> {
+        let record = match &mut self.record {
+            Some(record) => record,
+            none => none.insert(
+                OpenOptions::new()
+                    .create(true)
+                    .truncate(false)
+                    .write(true)
+                    .mode(0o600)
+                    .open(beside(&self.path, SUFFIX))?,
+            ),
+        };
+        let mut bytes = Vec::with_capacity(RECORD);
+        bytes.extend(MAGIC);
+        bytes.extend(header);
+        bytes.extend(frames.to_be_bytes());
+        let hash = Sha256::digest(&bytes);
+        bytes.extend(&hash[..8]);
+        // One write within one sector.
+        record.write_all_at(&bytes, 0)
+    }
+}
+
+/// Checks the log of a database that no process has open. `Ok` if there is no record: an older version left the file.
+pub fn check(path: &Path) -> Result<(), LogLost> {
+    let name = beside(path, SUFFIX);
+    let Some((header, expected)) = File::open(&name).ok().and_then(|file| read(&file)) else { return Ok(()) };
+    let log = beside(path, "-wal");
+    let found = match frames(&log, &header, expected) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(()),
+        Err(error) if [ErrorKind::NotFound, ErrorKind::UnexpectedEof].contains(&error.kind()) => 0,
+        // Opening the file reports it.
+        Err(_) => return Ok(()),
+    };
+    if found >= expected {
+        return Ok(());
+    }
+    let until = name.metadata().and_then(|record| record.modified()).ok();
+    Err(LogLost {
+        log: log.display().to_string(),
+        record: name.display().to_string(),
+        expected,
+        found,
+        until: until.map_or_else(|| "then".to_owned(), time),
+    })
+}
+
+fn time(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    crate::clock::rfc3339(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The header and the number of frames in a record. `None` if it names no log.
+fn read(file: &File) -> Option<([u8; KEPT], u32)> {
+    let mut bytes = [0; RECORD];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    let (said, hash) = bytes.split_at(RECORD - 8);
+    if !said.starts_with(MAGIC) || Sha256::digest(said)[..8] != *hash {
+        return None;
+    }
+    let (header, frames) = said[MAGIC.len()..].split_at(KEPT);
+    let frames = u32::from_be_bytes(frames.try_into().ok()?);
+    Some((header.try_into().ok()?, frames)).filter(|(_, frames)| *frames > 0)
+}
+
+/// How many frames of the recorded log are in the file, at most `most`. `None` if the log was begun anew since: SQLite does that
+/// only when everything of it is in the database.
+fn frames(log: &Path, recorded: &[u8; KEPT], most: u32) -> io::Result<Option<u32>> {
+    let mut log = BufReader::with_capacity(1 << 20, File::open(log)?);
+    let mut header = [0; HEADER];
+    log.read_exact(&mut header)?;
+    if header[..KEPT] != *recorded {
+        return Ok(if is_later(&header, recorded) { None } else { Some(0) });
+    }
+    let big_endian = header[3] & 1 == 1;
+    let page = usize::try_from(number(&header, 8)).unwrap_or(usize::MAX).clamp(512, 65_536);
+    let mut sums = sum((0, 0), &header[..KEPT], big_endian);
+    let mut frame = vec![0; FRAME + page];
+    for found in 0..most {
+        match log.read_exact(&mut frame) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Some(found)),
+            read => read?,
+        }
+        // What the checksum covers: the page's number, the size of the database, the page.
+        sums = sum(sum(sums, &frame[..8], big_endian), &frame[FRAME..], big_endian);
+        if frame[8..16] != header[16..24] || (number(&frame, 16), number(&frame, 20)) != sums {
+            return Ok(Some(found));
+        }
+    }
+    Ok(Some(most))
+}
+
+/// Whether this log came after the recorded one: each time SQLite begins it anew, it increments the sequence and the first salt.
+fn is_later(header: &[u8], recorded: &[u8]) -> bool {
+    let passed = number(header, 12).wrapping_sub(number(recorded, 12));
+    passed > 0 && passed < u32::MAX / 2 && number(header, 16) == number(recorded, 16).wrapping_add(passed)
+}
+
+/// The checksum of SQLite's log: <https://www.sqlite.org/fileformat2.html#checksum_algorithm>.
+fn sum((mut first, mut second): (u32, u32), bytes: &[u8], big_endian: bool) -> (u32, u32) {
+    let word = |bytes: &[u8]| {
+        let bytes = [bytes[0], bytes[1], bytes[2], bytes[3]];
+        if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
+    };
+    for pair in bytes.chunks_exact(8) {
+        first = first.wrapping_add(word(pair)).wrapping_add(second);
+        second = second.wrapping_add(word(&pair[4..])).wrapping_add(first);
+    }
+    (first, second)
+}
+
+fn number(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests;
