@@ -137,6 +137,24 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether the command only reads the store.
+    pub fn only_reads(&self) -> bool {
+        match self {
+            Self::ListInstitutions
+            | Self::ListKeys { .. }
+            | Self::ListChannels { .. }
+            | Self::ShowChannel { .. }
+            | Self::ReadNumber { .. }
+            | Self::ShowPerson { .. }
+            | Self::ShowPersonOnSandbox { .. }
+            | Self::Resolve { .. } => true,
+            Self::Call(call) => call.method == "GET",
+            _ => false,
+        }
+    }
+}
+
 /// The fields that connect a channel, by their names on the wire.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Credentials(pub Vec<(String, String)>);

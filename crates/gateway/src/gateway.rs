@@ -28,6 +28,7 @@ use crate::dispatch::Dispatcher;
 use crate::events::Events;
 use crate::intake::Intake;
 use crate::media::{MediaFiles, eager};
+use crate::moved::Moved;
 #[cfg(feature = "whatsapp-web")]
 use recado_providers::whatsapp_web::WhatsAppWeb;
 use recado_store::sealed::KeyRing;
@@ -172,8 +173,8 @@ impl Gateway {
     }
 }
 
-/// Fails if the directory contains no store. Only `recado init` creates one: a mistyped path, or a file that was emptied,
-/// must not be served as a store without keys.
+/// Fails if the directory contains no store, or one that was moved. Only `recado init` creates one: a mistyped path, or a file
+/// that was emptied, must not be served as a store without keys.
 pub fn check_store_exists(data_dir: &Path) -> anyhow::Result<()> {
     let (store, dir) = (data_dir.join(STORE_FILE), data_dir.display());
     if !store.try_exists().with_context(|| format!("{} cannot be read", store.display()))? {
@@ -182,7 +183,7 @@ pub fn check_store_exists(data_dir: &Path) -> anyhow::Result<()> {
     if sqlite::copy::is_empty(&store) {
         bail!("{} is empty: make a store with `recado init --data-dir {dir}`, or restore a back-up", store.display());
     }
-    Ok(())
+    Moved::refuse(&store)
 }
 
 /// Where URLs of callers may lead to.

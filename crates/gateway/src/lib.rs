@@ -21,6 +21,7 @@ pub mod lock;
 pub mod log;
 pub mod media;
 pub mod metrics;
+pub mod moved;
 pub mod origin;
 pub mod outages;
 pub mod rate_limit;

@@ -18,7 +18,10 @@ mod migrate_store;
 mod openapi;
 mod output;
 mod pairing;
+mod read_only;
+mod restore;
 mod sandbox;
+mod sealed;
 mod secrets;
 mod send;
 mod serve;
@@ -111,8 +114,10 @@ enum Command {
         #[command(subcommand)]
         command: data::Command,
     },
-    /// Copy the store and the sandbox, also while a server runs
+    /// Copy the store and the sandbox, also while a server runs, or check such a copy
     Backup(backup::Backup),
+    /// Make a data directory of a backup, with its channels paused
+    Restore(restore::Restore),
     /// Copy a data directory's store into a PostgreSQL database, and compare the two
     MigrateStore(migrate_store::MigrateStore),
     /// Check this machine and the data directory, and say what to do
@@ -161,6 +166,7 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Command::Secrets { command } => command.run().await,
         Command::Data { command } => command.run().await,
         Command::Backup(backup) => backup.run().await,
+        Command::Restore(restore) => restore.run().await,
         Command::MigrateStore(migration) => migration.run().await,
         Command::Doctor(doctor) => doctor.run().await,
         Command::Completions(completions) => completions.run().map(Exit::done),

@@ -13,6 +13,7 @@ use recado_store::StoreError;
 use serde_json::Value;
 
 use crate::exit::unavailable;
+use crate::read_only::{TemporaryCopy, is_read_only};
 
 /// The executor of commands on a data directory; it does not change until it is dropped.
 pub enum Local {
@@ -20,6 +21,8 @@ pub enum Local {
     Server(Client),
     /// This process. No server can start meanwhile.
     Own(Own),
+    /// This process, on a copy of files on a read-only disk.
+    Still(CommandHandler, TemporaryCopy),
 }
 
 /// The opened files of a data directory.
@@ -36,6 +39,9 @@ impl Local {
             make_private(data_dir)?;
         } else if !DataDirLock::is_held(data_dir) {
             gateway::check_store_exists(data_dir)?;
+        }
+        if behaviour.database.urls().is_none() && is_read_only(data_dir) {
+            return Self::open_still(data_dir, behaviour).await;
         }
         let mut tries = 0;
         let lock = loop {
@@ -62,18 +68,35 @@ impl Local {
         Ok(Self::Own(Own { handler: CommandHandler::new(gateway), _lock: lock }))
     }
 
+    /// Reads files on a read-only disk, also beside a server, which can do nothing there.
+    async fn open_still(data_dir: &Path, behaviour: Behaviour) -> Result<Self> {
+        let _signals = Signals::listen()?;
+        let copy = TemporaryCopy::of(data_dir)?;
+        let secrets = behaviour.secret_key.read()?;
+        let gateway = Gateway::open(&copy.dir, behaviour, secrets).await?;
+        Ok(Self::Still(CommandHandler::new(gateway), copy))
+    }
+
     /// Executes a command.
     pub async fn execute(&self, command: Command) -> Result<Value, AskError> {
         match self {
             Self::Server(client) => client.ask(&command).await,
-            Self::Own(own) => own.handler.execute(command).await.map_err(|error| (&error).into()),
+            Self::Own(Own { handler, .. }) => handler.execute(command).await.map_err(|error| (&error).into()),
+            Self::Still(handler, _) if command.only_reads() => {
+                handler.execute(command).await.map_err(|error| (&error).into())
+            }
+            Self::Still(_, copy) => {
+                Err(AskError::Refused(format!("{} is on a read-only disk: nothing can be changed", copy.of.display())))
+            }
         }
     }
 
     /// Closes what was opened.
     pub async fn close(self) {
-        if let Self::Own(own) = self {
-            own.handler.close().await;
+        match self {
+            Self::Server(_) => {}
+            Self::Own(own) => own.handler.close().await,
+            Self::Still(handler, _copy) => handler.close().await,
         }
     }
 }

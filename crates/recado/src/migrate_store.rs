@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use recado_domain::clock::Clock;
 use recado_gateway::gateway::STORE_FILE;
 use recado_gateway::lock::DataDirLock;
+use recado_gateway::moved::Moved;
 use recado_gateway::shutdown::Signals;
-use recado_store::postgres::import::{Progress, import};
+use recado_store::clock::{SystemClock, rfc3339};
+use recado_store::postgres::import::{Count, Progress, import};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
@@ -24,7 +27,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Copy a data directory's store into a PostgreSQL database, and compare the two
 ///
 /// The server must be stopped, and the database empty; the tables are created. It continues after an interruption, also by
-/// kill -9. The file is only read. The sandbox (sandbox.db) is not copied: its inbox stays in the file.
+/// kill -9. The file is only read, and marked as moved. The sandbox (sandbox.db) is not copied: its inbox stays in the file.
 #[derive(Debug, Args)]
 pub struct MigrateStore {
     /// The store, recado.db in a data directory
@@ -50,10 +53,13 @@ impl MigrateStore {
         let Some(_lock) = DataDirLock::try_acquire(data_dir)? else {
             bail!("a server or another command works on {}: stop it first", data_dir.display())
         };
+        if Moved::of(&from)?.is_some_and(|moved| moved.complete) {
+            return Moved::refuse(&from).map(Exit::done);
+        }
         let mut signals = Signals::listen()?;
         let mut show = Show::new(self.output.json);
         let done = tokio::select! {
-            done = import(&from, to.expose_secret(), |progress| show.progress(progress)) => done,
+            done = move_store(&from, to.expose_secret(), &mut show) => done,
             () = signals.next() => {
                 show.end();
                 note("interrupted: run it again to continue");
@@ -67,11 +73,29 @@ impl MigrateStore {
         output::show(&self.output, &json!({ "copied": rows, "compared": rows, "tables": tables }))?;
         note(&format!(
             "The database holds what the store holds. Now start the server with RECADO_DATABASE_URL set to it. Keep {} as a \
-             back-up; it was not changed, and starting a server on it again would send what waits a second time.",
-            from.display()
+             back-up; it was not changed, and servers refuse it as long as {} is there.",
+            from.display(),
+            Moved::file_of(&from).display()
         ));
         Ok(Exit::Done)
     }
+}
+
+/// Copies and compares. The store is marked before the database can be used, so that no moment exists in which servers start on
+/// both.
+async fn move_store(from: &Path, to: &str, show: &mut Show) -> Result<Vec<Count>> {
+    let mut marked = None;
+    let mark = |database: &str| {
+        let mark = Moved { at: rfc3339(SystemClock.now()), database: database.to_owned(), complete: false };
+        mark.mark(from)?;
+        marked = Some(mark);
+        Ok(())
+    };
+    let counts = import(from, to, |progress| show.progress(progress), mark).await?;
+    if let Some(mark) = marked {
+        Moved { complete: true, ..mark }.mark(from)?;
+    }
+    Ok(counts)
 }
 
 /// The progress: a bar on a terminal, a line at an interval in a log, nothing for a program.

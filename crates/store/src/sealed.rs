@@ -92,6 +92,14 @@ impl fmt::Display for Place<'_> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyId([u8; ID]);
 
+impl KeyId {
+    /// The key that these sealed bytes name; `None` if they have another form. This is only what the bytes claim.
+    pub fn of(sealed: &[u8]) -> Option<Self> {
+        let (version, rest) = sealed.split_first()?;
+        (*version == VERSION).then(|| rest.first_chunk().copied().map(Self))?
+    }
+}
+
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_hex(&self.0, f)

@@ -74,6 +74,10 @@ fn file_check(path: &Path, mode: u32, owner: u32, me: u32) -> Option<Check> {
         let found = format!("{shown} belongs to user {owner}, this is user {me}");
         return Some(Check::fail(name, found, "run server and commands as one user, or give it the files: chown"));
     }
+    if mode & 0o200 == 0 {
+        let found = format!("{shown} has mode {mode:o}: the server starts and can store nothing");
+        return Some(Check::fail(name, found, format!("chmod 600 {shown}")));
+    }
     // The lock's file is empty, so reading it reveals nothing.
     if mode & 0o077 != 0 && !path.ends_with(LOCK_FILE) {
         let found = format!("{shown} has mode {mode:o}: others may read numbers and keys' hashes, or give commands");
@@ -200,6 +204,7 @@ mod tests {
         assert_eq!(status("d/recado.db", 0o600, 7), None);
         assert_eq!(status("d/recado.db", 0o600, 0), Some(Status::Fail));
         assert_eq!(status("d/recado.lock", 0o600, 0), Some(Status::Fail));
+        assert_eq!(status("d/recado.db", 0o400, 7), Some(Status::Fail));
         for mode in [0o640, 0o604, 0o777] {
             assert_eq!(status("d/recado.sock", mode, 7), Some(Status::Fail), "{mode:o}");
         }

@@ -18,6 +18,7 @@ use recado_gateway::lock::DataDirLock;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::read_only::is_read_only;
 use crate::{Common, Exit, output};
 
 /// Check this machine and the data directory, and say what to do
@@ -81,10 +82,12 @@ impl Doctor {
             // With a shared database, the directory contains only the lock and the socket, and is created when a node
             // starts.
             checks.extend(database::checks(&self.database).await);
+        } else if is_read_only(dir) {
+            checks.push(read_only(dir));
         } else if dir.is_dir() {
             checks.extend(files::checks(dir, served));
             let (dir, secret_key) = (dir.clone(), self.secret_key);
-            checks.extend(tokio::task::spawn_blocking(move || store::checks(&dir, &secret_key)).await?);
+            checks.extend(tokio::task::spawn_blocking(move || store::checks(&dir, served, &secret_key)).await?);
         } else {
             checks.push(no_directory(dir));
         }
@@ -122,6 +125,15 @@ fn no_directory(dir: &Path) -> Check {
         "data directory",
         format!("{} is no directory that can be read", dir.display()),
         format!("make one with `recado init --data-dir {}`, or name the right one", dir.display()),
+    )
+}
+
+/// The store cannot be opened there, which says nothing of its health.
+fn read_only(dir: &Path) -> Check {
+    Check::fail(
+        "data directory",
+        format!("{} is on a disk that is mounted read-only, so nothing can be stored", dir.display()),
+        "find out why (`dmesg`), and mount it for writing; `recado backup` and lists work meanwhile",
     )
 }
 

@@ -3,21 +3,15 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use recado_domain::incoming::SealedIncoming;
-use recado_domain::message::Seq;
-use recado_domain::webhook::SealedWebhook;
 use recado_gateway::config::SecretKey;
 use recado_gateway::gateway::STORE_FILE;
-use recado_store::sealed::{KeyRing, Place, ReceivedPart, SealError};
-use recado_store::sqlite::copy::{links, sealed_incoming, sealed_webhooks, session_rows};
+use recado_store::sealed::{KeyRing, Place, SealError};
 use recado_store::sqlkit::sqlite::open_read_only;
-use rusqlite::Connection;
 
 use crate::doctor::Check;
+use crate::sealed;
 
 const NAME: &str = "secret key";
-/// The most session rows, or messages, that are held in memory.
-const PAGE: usize = 1_000;
 const ROTATE: &str = "run `recado secrets rotate`, and only then remove the old key";
 
 pub fn check(dir: &Path, from: &SecretKey) -> Check {
@@ -26,7 +20,9 @@ pub fn check(dir: &Path, from: &SecretKey) -> Check {
         Err(error) => return Check::fail(NAME, format!("{error:#}"), "give the key as the server has it"),
     };
     let mut found = Found::default();
-    if let Err(error) = open_read_only(&dir.join(STORE_FILE)).and_then(|connection| found.count(&connection, &keys)) {
+    if let Err(error) = open_read_only(&dir.join(STORE_FILE))
+        .and_then(|connection| sealed::each(&connection, |place, secret| found.try_open(&keys, place, secret)))
+    {
         return Check::fail(NAME, format!("the secrets cannot be read: {error}"), "see the store");
     }
     let readable = from.secret_key_file.as_deref().filter(|file| is_open_to_all(file));
@@ -51,32 +47,6 @@ struct Found {
 }
 
 impl Found {
-    fn count(&mut self, connection: &Connection, keys: &KeyRing) -> rusqlite::Result<()> {
-        links(connection)?.iter().for_each(|link| self.try_open(keys, Place::Link(link.channel), &link.sealed));
-        let mut page = session_rows(connection, None, PAGE)?;
-        while let Some(last) = page.last() {
-            page.iter().for_each(|row| self.try_open(keys, (&row.of).into(), &row.sealed));
-            page = session_rows(connection, Some(&last.of), PAGE)?;
-        }
-        let mut page = sealed_incoming(connection, Seq::MIN, PAGE)?;
-        while let Some(last) = page.last() {
-            for SealedIncoming { channel, network_id, raw, file, .. } in &page {
-                let place = |part| Place::Received { channel: *channel, network_id, part };
-                raw.iter().for_each(|raw| self.try_open(keys, place(ReceivedPart::Message), raw));
-                file.iter().for_each(|(_, file)| self.try_open(keys, place(ReceivedPart::File), file));
-            }
-            page = sealed_incoming(connection, last.seq, PAGE)?;
-        }
-        for webhook in sealed_webhooks(connection)? {
-            let SealedWebhook { id, secret, previous_secret, headers, .. } = &webhook;
-            for secret in [Some(secret), previous_secret.as_ref()].into_iter().flatten() {
-                self.try_open(keys, Place::WebhookSecret(*id), secret);
-            }
-            headers.iter().for_each(|headers| self.try_open(keys, Place::WebhookHeaders(*id), headers));
-        }
-        Ok(())
-    }
-
     fn try_open(&mut self, keys: &KeyRing, place: Place<'_>, sealed: &[u8]) {
         self.all += 1;
         match keys.open(place, sealed).and_then(|_| keys.is_first_of(sealed)) {

@@ -5,12 +5,13 @@ use std::path::Path;
 use recado_domain::clock::Clock;
 use recado_gateway::config::SecretKey;
 use recado_gateway::gateway::{SANDBOX_FILE, STORE_FILE};
+use recado_gateway::moved::Moved;
 use recado_providers::sandbox::network::SCHEMA_VERSION as SANDBOX_VERSION;
 use recado_store::clock::{SystemClock, rfc3339};
 use recado_store::sqlite::SCHEMA_VERSION;
 use recado_store::sqlite::copy::{check, institutions, is_empty, version_and_newest};
-use recado_store::sqlkit::sqlite::open_read_only;
-use rusqlite::Connection;
+use recado_store::sqlkit::sqlite::{open_read_only, tail};
+use rusqlite::{Connection, ErrorCode};
 
 use crate::doctor::{Check, secrets};
 
@@ -19,7 +20,7 @@ const LOG: u64 = 512 << 20;
 /// How far the clock may be behind the newest message, in milliseconds, because it is adjusted in small steps.
 const BEHIND: i64 = 1_000;
 
-pub fn checks(dir: &Path, secret_key: &SecretKey) -> Vec<Check> {
+pub fn checks(dir: &Path, served: bool, secret_key: &SecretKey) -> Vec<Check> {
     let store = dir.join(STORE_FILE);
     match store.try_exists() {
         Ok(true) => {}
@@ -37,6 +38,13 @@ pub fn checks(dir: &Path, secret_key: &SecretKey) -> Vec<Check> {
         let to_do = format!("make one with `recado init --data-dir {}`, or restore a back-up", dir.display());
         return vec![Check::fail("store", format!("{} is empty", store.display()), to_do)];
     }
+    if let Err(moved) = Moved::refuse(&store) {
+        return vec![Check::fail(
+            "store",
+            format!("{moved:#}"),
+            "set RECADO_DATABASE_URL, or name the right directory",
+        )];
+    }
     let mut checks =
         vec![whole("store", &store, "stop the server, keep a copy of the directory, and restore a back-up")];
     checks.extend(version(&store));
@@ -48,7 +56,7 @@ pub fn checks(dir: &Path, secret_key: &SecretKey) -> Vec<Check> {
         checks.push(newer_sandbox(&sandbox).unwrap_or_else(|| whole("sandbox", &sandbox, MOVE_SANDBOX)));
     }
     checks.push(secrets::check(dir, secret_key));
-    checks.push(log(&dir.join(format!("{STORE_FILE}-wal"))));
+    checks.push(log(&store, served));
     checks
 }
 
@@ -67,9 +75,19 @@ fn whole(name: &'static str, path: &Path, to_do: &str) -> Check {
     match open_read_only(path).and_then(|connection| check(&connection, "quick_check")) {
         Ok(found) if found == "ok" => Check::ok(name, "whole"),
         Ok(found) => Check::fail(name, found, to_do),
-        Err(error) => Check::fail(name, format!("it cannot be read: {error}"), to_do),
+        Err(error) => {
+            let is_denied = matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied)
+            );
+            let to_do = if is_denied && path.is_file() { PERMISSIONS } else { to_do };
+            Check::fail(name, format!("{} cannot be read: {error}", path.display()), to_do)
+        }
     }
 }
+
+/// For a file that may be intact.
+const PERMISSIONS: &str = "run this as the user of the server, who must be able to write the directory and its files";
 
 fn version(store: &Path) -> Vec<Check> {
     let name = "store version";
@@ -98,12 +116,21 @@ fn version(store: &Path) -> Vec<Check> {
     vec![version, behind]
 }
 
-fn log(path: &Path) -> Check {
-    let bytes = path.metadata().map_or(0, |metadata| metadata.len());
+fn log(store: &Path, served: bool) -> Check {
+    let name = "store's log";
+    // A server changes both meanwhile.
+    if let (false, Err(lost)) = (served, tail::check(store)) {
+        return Check::fail(
+            name,
+            lost.to_string(),
+            "look for the log, or restore a back-up; keep a copy of the directory",
+        );
+    }
+    let bytes = store.with_extension("db-wal").metadata().map_or(0, |metadata| metadata.len());
     let found = format!("{} MiB", bytes >> 20);
     if bytes > LOG {
-        Check::warn("store's log", found, "something reads the store for a long time; it shrinks when that has ended")
+        Check::warn(name, found, "something reads the store for a long time; it shrinks when that has ended")
     } else {
-        Check::ok("store's log", found)
+        Check::ok(name, found)
     }
 }

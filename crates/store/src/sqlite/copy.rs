@@ -1,9 +1,9 @@
 //! Copies a database file while other processes write it, and checks its health.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use recado_domain::channel::{Link, SessionKey, SessionRow};
@@ -61,7 +61,11 @@ pub fn copy(source: &Path, target: &Path, stop: impl Fn() -> bool) -> Result<(),
         }
     }
     drop(source);
-    // One file, without a log beside it; the server sets its own mode when it opens it.
+    finish(copied, target)
+}
+
+/// Makes one file of a copy, without a log beside it, checks it, and syncs it. The server sets its own mode when it opens it.
+fn finish(copied: Connection, target: &Path) -> Result<(), CopyError> {
     copied.pragma_update(None, "journal_mode", "delete")?;
     let found = check(&copied, "integrity_check")?;
     copied.close().map_err(|(_, error)| error)?;
@@ -69,6 +73,40 @@ pub fn copy(source: &Path, target: &Path, stop: impl Fn() -> bool) -> Result<(),
         return Err(CopyError::Damaged(found));
     }
     Ok(File::open(target)?.sync_all()?)
+}
+
+/// The same for a file that no process can write, because its disk is read-only: SQLite cannot join its log there.
+pub fn copy_still(source: &Path, target: &Path, stop: impl Fn() -> bool) -> Result<(), CopyError> {
+    copy_bytes(source, target, stop)?;
+    finish(Connection::open(target)?, target)
+}
+
+/// Copies the bytes of such a file and of its log. `target` must not exist.
+pub fn copy_bytes(source: &Path, target: &Path, stop: impl Fn() -> bool) -> Result<(), CopyError> {
+    for suffix in ["", "-wal"] {
+        let [from, to] = [source, target].map(|path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        });
+        let mut from = match File::open(from) {
+            Err(error) if !suffix.is_empty() && error.kind() == io::ErrorKind::NotFound => continue,
+            from => from?,
+        };
+        let mut to = File::options().write(true).create_new(true).mode(0o600).open(to)?;
+        let mut part = vec![0; 1 << 20];
+        loop {
+            if stop() {
+                return Err(CopyError::Stopped);
+            }
+            let read = from.read(&mut part)?;
+            if read == 0 {
+                break;
+            }
+            to.write_all(&part[..read])?;
+        }
+    }
+    Ok(())
 }
 
 /// Rewrites the file without its unused parts: a page that was split may still contain bytes of deleted rows. No other

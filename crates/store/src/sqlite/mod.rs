@@ -3,6 +3,7 @@
 mod apply;
 mod channels;
 mod chats;
+pub mod contents;
 pub mod copy;
 mod enqueue;
 mod events;

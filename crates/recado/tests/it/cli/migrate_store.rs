@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use test_postgres::Database;
 
-use super::assert_fails;
+use super::{assert_fails, run_in};
 use crate::harness::{Ended, Home, recado, wait_for};
 use crate::v1::{CARD, Stage};
 
@@ -56,6 +56,18 @@ fn a_store_is_moved_and_its_file_is_left() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("RECADO_DATABASE_URL") && !stderr.contains("postgres://"), "{stderr}");
     assert!(before == files(), "the store was changed");
+    // Nothing opens the old store any more.
+    let marked = ["was moved to the PostgreSQL database", "RECADO_DATABASE_URL", "recado.db.moved"];
+    assert_fails(&migrate(&store, database.url()), 1, &marked);
+    assert_fails(&run_in(stage.home.dir(), &["serve", "--listen", "127.0.0.1:0"]), 1, &marked);
+    assert_fails(&run_in(stage.home.dir(), &["channels", "list"]), 1, &marked);
+    let doctor = run_in(stage.home.dir(), &["doctor", "--listen", "127.0.0.1:0"]);
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains(marked[0]), "{doctor:?}");
+    let mark = stage.home.dir.join("recado.db.moved");
+    let text = std::fs::read_to_string(&mark).expect("a mark");
+    // Killed before the last step, or after it.
+    std::fs::write(&mark, text.replace("true", "false")).expect("a mark");
+    assert_fails(&run_in(stage.home.dir(), &["channels", "list"]), 1, &["was interrupted", "migrate-store"]);
     assert_fails(&migrate(&store, database.url()), 1, &["holds a store already"]);
     assert_eq!(test_postgres::number(database.url(), "SELECT count(*) FROM messages WHERE status = 0"), 1);
 
@@ -76,6 +88,9 @@ fn a_store_is_moved_and_its_file_is_left() {
     assert_eq!(data(&["export"])["messages"].as_array().map(Vec::len), Some(0));
     assert_eq!(test_postgres::number(database.url(), "SELECT count(*) FROM messages"), 0);
     assert!(before == files(), "the store was changed");
+    // The way back.
+    std::fs::remove_file(&mark).expect("a mark");
+    assert_eq!(stage.home.cli(&["messages", "list", "--channel", "sandbox"]).as_array().map(Vec::len), Some(2));
 }
 
 #[test]

@@ -15,15 +15,15 @@ use super::assert_fails;
 use crate::harness::{Ended, Home, Server, recado};
 use crate::v1::text;
 
-const OLD: &str = "0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f";
-const NEW: &str = "4e574e574e574e574e574e574e574e574e574e574e574e574e574e574e574e57";
+pub(super) const OLD: &str = "0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f";
+pub(super) const NEW: &str = "4e574e574e574e574e574e574e574e574e574e574e574e574e574e574e574e57";
 const TOKEN: &[u8] = b"EAAG-token";
 
 fn ring(keys: &str) -> KeyRing {
     KeyRing::parse(keys).expect("keys")
 }
 
-fn key_id(keys: &str) -> String {
+pub(super) fn key_id(keys: &str) -> String {
     ring(keys).first().expect("a key").to_string()
 }
 
@@ -38,7 +38,7 @@ fn on_store<T>(home: &Home, work: impl AsyncFnOnce(&SqliteStore) -> T) -> T {
 }
 
 /// Creates channels with these ids, each with a link that these keys have encrypted.
-fn linked(home: &Home, channels: &[(&str, &str)]) -> Vec<ChannelKey> {
+pub(super) fn linked(home: &Home, channels: &[(&str, &str)]) -> Vec<ChannelKey> {
     for (id, _) in channels {
         home.cli(&["channels", "create", "--name", "x", "--type", "SANDBOX", "--id", id]);
     }

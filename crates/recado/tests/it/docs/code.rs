@@ -9,7 +9,7 @@ use fake_graph::{FakeGraph, Number};
 use recado_cli::Cli;
 use serde_json::Value;
 
-use super::markdown::{Block, Page, pages};
+use super::markdown::{Block, Page, pages, root};
 use crate::cloud_api::{NUMBER, VERIFY_TOKEN, serve};
 use crate::harness::{Home, Server, recado};
 use crate::v1::ALL_SCOPES;
@@ -191,14 +191,29 @@ fn run_examples(page: &Page) -> usize {
     examples.len()
 }
 
-// --- The unit for systemd ---
+// --- The units for systemd ---
 
 #[test]
 fn systemd_understands_the_unit() {
     let page = Page::read(Path::new("docs/operations.md"));
     let mut units = page.blocks.iter().filter(|block| block.language == "ini" && block.text.contains("[Service]"));
-    let unit = &units.next().expect("a unit").text;
-    assert_eq!(commands(unit).len(), 1, "ExecStart");
+    assert_understood(&[("recado.service", &units.next().expect("a unit").text)]);
+}
+
+#[test]
+fn systemd_understands_the_timer_and_its_command() {
+    let read = |name: &str| std::fs::read_to_string(root().join("deploy/systemd").join(name)).expect("a unit");
+    let (service, timer) = (read("recado-backup.service"), read("recado-backup.timer"));
+    for words in commands(&service) {
+        let parsed = Cli::try_parse_from(&words);
+        assert!(parsed.is_ok(), "{words:?}: {}", parsed.expect_err("a refusal"));
+    }
+    assert_understood(&[("recado-backup.service", &service), ("recado-backup.timer", &timer)]);
+}
+
+/// The units, each by its name. The first one runs one command.
+fn assert_understood(units: &[(&str, &str)]) {
+    assert_eq!(commands(units[0].1).len(), 1, "ExecStart");
     let Ok(found) = Command::new("systemd-analyze").arg("--version").output() else {
         println!("there is no systemd here: the unit was not looked at");
         return;
@@ -206,12 +221,16 @@ fn systemd_understands_the_unit() {
     assert!(found.status.success());
     // The binary has to be at the unit's path; the binary under test is elsewhere.
     let folder = tempfile::tempdir().expect("a temporary directory");
-    let file = folder.path().join("recado.service");
     let binary = recado().get_program().to_string_lossy().into_owned();
-    std::fs::write(&file, unit.replace("/usr/local/bin/recado", &binary)).expect("a file");
-    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output().expect("it starts");
+    let files = units.iter().map(|(name, unit)| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, unit.replace("/usr/local/bin/recado", &binary)).expect("a file");
+        file
+    });
+    let files: Vec<_> = files.collect();
+    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&files).output().expect("it starts");
     let stderr = String::from_utf8_lossy(&output.stderr);
     // The other lines of the output are about the machine's own units.
-    let complaint = stderr.lines().find(|line| line.contains("recado.service"));
+    let complaint = stderr.lines().find(|line| units.iter().any(|(name, _)| line.contains(name)));
     assert!(output.status.success() && complaint.is_none(), "{stderr}");
 }

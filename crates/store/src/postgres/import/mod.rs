@@ -85,7 +85,14 @@ pub type Count = (&'static str, u64);
 
 /// Copies the store in this file into the database with this URL, and compares the two. No process may have the file
 /// open. The database must be empty, or contain an unfinished import of this store.
-pub async fn import(from: &Path, url: &str, mut progress: impl FnMut(Progress)) -> Result<Vec<Count>> {
+///
+/// `before_last` gets the database's name before the step after which nodes can use the database.
+pub async fn import(
+    from: &Path,
+    url: &str,
+    mut progress: impl FnMut(Progress),
+    before_last: impl FnOnce(&str) -> Result<()>,
+) -> Result<Vec<Count>> {
     let source = Source::open(from)?;
     let mut target = Target::open(url).await?;
     let mut so_far = Progress { rows: source.rows()?, ..Progress::default() };
@@ -110,6 +117,7 @@ pub async fn import(from: &Path, url: &str, mut progress: impl FnMut(Progress)) 
         });
         counts.push((table.name, count.await?));
     }
+    before_last(&target.name().await?)?;
     target.finish(source.last_event()?).await?;
     Ok(counts)
 }

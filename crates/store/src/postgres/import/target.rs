@@ -93,6 +93,11 @@ impl Target {
         Ok(())
     }
 
+    /// The database's name.
+    pub async fn name(&self) -> Result<String> {
+        Ok(self.one("SELECT current_database()::text").await?.get(0))
+    }
+
     async fn one(&self, sql: &str) -> Result<Row> {
         self.client.query_one(sql, &[]).await.map_err(describe)
     }

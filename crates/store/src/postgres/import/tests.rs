@@ -250,7 +250,7 @@ async fn a_store_is_the_same_in_the_database() {
     let gone = "DELETE FROM events WHERE seq = (SELECT max(seq) FROM events) RETURNING seq";
     let read_to: i64 = connection.query_row(gone, [], |row| row.get(0)).expect("an event");
     let mut last = Progress::default();
-    let counts = import(&file, database.url(), |progress| last = progress).await.expect("imported");
+    let counts = import(&file, database.url(), |progress| last = progress, |_| Ok(())).await.expect("imported");
     assert!(counts.iter().all(|(_, rows)| *rows > 0), "a table without a row shows nothing: {counts:?}");
     let rows: u64 = counts.iter().map(|(_, rows)| rows).sum();
     assert_eq!(last, Progress { rows, copied: rows, compared: rows });
@@ -275,14 +275,14 @@ async fn a_store_is_the_same_in_the_database() {
     let claim = ground.claim(ClaimRequest { now: NOW + 10, limit: 10, ..request(meta) }).await;
     assert_eq!(claim.messages.len(), 1, "the seats are kept: {claim:?}");
 
-    let error = import(&file, database.url(), |_| {}).await.expect_err("a database that is in use");
+    let error = import(&file, database.url(), |_| {}, |_| Ok(())).await.expect_err("a database that is in use");
     assert!(error.to_string().contains("holds a store already"), "{error:#}");
 }
 
 #[tokio::test]
 async fn a_changed_row_is_found() {
     let (file, _ground, database, _) = stage().await;
-    import(&file, database.url(), |_| {}).await.expect("imported");
+    import(&file, database.url(), |_| {}, |_| Ok(())).await.expect("imported");
     let source = Source::open(&file).expect("a store");
     // As if it had not ended yet.
     test_postgres::run(database.url(), "CREATE TABLE recado_import (name text PRIMARY KEY, after bytea, rows bigint)");
@@ -335,7 +335,7 @@ async fn an_import_resumes_where_it_stopped() {
         // Interrupted after this many tables: the future is dropped.
         let before = TABLES.iter().take_while(|one| one.name != table).count();
         let seen = std::cell::Cell::new(0);
-        let mut running = std::pin::pin!(import(&file, database.url(), |_| seen.set(seen.get() + 1)));
+        let mut running = std::pin::pin!(import(&file, database.url(), |_| seen.set(seen.get() + 1), |_| Ok(())));
         std::future::poll_fn(|context| match running.as_mut().poll(context) {
             std::task::Poll::Ready(done) => panic!("it ended: {done:?}"),
             std::task::Poll::Pending if seen.get() > before => std::task::Poll::Ready(()),
@@ -345,7 +345,7 @@ async fn an_import_resumes_where_it_stopped() {
     }
     let error = PgStore::open(database.url(), database.url(), 1).await.err().map(|error| error.to_string());
     assert!(error.is_some_and(|error| error.contains("migrate-store")), "a node works on half a store");
-    import(&file, database.url(), |_| {}).await.expect("imported");
+    import(&file, database.url(), |_| {}, |_| Ok(())).await.expect("imported");
     PgStore::open(database.url(), database.url(), 1).await.expect("a store");
 }
 
@@ -354,13 +354,13 @@ async fn an_unsuitable_database_is_refused() {
     let (file, _ground, _, _) = stage().await;
     let database = Database::new();
     test_postgres::run(database.url(), "CREATE TABLE cards (id bigint)");
-    let error = import(&file, database.url(), |_| {}).await.expect_err("another program's database");
+    let error = import(&file, database.url(), |_| {}, |_| Ok(())).await.expect_err("another program's database");
     assert!(error.to_string().contains("something else"), "{error:#}");
     assert_eq!(test_postgres::number(database.url(), "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), 1);
     let connection = Connection::open(&file).expect("a file");
     for (version, word) in [(SCHEMA - 1, "older"), (SCHEMA + 1, "newer"), (0, "no store")] {
         connection.pragma_update(None, "user_version", i64::try_from(version).expect("small")).expect("written");
-        let error = import(&file, database.url(), |_| {}).await.expect_err("another version");
+        let error = import(&file, database.url(), |_| {}, |_| Ok(())).await.expect_err("another version");
         assert!(error.to_string().contains(word), "{error:#}");
     }
 }

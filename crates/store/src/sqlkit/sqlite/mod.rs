@@ -50,6 +50,11 @@ pub fn connect(path: &Path, synchronous: &str) -> rusqlite::Result<Connection> {
 /// Migrates the tables.
 pub fn migrate(connection: &mut Connection, migrations: &'static [M<'static>]) -> rusqlite::Result<()> {
     Migrations::from_slice(migrations).to_latest(connection).map_err(|error| match error {
+        // Its text would be the whole SQL of the migration.
+        rusqlite_migration::Error::RusqliteError { err: rusqlite::Error::SqlInputError { error, msg, .. }, .. } => {
+            let text = format!("a migration failed, so nothing was changed; is this file a store of Recado? {msg}");
+            rusqlite::Error::SqliteFailure(error, Some(text))
+        }
         rusqlite_migration::Error::RusqliteError { err, .. } => err,
         rusqlite_migration::Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead) => {
             let found = "a newer version of Recado has worked on this store: start that one, there is no way back";
