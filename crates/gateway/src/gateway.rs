@@ -240,9 +240,6 @@ async fn open_store(data_dir: &Path, behaviour: &Behaviour, clock: Arc<dyn Clock
         return Ok(Opened { store, sandbox, shared });
     }
     let store = Arc::new(SqliteStore::open(&data_dir.join(STORE_FILE)).context("cannot open the store")?);
-    let path = data_dir.join(SANDBOX_FILE);
-    let sandbox = Sandbox::open(&path, pacing, clock, store.clone()).with_context(|| {
-        format!("cannot open {}, the sandbox's phone; without this file it begins empty", path.display())
-    })?;
+    let sandbox = Sandbox::open(&data_dir.join(SANDBOX_FILE), pacing, clock, store.clone());
     Ok(Opened { store, sandbox, shared: None })
 }

@@ -74,8 +74,7 @@ impl DispatcherHarness {
         let directory = Arc::new(Directory::new(vec![], &ground.store.channels().await.expect("read")));
         let dir = tempfile::tempdir().expect("a directory");
         let sandbox =
-            Sandbox::open(&dir.path().join("sandbox.db"), Pacing::default(), clock.clone(), ground.store.clone())
-                .expect("opens");
+            Sandbox::open(&dir.path().join("sandbox.db"), Pacing::default(), clock.clone(), ground.store.clone());
         let drivers = Drivers::new(Arc::new(sandbox)).with(network.kind(), network.clone());
         let queue: (Arc<dyn Queue>, _) = (store.clone(), ground.store.health());
         let chance: (Arc<dyn Clock>, Arc<dyn Entropy>) = (clock.clone(), Arc::new(SystemEntropy));

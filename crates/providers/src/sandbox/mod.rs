@@ -79,14 +79,9 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Opens the network's own file.
-    pub fn open(
-        path: &Path,
-        pacing: Pacing,
-        clock: Arc<dyn Clock>,
-        messages: Arc<dyn Messages>,
-    ) -> Result<Self, StoreError> {
-        Ok(Self::on(Box::new(File::open(path)?), pacing, clock, messages))
+    /// Opens the network's own file. If that fails the network is down, until the file can be opened.
+    pub fn open(path: &Path, pacing: Pacing, clock: Arc<dyn Clock>, messages: Arc<dyn Messages>) -> Self {
+        Self::on(Box::new(File::open(path)), pacing, clock, messages)
     }
 
     /// Uses the network that all nodes of a database share. It does not connect yet.

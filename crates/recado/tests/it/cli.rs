@@ -1,6 +1,7 @@
 //! The command line: its output, its refusals and its files, with and without a running server.
 
 mod backup;
+mod broken_sandbox;
 mod completions;
 mod csv;
 mod data;

@@ -2,9 +2,9 @@
 
 mod incoming;
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use recado_domain::channel::ChannelKey;
@@ -34,6 +34,8 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../../migrations/sqlite/sandbox_0004_read.sql")),
 ];
 
+/// The least time between two attempts to open a broken file.
+const RETRY: Duration = Duration::from_secs(1);
 /// Rows that one transaction deletes: it takes some milliseconds, for which other operations wait.
 const CLEAR_AT_ONCE: i64 = 500;
 
@@ -53,87 +55,133 @@ impl Owned for Writing {
     }
 }
 
-/// The file.
+/// The file. One that cannot be opened stops the sandbox and nothing else: each operation fails until it can be.
 pub(in crate::sandbox) struct File {
+    path: PathBuf,
+    opened: OnceLock<Opened>,
+    /// When it was tried last, and why that failed.
+    failed: Mutex<Option<(Instant, StoreError)>>,
+}
+
+struct Opened {
     writer: Writer<Writing>,
     readers: Arc<Readers>,
 }
 
-impl File {
-    pub(in crate::sandbox) fn open(path: &Path) -> Result<Self, StoreError> {
-        let writer = Writer::start(path.to_owned()).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+impl Opened {
+    fn open(path: &Path) -> Result<Self, StoreError> {
+        let writer = Writer::start(path.to_owned()).map_err(|error: rusqlite::Error| {
+            StoreError::Unavailable(format!("{} cannot be opened: {error}", path.display()))
+        })?;
         let readers = Readers::new(path.to_owned(), writer.health());
         Ok(Self { writer, readers })
+    }
+}
+
+impl File {
+    pub(in crate::sandbox) fn open(path: &Path) -> Self {
+        let file = Self { path: path.to_owned(), opened: OnceLock::new(), failed: Mutex::default() };
+        if let Err(error) = file.opened() {
+            tracing::error!(%error, "sandbox not opened; its channels wait");
+        }
+        file
+    }
+
+    /// The opened file. It is tried again once in a while: an operator may have moved a broken file away.
+    fn opened(&self) -> Result<&Opened, StoreError> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another caller may have opened it meanwhile.
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        if let Some((_, error)) = failed.as_ref().filter(|(tried, _)| tried.elapsed() < RETRY) {
+            return Err(error.clone());
+        }
+        match Opened::open(&self.path) {
+            Ok(opened) => {
+                if failed.take().is_some() {
+                    tracing::info!("sandbox opened");
+                }
+                Ok(self.opened.get_or_init(|| opened))
+            }
+            Err(error) => {
+                *failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
     }
 }
 
 #[async_trait]
 impl Network for File {
     async fn arrive(&self, arrival: Arrival) -> Result<(), StoreError> {
-        self.writer.run(move |writing| arrive(&writing.0, &arrival)).await
+        self.opened()?.writer.run(move |writing| arrive(&writing.0, &arrival)).await
     }
 
     async fn pass_on(&self, now: Millis, delay: Millis, to: &dyn ReceiptSink) -> Result<Passed, StoreError> {
-        let (due, pending) = self.writer.run(move |writing| due(&writing.0, now, delay)).await?;
+        let (due, pending) = self.opened()?.writer.run(move |writing| due(&writing.0, now, delay)).await?;
         if due.is_empty() {
             return Ok(if pending { Passed::NotYet } else { Passed::None });
         }
         to.accept(due.iter().flat_map(|due| due.receipts.iter().cloned()).collect()).await?;
-        self.writer.run(move |writing| mark_accepted(&writing.0, &due)).await?;
+        self.opened()?.writer.run(move |writing| mark_accepted(&writing.0, &due)).await?;
         Ok(Passed::Some)
     }
 
     async fn keep(&self, kept: KeptAct) -> Result<i64, StoreError> {
-        self.writer.run(move |writing| incoming::keep(&writing.0, &kept)).await
+        self.opened()?.writer.run(move |writing| incoming::keep(&writing.0, &kept)).await
     }
 
     async fn undelivered(&self, channel: Option<ChannelKey>, before: Millis) -> Result<Vec<KeptAct>, StoreError> {
         // By the writer, which has what was kept before.
-        self.writer.run(move |writing| incoming::undelivered(&writing.0, channel, before)).await
+        self.opened()?.writer.run(move |writing| incoming::undelivered(&writing.0, channel, before)).await
     }
 
     async fn delivered(&self, n: i64) -> Result<(), StoreError> {
-        self.writer.run(move |writing| incoming::delivered(&writing.0, n)).await
+        self.opened()?.writer.run(move |writing| incoming::delivered(&writing.0, n)).await
     }
 
     async fn note_read(&self, channel: ChannelKey, network_ids: Vec<String>, at: Millis) -> Result<(), StoreError> {
-        self.writer.run(move |writing| incoming::note_read(&writing.0, channel, &network_ids, at)).await
+        self.opened()?.writer.run(move |writing| incoming::note_read(&writing.0, channel, &network_ids, at)).await
     }
 
     async fn release(&self, channel: ChannelKey) -> Result<(), StoreError> {
-        self.writer.run(move |writing| incoming::release(&writing.0, channel)).await
+        self.opened()?.writer.run(move |writing| incoming::release(&writing.0, channel)).await
     }
 
     async fn set_windowed(&self, channel: ChannelKey, is_windowed: bool) -> Result<(), StoreError> {
-        self.writer.run(move |writing| incoming::set_windowed(&writing.0, channel, is_windowed)).await
+        self.opened()?.writer.run(move |writing| incoming::set_windowed(&writing.0, channel, is_windowed)).await
     }
 
     async fn is_windowed(&self, channel: ChannelKey) -> Result<bool, StoreError> {
-        self.writer.run(move |writing| incoming::is_windowed(&writing.0, channel)).await
+        self.opened()?.writer.run(move |writing| incoming::is_windowed(&writing.0, channel)).await
     }
 
     async fn last(&self, institution: InstitutionId) -> Result<Option<i64>, StoreError> {
-        self.writer.run(move |writing| last(&writing.0, institution)).await
+        self.opened()?.writer.run(move |writing| last(&writing.0, institution)).await
     }
 
     async fn clear(&self, institution: InstitutionId, last: i64) -> Result<bool, StoreError> {
-        self.writer.run(move |writing| clear(&writing.0, institution, last)).await
+        self.opened()?.writer.run(move |writing| clear(&writing.0, institution, last)).await
     }
 
     async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
-        self.readers.read(move |connection| shown(connection, &query)).await
+        self.opened()?.readers.read(move |connection| shown(connection, &query)).await
     }
 
     async fn person(&self, person: Person, after: i64) -> Result<ShownOfPerson, StoreError> {
-        self.readers.read(move |connection| of_person(connection, &person, after)).await
+        self.opened()?.readers.read(move |connection| of_person(connection, &person, after)).await
     }
 
     async fn erase(&self, person: Person, after: i64) -> Result<(u64, Option<i64>), StoreError> {
-        self.writer.run(move |writing| erase(&writing.0, &person, after)).await
+        self.opened()?.writer.run(move |writing| erase(&writing.0, &person, after)).await
     }
 
     async fn forget_erased(&self) -> Result<bool, StoreError> {
-        self.writer.empty_log().await
+        self.opened()?.writer.empty_log().await
     }
 
     fn poll_interval(&self) -> Option<Duration> {
@@ -142,8 +190,10 @@ impl Network for File {
     }
 
     async fn close(&self) {
-        self.readers.close();
-        self.writer.close().await;
+        if let Some(opened) = self.opened.get() {
+            opened.readers.close();
+            opened.writer.close().await;
+        }
     }
 }
 
