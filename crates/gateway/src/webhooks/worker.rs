@@ -229,6 +229,10 @@ impl Worker {
         let next = lanes.filter(|(lane, _)| free(*lane)).filter_map(|(_, at)| at).min();
         let next = next.filter(|_| !self.webhooks.secrets.is_empty());
         let stopping = self.stop.is_cancelled();
+        if stopping && self.sends.is_empty() {
+            // The stop came after the last step. Nothing would end this wait.
+            return;
+        }
         let due = async {
             match next.filter(|_| !stopping) {
                 Some(at) => sleep_until(at).await,
@@ -245,5 +249,30 @@ impl Worker {
             () = self.freed.notified(), if !stopping => {}
             () = self.stop.cancelled(), if !stopping => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use recado_providers::outbound::address::Allowed;
+    use recado_store::clock::{SystemClock, SystemEntropy};
+    use recado_store::fixtures::{Ground, SqliteFile};
+    use recado_store::sealed::KeyRing;
+
+    use super::*;
+    use crate::events::Events;
+
+    #[tokio::test]
+    async fn a_stop_after_the_step_of_an_idle_worker_ends_it() {
+        let ground = Ground::on(SqliteFile::new()).await;
+        let parts = (ground.store.clone(), Arc::new(Events::new(ground.store.clone())));
+        let to = (Allowed::new(Vec::new(), Vec::new()), "");
+        let keys = Arc::new(KeyRing::default());
+        let webhooks = Webhooks::new(parts, keys, (Arc::new(SystemClock), Arc::new(SystemEntropy)), to);
+        let stop = CancellationToken::new();
+        let mut worker = Worker::new(Arc::new(webhooks), false, stop.clone());
+        worker.settle_and_claim().await.expect("the store works");
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(10), worker.wait()).await.expect("it does not wait for nothing");
     }
 }
