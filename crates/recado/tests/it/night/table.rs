@@ -128,7 +128,7 @@ impl Table {
     /// Measures until `end`.
     pub fn fill(&mut self, site: &Site, load: &Load, tally: &Tally, end: &AtomicBool) {
         println!(
-            "| Seconds | Accepted | Calls repeated | Longest silence, s | Waiting | Memory, MiB | Store, MiB | WAL, MiB | Open files | |"
+            "| Seconds | Accepted | Calls repeated | Longest silence, s | Reported | Memory, MiB | Store, MiB | WAL, MiB | Open files | |"
         );
         println!("|---|---|---|---|---|---|---|---|---|---|");
         let (begun, mut looks) = (Instant::now(), 0_u32);
@@ -146,10 +146,9 @@ impl Table {
                 let accepted = load.accepted.load(SeqCst);
                 let (repeated, sent) = (load.repeated.load(SeqCst), tally.counts().0);
                 println!(
-                    "| {:.0} | {accepted} | {repeated} | {:.2} | {} | {:.1} | {:.1} | {:.1} | {} | {} |",
+                    "| {:.0} | {accepted} | {repeated} | {:.2} | {sent} | {:.1} | {:.1} | {:.1} | {} | {} |",
                     begun.elapsed().as_secs_f64(),
                     silence.take().as_secs_f64(),
-                    accepted.saturating_sub(sent),
                     mib(used.memory),
                     mib(used.store),
                     mib(used.wal),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::json;
 
+use super::Hook;
 use crate::harness::{Server, wait_for};
 use crate::load::{Sender, channel_id};
 use crate::webhooks::receiver::{Arrival, Receiver};
@@ -45,11 +46,12 @@ impl Tally {
         Self { receiver, heard, secret }
     }
 
-    /// Creates the webhook, with the order of each `conversation` or of each `message`.
-    pub fn hook(&self, server: &Server, key: &str, order: &str) {
+    /// Creates the webhook.
+    pub fn hook(&self, server: &Server, key: &str, Hook { order, channels }: Hook) {
         // After a second failed attempt, the default policy would wait for minutes.
         let retries = json!({"maxRetries": 10, "retryDelay": 5_000});
-        let body = json!({"url": self.receiver.url("/"), "events": EVENTS, "order": order, "retryPolicy": retries});
+        let mut body = json!({"url": self.receiver.url("/"), "events": EVENTS, "order": order, "retryPolicy": retries});
+        body["channelIds"] = (0..channels).map(channel_id).collect();
         let made = server.post("/v1/webhooks", key, &body).expect(201).json();
         let secret = made["data"]["secret"].as_str().expect("a secret").to_owned();
         self.secret.set(secret).expect("one webhook");
@@ -81,7 +83,7 @@ impl Tally {
         }
     }
 
-    /// Compares with the accepted messages, in the order that the webhook promises.
+    /// Compares with the accepted messages of its channels, in the order that it promises.
     pub fn check(&self, senders: &[Sender<'_>], order: &str) {
         let heard = self.heard();
         let skipped = heard.events.values().filter(|events| events[0].is_none()).count();
