@@ -6,6 +6,7 @@ use recado_domain::channel::{
 };
 use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
+use serde_json::{Map, Value};
 
 use super::{Stamp, Transaction, schedule};
 use crate::commits::Change;
@@ -130,12 +131,25 @@ pub(crate) async fn update<T: Transaction>(
     if settings.resend_after().is_none() {
         tx.leave_unknown(key).await?;
     }
-    let settings = serde_json::to_string(settings).map_err(|_| Unreadable::Unknown("channel setting"))?;
+    let settings = merged(tx.db(), key, settings).await?;
     let Stamp { with, set, .. } = T::STAMP;
     let sql = format!("WITH {with} UPDATE channels SET name = ?2, settings = ?3{set} WHERE key = ?1");
     tx.db().run(&sql, values![key, name, settings]).await?;
     report(tx, key).await?;
     Ok(true)
+}
+
+/// The stored form of the settings. What a newer version stored stays, because nodes of both versions change channels during an
+/// upgrade.
+async fn merged<E: Executor>(db: &E, key: ChannelKey, settings: &ChannelSettings) -> Result<String, E::Error> {
+    let sql = "SELECT settings FROM channels WHERE key = ?1";
+    let stored: Option<String> = db.row(sql, values![key], |row| row.get("settings")).await?;
+    let mut all: Map<String, Value> = stored.and_then(|all| serde_json::from_str(&all).ok()).unwrap_or_default();
+    let Ok(Value::Object(known)) = serde_json::to_value(settings) else {
+        return Err(Unreadable::Unknown("channel setting").into());
+    };
+    all.extend(known);
+    Ok(Value::Object(all).to_string())
 }
 
 pub(crate) async fn delete<T: Transaction>(

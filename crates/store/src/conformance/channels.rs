@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{Channel, ChannelState, ChannelType, Held, NewChannel};
+use recado_domain::channel::{Channel, ChannelChange, ChannelState, ChannelType, Held, NewChannel};
+use recado_domain::field_errors::FieldErrors;
 use recado_domain::ids::InstitutionId;
 use recado_domain::institution::Institution;
 use recado_domain::message::{Enqueued, NewMessage};
@@ -13,6 +14,7 @@ use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::{ClaimRequest, MessageRef, PurgeRequest, Receipt, Settlement, UnknownOutcomePolicy};
 use recado_domain::status::MessageStatus;
+use serde_json::{Value, json};
 
 use crate::fixtures::{DAY, Ground, NOW, ids, request, sent};
 
@@ -384,4 +386,25 @@ pub(super) async fn an_unconfirmed_message_casts_doubt_on_its_account(ground: Gr
     assert_eq!(unconfirmed().await, Some(NOW + 4));
     ground.receipt(key, &sent_as[2], MessageStatus::Read).await;
     assert_eq!(unconfirmed().await, None);
+}
+
+/// A node of a newer version stored a setting, and then a node of this version changes the channel. `change` runs a statement, and
+/// `count` reads a number.
+pub(crate) async fn settings_of_a_newer_version_stay(
+    ground: Ground,
+    change: impl Fn(&str),
+    count: impl Fn(&str) -> i64,
+) {
+    let key = ground.channel("loja").await;
+    change(r#"UPDATE channels SET settings = '{"ofTheFuture":{"a":7},"keepRevoked":true,"closeAfterHours":9}'"#);
+    let channel = ground.store.channel(key).await.expect("read").expect("a channel");
+    assert!(channel.settings.common().keep_revoked);
+    let mut errors = FieldErrors::default();
+    let Value::Object(settings) = json!({"keepRevoked": false, "closeAfterHours": null}) else { panic!("an object") };
+    let settings = channel.settings.changed(&ChannelChange { name: None, settings }, &mut errors);
+    assert!(ground.store.update_channel(key, "Loja".to_owned(), settings).await.expect("stored"));
+    let channel = ground.store.channel(key).await.expect("read").expect("a channel");
+    let common = channel.settings.common();
+    assert_eq!((&*channel.name, common.keep_revoked, common.close_after_hours), ("Loja", false, None));
+    assert_eq!(count(r#"SELECT count(*) FROM channels WHERE settings LIKE '%"ofTheFuture":{"a":7}%'"#), 1);
 }
