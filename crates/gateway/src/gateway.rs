@@ -25,6 +25,7 @@ use crate::cluster::{Cluster, Nodes, Parts, Standalone};
 use crate::config::Behaviour;
 use crate::directory::Directory;
 use crate::dispatch::Dispatcher;
+use crate::erasures::Erasures;
 use crate::events::Events;
 use crate::intake::Intake;
 use crate::media::{MediaFiles, eager};
@@ -72,8 +73,8 @@ pub struct Gateway {
     pub subscribers: Arc<Semaphore>,
     /// Held during a change of institutions, keys or channels, so that the directory gets changes in the order of the store.
     pub changes: Arc<Mutex<()>>,
-    /// The right to erase a person by a call. An erasure reads all messages, so there is one at a time.
-    pub erasing: Semaphore,
+    /// The right to erase a person by a call.
+    pub erasing: Erasures,
     /// Notified when a key is used for the first time since uses were stored.
     pub key_used: Notify,
     /// Cancelled when the drain begins: load balancers should send no more calls, and calls are still accepted.
@@ -148,7 +149,7 @@ impl Gateway {
             subscribers: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
             store,
             changes,
-            erasing: Semaphore::new(1),
+            erasing: Erasures::default(),
             key_used: Notify::new(),
             draining: CancellationToken::new(),
             stop,

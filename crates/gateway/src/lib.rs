@@ -9,6 +9,7 @@ pub mod operations;
 
 pub mod cluster;
 pub mod dispatch;
+pub mod erasures;
 pub mod events;
 pub mod signature;
 

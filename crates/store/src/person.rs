@@ -69,6 +69,8 @@ pub enum PersonPart {
     Received,
     /// The person's contacts, and the conversations with them.
     Book,
+    /// The channels of the person's institution.
+    Channels,
 }
 
 /// A question for a page.
@@ -101,6 +103,7 @@ pub enum PersonRow {
     Received(Box<Incoming>),
     Contact(Box<Contact>),
     Conversation(Box<Conversation>),
+    Channel(ChannelKey),
 }
 
 impl fmt::Debug for PersonRow {
@@ -116,6 +119,7 @@ impl PersonRow {
         match self {
             Self::Message { message, scenario, early } => format!("{message:?} {scenario:?} {early:?}"),
             Self::Name(name) => name.clone(),
+            Self::Channel(key) => format!("channel {key}"),
             Self::Place(place) => format!("{place:?}"),
             Self::Key { n, message, route, key, used_at } => format!("{n} {message} {route} {key} {used_at}"),
             Self::Account { channel, phone, account, lid, checked_at } => {
@@ -161,8 +165,13 @@ pub enum Erasure {
     Contacts { person: Person, after: ChannelKey },
     /// A batch of what networks delivered of the person: messages, then conversations and contacts.
     Inbox { person: Person },
-    /// What a range of other people's messages says of the person.
-    Traces { person: Person, after: i64 },
+    /// What a range of other people's messages says of the person, on one channel or on all.
+    Traces {
+        person: Person,
+        #[serde(default)]
+        channel: Option<ChannelKey>,
+        after: i64,
+    },
     /// A range of the events that name the person.
     EventTraces { person: Person, after: i64 },
 }

@@ -1,12 +1,11 @@
 //! Erases everything that is stored of a person, as a call requests it.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use recado_domain::api_key::Environment;
+use recado_domain::channel::ChannelKey;
 use recado_domain::error::AppError;
-use recado_domain::ids::MessageId;
-use recado_store::person::{Erased, Erasure, Person, PersonPart, PersonQuery, PersonRow, Place};
+use recado_store::person::{Erased, Erasure, Person, PersonPart, PersonQuery, PersonRow};
 use tokio::time::sleep;
 
 use crate::gateway::Gateway;
@@ -17,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LOOKS: u32 = 10;
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
-/// Erases all data of a person. What networks delivered goes last, with the contact: a call that was interrupted finds the
+/// Erases all data of a person in one environment of an institution. What networks delivered goes last, with the contact: a call that was interrupted finds the
 /// contact, and can be repeated.
 ///
 /// # Errors
@@ -40,7 +39,9 @@ pub async fn everything(gateway: &Gateway, mut person: Person) -> Result<(), App
             (_, after) = gateway.drivers.sandbox().erase(person.clone(), place).await?;
         }
     }
-    pages(gateway, |after| Erasure::Traces { person: person.clone(), after }).await?;
+    for channel in channels(gateway, &person).await? {
+        pages(gateway, |after| Erasure::Traces { person: person.clone(), channel: Some(channel), after }).await?;
+    }
     pages(gateway, |after| Erasure::EventTraces { person: person.clone(), after }).await?;
     pages(gateway, |_| Erasure::Inbox { person: person.clone() }).await?;
     super::person::forget_erased(gateway).await.map(drop)
@@ -70,23 +71,30 @@ async fn rows(gateway: &Gateway, person: &Person, part: PersonPart) -> Result<Ve
         let page = gateway.store.person(PersonQuery { person: person.clone(), part, after: place }).await?;
         rows.extend(page.rows);
         after = page.next;
+        if after.is_some() {
+            sleep(PAUSE).await;
+        }
     }
     Ok(rows)
 }
 
+/// The channels of the person's institution, the deleted ones too.
+async fn channels(gateway: &Gateway, person: &Person) -> Result<Vec<ChannelKey>, AppError> {
+    let key = |row| match row {
+        PersonRow::Channel(key) => Some(key),
+        _ => None,
+    };
+    Ok(rows(gateway, person, PersonPart::Channels).await?.into_iter().filter_map(key).collect())
+}
+
 /// Erases the messages to the person, with their idempotency keys. Those in flight stay.
 async fn messages(gateway: &Gateway, person: &Person) -> Result<Erased, AppError> {
-    let keys = rows(gateway, person, PersonPart::Keys).await?.into_iter().filter_map(|row| match row {
-        PersonRow::Key { n, message, .. } => Some((message, n)),
-        _ => None,
-    });
-    let keys: HashMap<MessageId, i64> = keys.collect();
     let (mut total, mut after) = (Erased::default(), Some(0));
     while let Some(place) = after {
         let query = PersonQuery { person: person.clone(), part: PersonPart::Places, after: place };
         let page = gateway.store.person(query).await?;
         let places = page.rows.into_iter().filter_map(|row| match row {
-            PersonRow::Place(place) => Some(Place { key: keys.get(&place.id).copied(), ..place }),
+            PersonRow::Place(place) => Some(place),
             _ => None,
         });
         let places: Vec<_> = places.collect();

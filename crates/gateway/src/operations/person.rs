@@ -109,6 +109,7 @@ fn view(gateway: &Gateway, row: PersonRow) -> Value {
             of_owner("CONVERSATION", conversation.owner, &shown)
         }
         PersonRow::Place(place) => json!(place),
+        PersonRow::Channel(key) => json!({ "channelKey": key }),
         PersonRow::Message { message, scenario, early } => show(gateway, &message, scenario.as_deref(), &early),
         PersonRow::Key { n, message, route, key, used_at } => {
             json!({ "n": n, "messageId": message, "route": route, "key": key, "usedAt": rfc3339(used_at) })

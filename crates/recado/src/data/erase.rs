@@ -138,7 +138,7 @@ async fn erase_messages(local: &Local, person: &Person, total: &mut Total) -> Re
 async fn erase_inbox(local: &Local, person: &Person, total: &mut Total) -> Result<()> {
     let erase = |erasure| Control::ErasePerson { erasure };
     // Traces first: they are found by the contacts, too.
-    all(local, |after| erase(Erasure::Traces { person: person.clone(), after }), total).await?;
+    all(local, |after| erase(Erasure::Traces { person: person.clone(), channel: None, after }), total).await?;
     // Each batch is the first of what is left.
     all(local, |_| erase(Erasure::Inbox { person: person.clone() }), total).await?;
     all(local, |after| erase(Erasure::EventTraces { person: person.clone(), after }), total).await

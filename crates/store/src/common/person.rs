@@ -1,5 +1,7 @@
 //! The data that is stored about one person: read in pages, and erased in batches.
 
+mod owned;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use recado_domain::channel::ChannelKey;
@@ -24,6 +26,8 @@ struct Asked<'a, E> {
     /// The channels that are searched, unless all are.
     channels: List<ChannelKey>,
     is_of_all: bool,
+    /// The one owner whose data is searched.
+    owner: Option<(Vec<u8>, &'static str)>,
     after: i64,
 }
 
@@ -37,6 +41,9 @@ pub(crate) async fn page<E: Executor>(db: &E, query: &PersonQuery) -> Result<Per
     };
     let asked = Asked::new(db, &query.person, after).await?;
     match query.part {
+        PersonPart::Channels => Ok(owned::channels(&asked.channels.0)),
+        PersonPart::Names if asked.owner.is_some() => asked.names_of_owner(&query.person).await,
+        PersonPart::Places if asked.owner.is_some() => asked.places_of_owner().await,
         PersonPart::Names => asked.names(&query.person).await,
         PersonPart::Messages => asked.messages().await,
         PersonPart::Places => asked.places().await,
@@ -90,7 +97,8 @@ impl<'a, E: Executor> Asked<'a, E> {
         let is_of_all = institution.is_none();
         let sql = "SELECT key FROM channels WHERE institution_id = ?1 AND (?2 IS NULL OR environment = ?2)";
         let channels = db.rows(sql, values![institution, environment], |row| row.get("key")).await?;
-        Ok(Self { db, numbers: List(person.numbers.clone()), channels: List(channels), is_of_all, after })
+        let (numbers, channels, owner) = (List(person.numbers.clone()), List(channels), institution.zip(environment));
+        Ok(Self { db, numbers, channels, is_of_all, owner, after })
     }
 
     /// Whether a channel is searched. `?2` are the channels.
@@ -272,7 +280,9 @@ pub(crate) async fn erase<T: Transaction>(tx: &mut T, erasure: &Erasure, now: Mi
         Erasure::Messages(places) => erase_messages(tx, places, now).await,
         Erasure::Contacts { person, after } => erase_contacts(tx.db(), person, *after).await,
         Erasure::Inbox { person } => inbox::person::erase(tx.db(), person).await,
-        Erasure::Traces { person, after } => inbox::person::erase_traces(tx.db(), person, *after).await,
+        Erasure::Traces { person, channel, after } => {
+            inbox::person::erase_traces(tx.db(), person, *channel, *after).await
+        }
         Erasure::EventTraces { person, after } => inbox::person::erase_event_traces(tx.db(), person, *after).await,
     }
 }
@@ -344,7 +354,13 @@ async fn erase_messages<T: Transaction>(tx: &mut T, places: &[Place], now: Milli
 
 async fn erase_contacts<E: Executor>(db: &E, person: &Person, after: ChannelKey) -> Result<Erased, E::Error> {
     let asked = Asked::new(db, person, after).await?;
-    let Some(end) = asked.end("channels", "key", CHANNELS).await? else { return Ok(Erased::default()) };
+    // Of one owner, all channels are one page.
+    let end = match (&asked.owner, after) {
+        (Some(_), 0) => asked.channels.0.iter().max().copied(),
+        (Some(_), _) => None,
+        (None, _) => asked.end("channels", "key", CHANNELS).await?,
+    };
+    let Some(end) = end else { return Ok(Erased::default()) };
     Ok(Erased {
         accounts: asked.forget(end, ACCOUNTS).await?,
         chats: asked.forget(end, CHATS).await?,

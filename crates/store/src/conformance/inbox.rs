@@ -1016,7 +1016,7 @@ pub(crate) async fn erase_a_person(ground: &Ground) {
     for person in [&person, &hidden] {
         for all in [
             (|person, after| Erasure::Contacts { person, after }) as fn(Person, i64) -> Erasure,
-            |person, after| Erasure::Traces { person, after },
+            |person, after| Erasure::Traces { person, channel: None, after },
             |person, _| Erasure::Inbox { person },
             |person, after| Erasure::EventTraces { person, after },
         ] {

@@ -72,7 +72,7 @@ async fn erase(ground: &Ground, names: &[&str]) -> Erased {
             let person = person(names);
             let erasure = match step {
                 0 => Erasure::Inbox { person },
-                1 => Erasure::Traces { person, after },
+                1 => Erasure::Traces { person, channel: None, after },
                 _ => Erasure::EventTraces { person, after },
             };
             let done = ground.store.erase_person(erasure, NOW).await.expect("stored");
@@ -238,7 +238,9 @@ pub(super) async fn a_person_of_one_environment_is_no_person_of_the_other(ground
     ground.store.erase_person(Erasure::Messages(vec![place]), NOW).await.expect("erased");
     let person = || of(Environment::Test);
     erase(&|after| Erasure::Contacts { person: person(), after }).await;
-    erase(&|after| Erasure::Traces { person: person(), after }).await;
+    for channel in [live, test] {
+        erase(&|after| Erasure::Traces { person: person(), channel: Some(channel), after }).await;
+    }
     erase(&|after| Erasure::EventTraces { person: person(), after }).await;
     erase(&|_| Erasure::Inbox { person: person() }).await;
     for part in [PersonPart::Places, PersonPart::Contacts, PersonPart::Received, PersonPart::Book] {

@@ -1,5 +1,6 @@
 //! The data of one person: found by every number, returned, and erased without harm to others.
 
+use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelKey, ChannelType, NewChannel};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{InstitutionId, MessageId};
@@ -175,6 +176,57 @@ pub(super) async fn only_one_institutions_person_is_shown_and_erased(ground: Gro
     assert_eq!(erase_contacts(&ground, &maria).await.accounts, 1);
     assert_eq!(messages(&ground, &person(&[MARIA])).await, [here]);
     assert_eq!(all(&ground, &person(&[MARIA]), PersonPart::Contacts).await.0.len(), 1);
+}
+
+pub(super) async fn a_person_of_one_owner_is_found_by_every_index(ground: Ground) {
+    let channel = ground.channel("loja").await;
+    let new = NewChannel {
+        environment: Environment::Test,
+        ..ground.new_channel("teste", recado_domain::channel::ChannelState::Connected)
+    };
+    let of_tests = ground.store.create_channel(new).await.expect("stored").expect("a free id").key;
+    ground.accept(of_tests, MARIA).await;
+    let keyed = NewMessage { idempotency: Some(ground.idempotency("chave", 1)), ..ground.new_message(channel, MARIA) };
+    ground.enqueue(keyed.clone()).await;
+    send(&ground, channel, ACCOUNT).await;
+    let by_account = ground.accept(channel, ACCOUNT).await;
+    send(&ground, channel, ACCOUNT).await;
+    ground.accept(channel, OTHER).await;
+    send(&ground, channel, OTHER).await;
+    let queued = ground.accept(channel, MARIA).await;
+    let scheduled = NewMessage { send_at: Some(NOW + DAY), ..ground.new_message(channel, MARIA) };
+    ground.enqueue(scheduled.clone()).await;
+    let of_owner = |numbers: &[&str]| Person {
+        institution: Some(ground.institution),
+        environment: Some(Environment::Live),
+        ..person(numbers)
+    };
+    let found = async |numbers: &[&str]| -> Vec<Place> {
+        let place = |row| if let PersonRow::Place(place) = row { place } else { panic!("no place") };
+        all(&ground, &of_owner(numbers), PersonPart::Places).await.0.into_iter().map(place).collect()
+    };
+    let ids = |places: &[Place]| places.iter().map(|place| place.id).collect::<Vec<_>>();
+    assert_eq!(ids(&found(&[ACCOUNT]).await), [keyed.id, by_account]);
+    let maria = found(&[MARIA, ACCOUNT]).await;
+    assert_eq!(ids(&maria), [scheduled.id, keyed.id, by_account, queued]);
+    // Each as a search through all messages finds it, with its key.
+    let slow = Person { institution: Some(ground.institution), ..person(&[MARIA, ACCOUNT]) };
+    let slow: Vec<_> = places(&ground, &slow).await.into_iter().filter(|place| place.channel == channel).collect();
+    assert_eq!(maria, slow);
+    assert_eq!(maria.iter().filter(|place| place.key.is_some()).count(), 1);
+    let (rows, _) = all(&ground, &of_owner(&[ACCOUNT]), PersonPart::Names).await;
+    assert!(rows.contains(&PersonRow::Name(MARIA.to_owned())));
+    let (rows, _) = all(&ground, &of_owner(&[]), PersonPart::Channels).await;
+    assert!(rows == [PersonRow::Channel(channel)]);
+    // More than a page.
+    for _ in 0..PLACES {
+        ground.accept(channel, MARIA).await;
+    }
+    let (rows, pages) = all(&ground, &of_owner(&[MARIA, ACCOUNT]), PersonPart::Places).await;
+    assert_eq!((rows.len(), pages), (PLACES + 4, 1));
+    let erased = ground.store.erase_person(Erasure::Messages(maria), NOW).await.expect("stored");
+    assert_eq!((erased.messages, erased.idempotency_keys, erased.cancelled), (4, 1, 2));
+    assert_eq!(erase_contacts(&ground, &of_owner(&[MARIA])).await, Erased::default());
 }
 
 pub(super) async fn queued_messages_are_cancelled_and_erased(ground: Ground) {

@@ -41,7 +41,8 @@ pub async fn delete(
     let (owner, id) = ((caller.institution, caller.environment), parse(&id)?);
     if erase {
         let contact = gateway.store.contact(owner, id).await?.ok_or(ApiError::ContactNotFound)?;
-        let _permit = gateway.erasing.try_acquire().map_err(|_| ApiError::RateLimited(TRY_AGAIN))?;
+        let turn = gateway.erasing.turn(caller.institution).await;
+        let _turn = turn.ok_or(ApiError::RateLimited(TRY_AGAIN))?;
         let environment = Some(caller.environment);
         let person = Person { environment, ..Person::new(names(&contact), Some(caller.institution)) };
         erasure::everything(&gateway, person).await?;
@@ -75,7 +76,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
              of the person creates a new contact. With `erase=true` all data of the person in this environment is erased \
              first, as by `recado data erase`: messages in both directions, conversations, events and what channels know. \
              Waiting messages are cancelled. The answer follows the erasure, which can take minutes; a call that was \
-             interrupted can be repeated. One erasure runs at a time.",
+             interrupted can be repeated. An institution has one erasure at a time.",
         )
         .query("erase", "Whether all data of the person is erased.", json!({"type": "boolean"}))
         .needs(Scope::ContactsWrite)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use recado_domain::channel::ChannelKey;
 use recado_domain::conversation::Conversation;
 use recado_domain::event::Owner;
 use recado_domain::ids::ContactId;
@@ -170,12 +171,15 @@ pub(crate) async fn erase<E: Executor>(db: &E, person: &Person) -> Result<Erased
     }
     for name in &person.numbers {
         for (table, has) in [("poll_votes", "voter = ?1"), ("incoming_changes", "held IS NOT NULL AND held LIKE ?1")] {
-            let sql = format!(
-                "DELETE FROM {table} WHERE {has} AND (?2 IS NULL OR channel_key IN
-                     (SELECT key FROM channels WHERE institution_id = ?2 AND (?3 IS NULL OR environment = ?3)))"
-            );
-            let name = if table == "poll_votes" { name.clone() } else { quoted(name) };
             let (institution, environment) = person.owner();
+            let of_owner = match &institution {
+                Some(_) => {
+                    "IN (SELECT key FROM channels WHERE institution_id = ?2 AND (?3 IS NULL OR environment = ?3))"
+                }
+                None => "IS NOT NULL AND ?2 IS NULL AND ?3 IS NULL",
+            };
+            let sql = format!("DELETE FROM {table} WHERE {has} AND channel_key {of_owner}");
+            let name = if table == "poll_votes" { name.clone() } else { quoted(name) };
             db.run(&sql, values![name, institution, environment]).await?;
         }
     }
@@ -208,22 +212,39 @@ fn quoted(name: &str) -> String {
 }
 
 /// Erases quotes of, mentions of and reactions by a person from a range of other people's messages, after this message.
-pub(crate) async fn erase_traces<E: Executor>(db: &E, person: &Person, after: Seq) -> Result<Erased, E::Error> {
-    let sql = "SELECT max(seq) AS last FROM (SELECT seq FROM incoming WHERE seq > ?1 ORDER BY seq LIMIT ?2) AS scanned";
-    let last = db.row(sql, values![after, TRACED], |row| row.get::<Option<Seq>>("last")).await?.flatten();
+pub(crate) async fn erase_traces<E: Executor>(
+    db: &E,
+    person: &Person,
+    channel: Option<ChannelKey>,
+    after: Seq,
+) -> Result<Erased, E::Error> {
+    let last = |row: &Row<'_>| row.get::<Option<Seq>>("last");
+    let last = if let Some(channel) = channel {
+        let sql = "SELECT max(seq) AS last
+                   FROM (SELECT seq FROM incoming WHERE channel_key = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2) AS scanned";
+        db.row(sql, values![after, TRACED, channel], last).await?
+    } else {
+        let sql =
+            "SELECT max(seq) AS last FROM (SELECT seq FROM incoming WHERE seq > ?1 ORDER BY seq LIMIT ?2) AS scanned";
+        db.row(sql, values![after, TRACED], last).await?
+    };
+    let last = last.flatten();
+    let of_one = if channel.is_some() { "m.channel_key = ?6" } else { "?6 IS NULL" };
     let Some(last) = last else { return Ok(Erased::default()) };
     let mut erased = Erased { next: Some(last), ..Erased::default() };
     // A quote of a person without a number names the contact by its id.
     let contacts = contacts(db, person).await?;
     for name in person.numbers.iter().cloned().chain(contacts.iter().map(ToString::to_string)) {
         let sql = format!(
-            "{INCOMING} WHERE m.seq > ?1 AND m.seq <= ?2 AND (m.body LIKE ?3 OR m.reactions LIKE ?3)
+            "{INCOMING} WHERE m.seq > ?1 AND m.seq <= ?2 AND {of_one} AND (m.body LIKE ?3 OR m.reactions LIKE ?3)
                AND (?4 IS NULL OR c.institution_id = ?4) AND (?5 IS NULL OR c.environment = ?5) ORDER BY m.seq{}",
             // The row may have been changed since it was read. That change must not be lost.
             E::lock_for("update of m")
         );
         let (institution, environment) = person.owner();
-        for message in db.rows(&sql, values![after, last, quoted(&name), institution, environment], incoming).await? {
+        let pattern = quoted(&name);
+        let asked = values![after, last, pattern, institution, environment, channel];
+        for message in db.rows(&sql, asked, incoming).await? {
             // Their contact was removed, so no identity leads to what they wrote in a group.
             if is_by(&message, &person.numbers) {
                 let gone = Gone { seq: message.seq, id: message.id, conversation: message.conversation };
@@ -272,16 +293,33 @@ async fn forget<E: Executor>(
 /// Erases events that name a person in a range after this event: events of other people's messages to which the person
 /// reacted, and of merged contacts.
 pub(crate) async fn erase_event_traces<E: Executor>(db: &E, person: &Person, after: i64) -> Result<Erased, E::Error> {
-    let sql = "SELECT max(seq) AS last FROM (SELECT seq FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2) AS scanned";
-    let last = db.row(sql, values![after, TRACED], |row| row.get::<Option<i64>>("last")).await?.flatten();
-    let Some(last) = last else { return Ok(Erased::default()) };
+    let (institution, environment) = person.owner();
+    let is_of_one = institution.is_some() && environment.is_some();
+    let index = if is_of_one { E::index("events_of_owner") } else { String::new() };
+    let last = |row: &Row<'_>| row.get::<Option<i64>>("last");
+    let last = if is_of_one {
+        let sql = format!(
+            "SELECT max(seq) AS last
+             FROM (SELECT seq FROM events{index}
+                   WHERE complete AND institution_id = ?3 AND environment = ?4 AND seq > ?1 ORDER BY seq LIMIT ?2) AS scanned"
+        );
+        db.row(&sql, values![after, TRACED, institution, environment], last).await?
+    } else {
+        let sql =
+            "SELECT max(seq) AS last FROM (SELECT seq FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2) AS scanned";
+        db.row(sql, values![after, TRACED], last).await?
+    };
+    let Some(last) = last.flatten() else { return Ok(Erased::default()) };
+    let of_one = if is_of_one { "institution_id = ?4 AND environment = ?5 AND" } else { "" };
+    let sql = format!(
+        "SELECT seq FROM events{index} WHERE {of_one} seq > ?1 AND seq <= ?2 AND complete AND data LIKE ?3
+           AND (?4 IS NULL OR institution_id = ?4) AND (?5 IS NULL OR environment = ?5)"
+    );
     let mut erased = Erased { next: Some(last), ..Erased::default() };
     for name in &person.numbers {
-        let sql = "SELECT seq FROM events WHERE seq > ?1 AND seq <= ?2 AND complete AND data LIKE ?3
-                   AND (?4 IS NULL OR institution_id = ?4) AND (?5 IS NULL OR environment = ?5)";
-        let (institution, environment) = person.owner();
-        let named =
-            db.rows(sql, values![after, last, quoted(name), institution, environment], |row| row.get("seq")).await?;
+        let pattern = quoted(name);
+        let asked = values![after, last, pattern, institution, environment];
+        let named = db.rows(&sql, asked, |row| row.get("seq")).await?;
         erased.events += events::forget_numbers(db, named).await?;
     }
     Ok(erased)
