@@ -364,8 +364,8 @@ pub trait Queue: Send + Sync + 'static {
     /// still done.
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>);
     /// Adds messages that were just claimed to the conversations of their chats. A chat without a conversation gets one.
-    /// The messages may be of several channels. A message that has a conversation keeps it.
-    async fn join_conversations(&self, submitted: Vec<Submitted>, now: Millis) -> Result<()>;
+    /// The messages may be of several channels of the owner. A message that has a conversation keeps it.
+    async fn join_conversations(&self, owner: Owner, submitted: Vec<Submitted>, now: Millis) -> Result<()>;
     /// Messages of a channel that are in flight and belong to no conversation, because a process ended between the claim
     /// and [`Self::join_conversations`].
     async fn left_to_join(&self, channel: ChannelKey) -> Result<Vec<Submitted>>;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use recado_domain::channel::{ChannelKey, Epoch};
 use recado_domain::clock::{Millis, millis, random};
+use recado_domain::event::Owner;
 use recado_domain::message::Seq;
 use recado_domain::queue::{
     Claim, ClaimRequest, Claimed, Outcomes, Settlement, Submitted, UnheldSending, UnknownOutcomePolicy,
@@ -71,7 +72,7 @@ pub(super) async fn run(
             store_failures: 0,
             send_slots: SendSlots::default(),
         };
-        task.shared.joins.join_left((key, epoch)).await;
+        task.shared.joins.join_left(task.owner(), (key, epoch)).await;
         task.work().await;
     } else {
         tracing::warn!(channel.key = key, "no provider compiled in for channel type");
@@ -228,6 +229,11 @@ impl ChannelTask {
         })
     }
 
+    /// The owner of the channel.
+    fn owner(&self) -> Owner {
+        (self.entry.via.institution, self.entry.environment)
+    }
+
     fn unanswered(&self) -> UnknownOutcomePolicy {
         self.provider.unanswered(&self.entry.settings())
     }
@@ -249,7 +255,7 @@ impl ChannelTask {
     fn send(&mut self, message: Claimed, slot: Slot) {
         let (provider, entry, sent) = (self.provider.clone(), self.entry.clone(), message.clone());
         let (leases, epoch) = (self.shared.leases.clone(), self.epoch);
-        let joins = self.shared.joins.clone();
+        let (joins, owner) = (self.shared.joins.clone(), self.owner());
         let submitted = (!message.joined).then(|| Submitted::new((entry.via.key, entry.kind), &message));
         let handle = self.sends.spawn(async move {
             let _slot = slot;
@@ -260,9 +266,10 @@ impl ChannelTask {
                 // no effect.
                 return SendOutcome::ConnectionLost;
             }
-            let sending = measure::attempt(&entry, SEND_TIMEOUT, provider.send(&entry.via, &sent));
+            let joining = joins.join(owner, submitted);
+            let outcome = measure::attempt(&entry, SEND_TIMEOUT, provider.send(&entry.via, &sent)).await;
             // The outcome waits for the conversation, so that the events of the message name it.
-            let (outcome, ()) = tokio::join!(sending, joins.join(submitted));
+            joining.wait().await;
             outcome
         });
         self.in_flight.insert(handle.id(), message);

@@ -25,7 +25,7 @@ use recado_store::fixtures::{DAY, Ground, NOW, SqliteFile, request, sent};
 use tempfile::TempDir;
 
 use super::*;
-use faulty_store::{Fault, FaultyStore, Operation};
+use faulty_store::{Fault, FaultyStore, Hindrance, Operation};
 use network::{Act, Network, channel_failure, no_answer, temporary_failure};
 
 /// Waits for a result that must come, and fails clearly when it does not.

@@ -38,7 +38,7 @@ mod two_nodes;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::commits::{Follow, Follower};
 use crate::sqlkit::postgres::pool::{Database, Pool};
@@ -66,6 +66,8 @@ pub struct PgStore {
     accepting: Accepting,
     dispatching: Dispatching,
     receiving: Receiving,
+    /// Permits for messages that join their conversations, so that busy inboxes leave connections for others.
+    joining: Semaphore,
     pub(crate) follower: Follower,
     direct_url: String,
 }
@@ -102,6 +104,7 @@ impl PgStore {
             accepting,
             dispatching,
             receiving,
+            joining: Semaphore::new((connections / 2).max(1)),
             follower,
             direct_url,
         })

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use futures_util::future::try_join;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
+use recado_domain::event::Owner;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, Enqueued, NewMessage, Seq};
 use recado_domain::queue::{
@@ -44,8 +45,10 @@ impl Queue for PgStore {
         self.dispatching.run(Call { outcomes: Some(outcomes), request: Some(request) }).await
     }
 
-    async fn join_conversations(&self, submitted: Vec<Submitted>, now: Millis) -> Result<()> {
-        with_transaction!(self.pool, db => outgoing::join(&db, &submitted, now).await)
+    async fn join_conversations(&self, owner: Owner, submitted: Vec<Submitted>, now: Millis) -> Result<()> {
+        // A transaction that waits for a busy inbox holds a connection. `acquire` fails only on a closed semaphore.
+        let _turn = self.joining.acquire().await;
+        with_transaction!(self.pool, db => outgoing::join(&db, owner, &submitted, now).await)
     }
 
     async fn left_to_join(&self, channel: ChannelKey) -> Result<Vec<Submitted>> {

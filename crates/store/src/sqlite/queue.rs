@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use async_trait::async_trait;
 use recado_domain::channel::{ChannelKey, Ordering};
 use recado_domain::clock::Millis;
+use recado_domain::event::Owner;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, Enqueued, NewMessage};
 use recado_domain::queue::{
@@ -42,8 +43,8 @@ impl Queue for SqliteStore {
         tokio::join!(self.settle(outcomes), self.claim(request))
     }
 
-    async fn join_conversations(&self, submitted: Vec<Submitted>, now: Millis) -> Result<()> {
-        self.write(move |writing| at_once(outgoing::join(&writing.connection, &submitted, now))).await
+    async fn join_conversations(&self, owner: Owner, submitted: Vec<Submitted>, now: Millis) -> Result<()> {
+        self.write(move |writing| at_once(outgoing::join(&writing.connection, owner, &submitted, now))).await
     }
 
     async fn left_to_join(&self, channel: ChannelKey) -> Result<Vec<Submitted>> {

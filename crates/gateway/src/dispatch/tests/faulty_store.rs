@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, pending};
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
+use recado_domain::event::Owner;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, Enqueued, NewMessage, Seq};
 use recado_domain::queue::{Claim, ClaimRequest, Outcomes, Settlement, Submitted};
@@ -27,6 +28,19 @@ pub(super) enum Fault {
     ClaimAnswerLost,
     /// Messages join no conversation.
     JoinFails,
+    /// The messages of a crashed process are not read.
+    LeftFails,
+}
+
+/// How messages are kept from joining their conversations.
+#[derive(Debug, Clone)]
+pub(super) enum Hindrance {
+    /// The inbox of an owner is busy for ever.
+    Hangs(Owner),
+    /// More messages at once take too long.
+    TooMany(usize),
+    /// The store refuses a message to this recipient.
+    Refuses(String),
 }
 
 /// An operation of the store for the dispatcher.
@@ -39,6 +53,7 @@ pub(super) enum Operation {
 pub(super) struct FaultyStore {
     inner: Arc<dyn Queue>,
     faults: Mutex<Vec<Fault>>,
+    hindrance: Mutex<Option<Hindrance>>,
     meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
     done: watch::Sender<Vec<Operation>>,
     claiming: AtomicUsize,
@@ -49,11 +64,15 @@ impl FaultyStore {
     pub(super) fn new(inner: Arc<dyn Queue>) -> Self {
         let (faults, meanwhile, done) = (Mutex::default(), Mutex::default(), watch::Sender::default());
         let (claiming, most_claiming) = (AtomicUsize::default(), AtomicUsize::default());
-        Self { inner, faults, meanwhile, done, claiming, most_claiming }
+        Self { inner, faults, hindrance: Mutex::default(), meanwhile, done, claiming, most_claiming }
     }
 
     pub(super) fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.faults.lock().expect("no panic").extend(faults);
+    }
+
+    pub(super) fn hinder(&self, hindrance: Hindrance) {
+        *self.hindrance.lock().expect("no panic") = Some(hindrance);
     }
 
     /// Runs this once, between a claim that found nothing and its answer.
@@ -147,14 +166,26 @@ impl Queue for FaultyStore {
         tokio::join!(self.settle(outcomes), self.claim(request))
     }
 
-    async fn join_conversations(&self, submitted: Vec<Submitted>, now: Millis) -> Result<()> {
+    async fn join_conversations(&self, owner: Owner, submitted: Vec<Submitted>, now: Millis) -> Result<()> {
         if self.fails(Fault::JoinFails) {
             return down();
         }
-        self.inner.join_conversations(submitted, now).await
+        let hindrance = self.hindrance.lock().expect("no panic").clone();
+        match hindrance {
+            Some(Hindrance::Hangs(of)) if of == owner => pending().await,
+            Some(Hindrance::TooMany(most)) if submitted.len() > most => return Err(StoreError::Overloaded),
+            Some(Hindrance::Refuses(recipient)) if submitted.iter().any(|one| one.recipient == recipient) => {
+                return Err(StoreError::Refused("as the test wants it".to_owned()));
+            }
+            _ => {}
+        }
+        self.inner.join_conversations(owner, submitted, now).await
     }
 
     async fn left_to_join(&self, channel: ChannelKey) -> Result<Vec<Submitted>> {
+        if self.fails(Fault::LeftFails) {
+            return down();
+        }
         self.inner.left_to_join(channel).await
     }
 

@@ -3,21 +3,21 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use futures_util::future::{try_join, try_join_all};
-use recado_domain::api_key::Environment;
+use futures_util::future::{try_join, try_join_all, try_join3};
 use recado_domain::channel::{ChannelKey, ChannelType};
 use recado_domain::clock::Millis;
 use recado_domain::conversation::Status;
 use recado_domain::event::{ChatKind, Owner};
-use recado_domain::ids::{ContactId, ConversationId, InstitutionId, MessageId};
+use recado_domain::ids::{ContactId, ConversationId, MessageId};
 use recado_domain::incoming::{Direction, IdentityKey, IdentityKind};
 use recado_domain::message::Seq;
 use recado_domain::phone::forms;
 use recado_domain::queue::Submitted;
 
 use super::announce::{self, Place};
-use super::book::{self, ScopeOf};
-use super::conversations::{LATEST, OF_CHAT, WITH_ADDRESS};
+use super::book;
+use super::conversations::{LATEST, WITH_ADDRESS};
+use super::readdress::{is_number, keeps_window};
 use super::threads::chat_of;
 use super::{conversations, has_readers, lock, new_conversation_id, optional_id};
 use crate::sql::{OPEN, SENDING};
@@ -35,6 +35,13 @@ struct Chat<'a> {
     messages: Vec<&'a Submitted>,
 }
 
+impl Chat<'_> {
+    /// Under which channel and key the store has it.
+    fn place(&self) -> (ChannelKey, String) {
+        (self.messages.first().map_or(0, |message| message.channel), self.key.clone())
+    }
+}
+
 /// Which chat an address is.
 struct Known {
     kind: ChatKind,
@@ -42,52 +49,48 @@ struct Known {
     contact: Option<ContactId>,
 }
 
-/// Adds messages to the conversations of their chats. A message that was added before is added again, and changes nothing
-/// unless its conversation was closed.
-pub(crate) async fn join<E: Executor>(db: &E, sent: &[Submitted], now: Millis) -> Result<(), E::Error> {
-    let of_channels = owners(db, sent).await?;
-    // A channel that was deleted meanwhile has no owner.
-    let pairs = sent.iter().filter_map(|message| Some((*of_channels.get(&message.channel)?, message)));
-    let mut pairs: Vec<_> = pairs.collect();
-    // In one order, so that two of these calls never wait for each other.
-    pairs.sort_by_key(|(owner, _)| (*owner.0.as_bytes(), owner.1.name()));
-    let by_owner: Vec<_> = pairs.chunk_by(|(one, _), (other, _)| one == other).collect();
-    for some in &by_owner {
-        lock(db, some[0].0).await?;
+/// Adds messages of one owner to the conversations of their chats. A message that was added before is added again, and changes
+/// nothing unless its conversation was closed.
+pub(crate) async fn join<E: Executor>(db: &E, owner: Owner, sent: &[Submitted], now: Millis) -> Result<(), E::Error> {
+    let place = Place { db, owner, now };
+    let ((), channels, announces) = try_join3(lock(db, owner), channels(&place, sent), has_readers(db, owner)).await?;
+    // A channel may have been deleted meanwhile.
+    let messages = sent.iter().filter(|message| channels.contains(&message.channel)).collect();
+    let chats = chats(&place, messages).await?;
+    if chats.is_empty() {
+        return Ok(());
     }
-    for some in by_owner {
-        let owner = some[0].0;
-        let place = Place { db, owner, now };
-        let chats = chats(&place, some.iter().map(|(_, message)| *message).collect()).await?;
-        let mut begun = Vec::new();
-        for some in chats.chunks(TOGETHER) {
-            begun.extend(try_join_all(some.iter().map(|chat| write(&place, chat))).await?.into_iter().flatten());
-        }
-        note_contacts(&place, &chats).await?;
-        if !begun.is_empty() && has_readers(db, owner).await? {
-            for id in begun {
-                if let Some(conversation) = conversations::one(db, owner, id).await? {
-                    announce::created(&place, &conversation).await?;
-                }
-            }
-        }
+    let formers = formers(&place, &chats).await?;
+    let mut begun = Vec::new();
+    for some in chats.chunks(TOGETHER) {
+        let write = |chat| write(&place, chat, formers.get(&chat.place()));
+        begun.extend(try_join_all(some.iter().map(write)).await?.into_iter().flatten());
+    }
+    note_contacts(&place, &chats).await?;
+    for some in begun.chunks(TOGETHER).filter(|_| announces) {
+        try_join_all(some.iter().map(|id| announce(&place, *id))).await?;
     }
     Ok(())
 }
 
-/// The owners of the channels that exist.
-async fn owners<E: Executor>(db: &E, sent: &[Submitted]) -> Result<HashMap<ChannelKey, Owner>, E::Error> {
+async fn announce<E: Executor>(place: &Place<'_, E>, id: ConversationId) -> Result<(), E::Error> {
+    match conversations::one(place.db, place.owner, id).await? {
+        Some(conversation) => announce::created(place, &conversation).await,
+        None => Ok(()),
+    }
+}
+
+/// The channels of the messages, without those that are deleted and those of others.
+async fn channels<E: Executor>(place: &Place<'_, E>, sent: &[Submitted]) -> Result<BTreeSet<ChannelKey>, E::Error> {
     let sql = format!(
-        "SELECT key, institution_id, environment FROM channels WHERE {} AND deleted_at IS NULL",
+        "SELECT key FROM channels WHERE {} AND institution_id = ?2 AND environment = ?3 AND deleted_at IS NULL",
         E::any("key", 1)
     );
     let channels: BTreeSet<_> = sent.iter().map(|message| message.channel).collect();
-    let owner = |row: &Row<'_>| {
-        let institution = InstitutionId::from_bytes(row.bytes("institution_id")?);
-        Ok((row.get("key")?, (institution, row.named("environment", Environment::from_name)?)))
-    };
-    let owners = db.rows(&sql, values![List(channels.into_iter().collect::<Vec<_>>())], owner).await?;
-    Ok(owners.into_iter().collect())
+    let (institution, environment) = (&place.owner.0.as_bytes()[..], place.owner.1.name());
+    let channels = List(channels.into_iter().collect::<Vec<_>>());
+    let found = place.db.rows(&sql, values![channels, institution, environment], |row| row.get("key")).await?;
+    Ok(found.into_iter().collect())
 }
 
 /// The chats of the messages of one owner, each once.
@@ -102,7 +105,11 @@ async fn chats<'a, E: Executor>(place: &Place<'_, E>, messages: Vec<&'a Submitte
             if let (Some(contact), Some(former)) = (contact, &former) {
                 adopt(place, (message.channel, former), contact).await?;
             }
-            let key = contact.map(chat_of).or(former).unwrap_or_else(|| message.recipient.clone());
+            // Another message of these may have the other form of the number.
+            let together =
+                || forms(&message.recipient).find(|form| chats.contains_key(&(message.channel, form.clone())));
+            let key = contact.map(chat_of).or(former).or_else(together);
+            let key = key.unwrap_or_else(|| message.recipient.clone());
             Known { kind: ChatKind::Direct, key, contact }
         } else {
             by_address(place, message).await?
@@ -116,10 +123,6 @@ async fn chats<'a, E: Executor>(place: &Place<'_, E>, messages: Vec<&'a Submitte
         chat.messages.sort_by_key(|message| message.seq);
     }
     Ok(chats)
-}
-
-fn is_number(recipient: &str) -> bool {
-    recipient.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The contacts of the numbers among the recipients, by the form in which identities have them.
@@ -158,12 +161,7 @@ async fn by_address<E: Executor>(place: &Place<'_, E>, message: &Submitted) -> R
     if address.ends_with("@g.us") {
         return Ok(Known { kind: ChatKind::Group, key: format!("group:{address}"), contact: None });
     }
-    let identity = match address.strip_suffix("@lid") {
-        Some(lid) => IdentityKey::lid(lid),
-        None => IdentityKey::user_id(address),
-    };
-    let scope = ScopeOf { channel, business: None };
-    let contact = book::owner_of(place.db, place.owner, &scope, &identity).await?;
+    let contact = book::contact_of(place.db, place.owner, (channel, address)).await?;
     let key = contact.map_or_else(|| address.to_owned(), chat_of);
     Ok(Known { kind: ChatKind::Direct, key, contact })
 }
@@ -202,14 +200,86 @@ async fn without_contact<E: Executor>(
     Ok(found.into_iter().collect())
 }
 
+/// The latest conversation of a chat.
+struct Former {
+    wrote_at: Option<Millis>,
+    windowed: bool,
+    address: String,
+    chat_name: Option<String>,
+    /// The present number of the contact.
+    number: Option<String>,
+}
+
+/// The latest conversations of the chats.
+async fn formers<E: Executor>(
+    place: &Place<'_, E>,
+    chats: &[Chat<'_>],
+) -> Result<HashMap<(ChannelKey, String), Former>, E::Error> {
+    let sql = format!(
+        "SELECT v.channel_key, v.chat, v.wrote_at, v.windowed, v.address, v.chat_name, k.account, k.phone
+         FROM conversations v{index} LEFT JOIN contacts k ON k.id = v.contact_id
+         WHERE {} AND {} AND NOT EXISTS (
+             SELECT 1 FROM conversations o{index}
+             WHERE o.channel_key = v.channel_key AND o.chat = v.chat AND (o.active_at, o.id) > (v.active_at, v.id))",
+        E::any("v.channel_key", 1),
+        E::any("v.chat", 2),
+        index = E::index("conversations_of_chat")
+    );
+    let (channels, keys): (BTreeSet<_>, BTreeSet<_>) = chats.iter().map(Chat::place).unzip();
+    let channels = List(channels.into_iter().collect::<Vec<_>>());
+    let keys = List(keys.into_iter().collect::<Vec<_>>());
+    let former = |row: &Row<'_>| {
+        let (place, account) = ((row.get("channel_key")?, row.get("chat")?), row.get::<Option<String>>("account")?);
+        let former = Former {
+            wrote_at: row.get("wrote_at")?,
+            windowed: row.get("windowed")?,
+            address: row.get("address")?,
+            chat_name: row.get("chat_name")?,
+            number: account.or(row.get("phone")?),
+        };
+        Ok((place, former))
+    };
+    Ok(place.db.rows(&sql, values![channels, keys], former).await?.into_iter().collect())
+}
+
+/// What a new conversation has of the latest one of its chat.
+struct Begun {
+    address: String,
+    chat_name: Option<String>,
+    windowed: bool,
+    wrote_at: Option<Millis>,
+}
+
+impl Begun {
+    /// The form of the address and the window belong to the person's number, so they are not those of a number that the
+    /// person had before.
+    fn new(chat: &Chat<'_>, last: &Submitted, former: Option<&Former>) -> Self {
+        let (recipient, windowed) = (last.recipient.clone(), last.windowed && chat.kind == ChatKind::Direct);
+        let Some(former) = former else {
+            return Self { address: recipient, chat_name: None, windowed, wrote_at: None };
+        };
+        let address = match &former.number {
+            Some(number) if !is_number(&recipient) => number.clone(),
+            _ if forms(&recipient).any(|form| form == former.address) => former.address.clone(),
+            _ => recipient,
+        };
+        let wrote_at = former.wrote_at.filter(|_| keeps_window(&former.address, &address));
+        Self { address, chat_name: former.chat_name.clone(), windowed: windowed || former.windowed, wrote_at }
+    }
+}
+
 /// Notes the messages of a chat in its active conversation, or in a new one, whose id is returned.
-async fn write<E: Executor>(place: &Place<'_, E>, chat: &Chat<'_>) -> Result<Option<ConversationId>, E::Error> {
+async fn write<E: Executor>(
+    place: &Place<'_, E>,
+    chat: &Chat<'_>,
+    former: Option<&Former>,
+) -> Result<Option<ConversationId>, E::Error> {
     let Some(last) = chat.messages.last() else { return Ok(None) };
     let sql = format!(
         "INSERT INTO conversations (id, institution_id, environment, channel_key, chat_kind, chat, address, contact_id,
              status, last_id, last_type, last_direction, last_content, last_at, unread, windowed, created_at, updated_at,
-             active_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?14, ?14, ?14)
+             active_at, chat_name, wrote_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?14, ?14, ?14, ?17, ?18)
          ON CONFLICT (channel_key, chat) WHERE closed_at IS NULL DO UPDATE SET
              last_id = excluded.last_id, last_type = excluded.last_type, last_direction = excluded.last_direction,
              last_content = excluded.last_content, last_at = excluded.last_at, updated_at = excluded.updated_at,
@@ -220,9 +290,9 @@ async fn write<E: Executor>(place: &Place<'_, E>, chat: &Chat<'_>) -> Result<Opt
     let new = new_conversation_id(place.now);
     let (institution, environment) = (&place.owner.0.as_bytes()[..], place.owner.1.name());
     let contact = chat.contact.map(|id| id.as_bytes().to_vec());
-    let windowed = last.windowed && chat.kind == ChatKind::Direct;
     let (kind, status, direction) = (chat.kind.name(), Status::Open.name(), Direction::Outbound.name());
     let (new_id, last_id, none) = (&new.as_bytes()[..], &last.id.as_bytes()[..], 0_i64);
+    let begun = Begun::new(chat, last, former);
     let read = |row: &Row<'_>| Ok(ConversationId::from_bytes(row.bytes("id")?));
     let inserted = values![
         new_id,
@@ -231,7 +301,7 @@ async fn write<E: Executor>(place: &Place<'_, E>, chat: &Chat<'_>) -> Result<Opt
         last.channel,
         kind,
         chat.key,
-        last.recipient,
+        begun.address,
         contact,
         status,
         last_id,
@@ -240,12 +310,11 @@ async fn write<E: Executor>(place: &Place<'_, E>, chat: &Chat<'_>) -> Result<Opt
         last.text,
         place.now,
         none,
-        windowed
+        begun.windowed,
+        begun.chat_name,
+        begun.wrote_at
     ];
     let id = place.db.row(&sql, inserted, read).await?.unwrap_or(new);
-    if id == new {
-        begin(place, chat, last, id).await?;
-    }
     let sql = format!(
         "UPDATE messages SET conversation_id = ?1 WHERE {} AND channel_key = ?3 AND conversation_id IS NULL",
         E::any("seq", 2)
@@ -253,28 +322,6 @@ async fn write<E: Executor>(place: &Place<'_, E>, chat: &Chat<'_>) -> Result<Opt
     let seqs: Vec<Seq> = chat.messages.iter().map(|message| message.seq).collect();
     place.db.run(&sql, values![&id.as_bytes()[..], List(seqs), last.channel]).await?;
     Ok((id == new).then_some(id))
-}
-
-/// Gives a new conversation what outlasts a conversation of its chat: the window.
-async fn begin<E: Executor>(
-    place: &Place<'_, E>,
-    chat: &Chat<'_>,
-    last: &Submitted,
-    id: ConversationId,
-) -> Result<(), E::Error> {
-    let sql = format!(
-        "SELECT v.wrote_at, v.windowed, v.address, v.chat_name FROM conversations v {OF_CHAT} AND v.id <> ?3 {LATEST}"
-    );
-    let former = |row: &Row<'_>| {
-        let wrote_at: Option<Millis> = row.get("wrote_at")?;
-        let (windowed, address): (bool, String) = (row.get("windowed")?, row.get("address")?);
-        Ok((wrote_at, windowed, address, row.get::<Option<String>>("chat_name")?))
-    };
-    let id = &id.as_bytes()[..];
-    let found = place.db.row(&sql, values![last.channel, chat.key, id], former).await?;
-    let Some((wrote_at, windowed, address, chat_name)) = found else { return Ok(()) };
-    let sql = "UPDATE conversations SET wrote_at = ?2, windowed = ?3, address = ?4, chat_name = ?5 WHERE id = ?1";
-    place.db.run(sql, values![id, wrote_at, windowed || last.windowed, address, chat_name]).await.map(drop)
 }
 
 /// Notes when something was last sent to contacts.
