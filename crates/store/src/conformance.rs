@@ -3,7 +3,7 @@
 
 mod accounts;
 mod book;
-mod channels;
+pub(crate) mod channels;
 mod claim;
 pub(crate) mod enqueue;
 mod event_stream;
@@ -16,7 +16,7 @@ pub(crate) mod message_events;
 mod new_recipients;
 mod orphans;
 mod outcomes;
-mod outgoing;
+pub(crate) mod outgoing;
 mod person;
 mod purge;
 mod reading;
@@ -125,6 +125,9 @@ suite! { [
         sending_finds_a_contact_by_either_form_and_creates_none,
         a_person_without_a_contact_has_one_conversation,
         a_closed_conversation_is_followed_by_one_with_its_window,
+        conversations_follow_a_number_that_a_caller_changes,
+        conversations_follow_a_number_that_the_network_changes,
+        two_forms_of_a_number_in_one_batch_are_one_chat,
         messages_of_several_channels_join_together_and_once,
         an_address_that_is_no_number_finds_its_chat,
         sent_messages_move_with_their_conversation,
@@ -279,6 +282,7 @@ suite! { [
         a_person_is_found_by_number_and_account,
         all_data_of_a_person_is_returned,
         only_one_institutions_person_is_shown_and_erased,
+        a_person_of_one_owner_is_found_by_every_index,
         queued_messages_are_cancelled_and_erased,
         queued_messages_with_an_unknown_outcome_are_erased_too,
         every_finished_message_goes_and_others_stay,

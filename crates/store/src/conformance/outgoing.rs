@@ -1,26 +1,27 @@
 //! Sent messages in conversations.
 
 use futures_util::future::join_all;
-use recado_domain::channel::{Actor, ChannelKey};
+use recado_domain::channel::{Actor, ChannelKey, ChannelType};
 use recado_domain::clock::Millis;
-use recado_domain::contact_book::{ContactChanged, NewContact};
+use recado_domain::contact_book::{ContactChange, ContactChanged, NewContact};
 use recado_domain::conversation::{
     Change, Changed, Conversation, ConversationMessages, InboxItem, Order, Status, WindowState,
 };
 use recado_domain::event::ChatKind;
 use recado_domain::ids::MessageId;
-use recado_domain::incoming::{Arrival, Arrivals, Direction, Group, SenderIds};
+use recado_domain::incoming::{Arrival, Arrivals, Direction, Group, SenderIds, What};
 use recado_domain::message::NewMessage;
 use recado_domain::queue::Submitted;
 use recado_domain::status::MessageStatus;
 
-use super::inbox::{batch, both, contacts, conversations, owner, receive, record, text};
+use super::inbox::{arrival, batch, both, contacts, conversations, owner, receive, record, text};
 use crate::fixtures::{Ground, MINUTE, NOW, request, sent};
 use crate::person::{Erasure, Person, PersonPart, PersonQuery};
 
 const ANA: &str = "5511988887777";
 /// The same number without its ninth digit.
 const ANA_SHORT: &str = "551188887777";
+const BIA: &str = "5521977776666";
 
 /// A text message that is claimed now, and its conversation's input.
 async fn submit(ground: &Ground, channel: ChannelKey, to: &str, content: &str) -> Submitted {
@@ -34,7 +35,7 @@ async fn submit(ground: &Ground, channel: ChannelKey, to: &str, content: &str) -
 }
 
 async fn join(ground: &Ground, submitted: &[Submitted], now: Millis) {
-    ground.store.join_conversations(submitted.to_vec(), now).await.expect("stored");
+    ground.store.join_conversations(owner(ground), submitted.to_vec(), now).await.expect("stored");
 }
 
 /// Sends a message, and has the network accept it.
@@ -171,6 +172,107 @@ pub(super) async fn a_closed_conversation_is_followed_by_one_with_its_window(gro
     assert_eq!((window.state, all[0].person_wrote_at), (WindowState::Open, closed.person_wrote_at));
     assert_eq!(ground.message(channel, id).await.conversation, Some(all[0].id));
     assert_eq!((said(&ground, &all[0]).await, said(&ground, &all[1]).await.len()), (vec![id], 1));
+}
+
+/// A person who wrote on a channel with windows got an answer, and then the conversation was closed. The id of the answer.
+async fn closed_with_ana(ground: &Ground, channel: ChannelKey) -> MessageId {
+    let written = Arrivals { windowed: true, ..batch(channel, vec![text("A1", both(), "Oi")]) };
+    ground.store.receive(written, NOW).await.expect("stored");
+    let answer = send(ground, channel, ANA, "Bom dia", NOW).await;
+    close(ground, &only(ground).await).await;
+    answer
+}
+
+pub(super) async fn conversations_follow_a_number_that_a_caller_changes(ground: Ground) {
+    let (channel, other) = (ground.channel_of(ChannelType::CloudApi, "meta").await, ground.channel("vendas").await);
+    let answer = closed_with_ana(&ground, channel).await;
+    receive(&ground, other, vec![text("B1", SenderIds::of_phone(ANA_SHORT), "Oi")]).await;
+    let id = contacts(&ground).await[0].id;
+    let change = ContactChange { phone: Some(BIA.to_owned()), ..ContactChange::default() };
+    let changed = ground.store.change_contact(owner(&ground), id, change, NOW).await.expect("stored");
+    assert!(matches!(changed, ContactChanged::Done(_)), "{changed:?}");
+    let all = conversations(&ground).await;
+    let shown: Vec<_> = all.iter().map(|one| (&*one.address, one.closed_at.is_some(), one.person_wrote_at)).collect();
+    assert_eq!(all.len(), 2);
+    assert!(shown.contains(&(BIA, true, None)) && shown.contains(&(BIA, false, None)), "{shown:?}");
+    // What was sent to the former number stays in the list.
+    let closed = all.iter().find(|one| one.channel == channel).expect("it is there");
+    assert!(said(&ground, closed).await.contains(&answer));
+    let next = send(&ground, channel, BIA, "Numero novo?", NOW + MINUTE).await;
+    let begun = conversations(&ground).await.remove(0);
+    assert_eq!(ground.message(channel, next).await.conversation, Some(begun.id));
+    assert_eq!((&*begun.address, begun.contact.as_ref().map(|who| who.id)), (BIA, Some(id)));
+    assert_eq!(begun.window(NOW).state, WindowState::Unknown, "the person has not written from this number");
+    // The other form is no other number.
+    close(&ground, &begun).await;
+    let form = "552177776666";
+    let change = ContactChange { phone: Some(form.to_owned()), ..ContactChange::default() };
+    ground
+        .store
+        .receive(Arrivals { windowed: true, ..batch(channel, vec![text("C1", SenderIds::of_phone(BIA), "Oi")]) }, NOW)
+        .await
+        .expect("stored");
+    ground.store.change_contact(owner(&ground), id, change, NOW).await.expect("stored");
+    let goes_on =
+        conversations(&ground).await.into_iter().find(|one| one.closed_at.is_none() && one.channel == channel);
+    assert!(goes_on.is_some_and(|one| one.person_wrote_at.is_some()), "the window is that of the number");
+}
+
+pub(super) async fn conversations_follow_a_number_that_the_network_changes(ground: Ground) {
+    let (channel, other) = (ground.channel_of(ChannelType::CloudApi, "meta").await, ground.channel("vendas").await);
+    let answer = closed_with_ana(&ground, channel).await;
+    receive(&ground, other, vec![text("B1", SenderIds::of_phone(ANA), "Oi")]).await;
+    let what = What::IdentityChanged { old: SenderIds::of_phone(ANA) };
+    receive(&ground, other, vec![arrival("change", SenderIds::of_phone(BIA), what)]).await;
+    let addresses =
+        async || -> Vec<String> { conversations(&ground).await.into_iter().map(|one| one.address).collect() };
+    assert_eq!(addresses().await, [BIA, BIA]);
+    // A message names another number of the same hidden id.
+    let moved = SenderIds { lid: both().lid, ..SenderIds::of_phone("12025550123") };
+    receive(&ground, channel, vec![text("A2", moved, "Mudei")]).await;
+    assert_eq!(addresses().await, ["12025550123"; 3]);
+    let closed = conversations(&ground).await.into_iter().find(|one| one.closed_at.is_some()).expect("it is there");
+    assert!(said(&ground, &closed).await.contains(&answer), "messages to every former number stay in the list");
+    // Another person has the number now: only the hidden id of this channel leads to Ana.
+    let beto = SenderIds { lid: Some("901".to_owned()), ..SenderIds::of_phone("12025550123") };
+    receive(&ground, channel, vec![text("C1", beto, "Oi")]).await;
+    let ana = closed.contact.expect("a contact").id;
+    let all = conversations(&ground).await.into_iter();
+    let of_ana = all.filter(|one| one.contact.as_ref().is_some_and(|who| who.id == ana));
+    let mut of_ana: Vec<_> = of_ana.map(|one| (one.channel == channel, one.address)).collect();
+    of_ana.sort();
+    let hidden = (true, "900@lid".to_owned());
+    assert_eq!(of_ana, [(false, String::new()), hidden.clone(), hidden]);
+    let sent = send(&ground, channel, "900@lid", "Oi, Ana", NOW + MINUTE).await;
+    let goes_on =
+        conversations(&ground).await.into_iter().find(|one| one.last.as_ref().is_some_and(|last| last.id == sent));
+    assert_eq!(goes_on.and_then(|one| one.contact).map(|who| who.id), Some(ana));
+}
+
+/// Versions before left closed conversations with a number that their persons do not have any more.
+pub(crate) async fn a_former_address_of_the_versions_before_is_not_used(ground: Ground, make_old: impl Fn(&str)) {
+    let channel = ground.channel_of(ChannelType::CloudApi, "meta").await;
+    closed_with_ana(&ground, channel).await;
+    make_old(&format!("UPDATE conversations SET address = '{BIA}'"));
+    send(&ground, channel, ANA, "Oi", NOW + MINUTE).await;
+    let begun = conversations(&ground).await.remove(0);
+    assert_eq!((&*begun.address, begun.window(NOW).state), (ANA, WindowState::Unknown));
+    close(&ground, &begun).await;
+    make_old(&format!("UPDATE conversations SET address = '{BIA}'"));
+    send(&ground, channel, "900@lid", "Oi", NOW + 2 * MINUTE).await;
+    assert_eq!(conversations(&ground).await[0].address, ANA, "the number is known");
+}
+
+pub(super) async fn two_forms_of_a_number_in_one_batch_are_one_chat(ground: Ground) {
+    let channel = ground.channel("vendas").await;
+    let mut both = Vec::new();
+    for form in [ANA, ANA_SHORT] {
+        let submitted = submit(&ground, channel, form, "Oi").await;
+        ground.settle_at(channel, vec![(submitted.seq, sent())], NOW).await;
+        both.push(submitted);
+    }
+    join(&ground, &both, NOW).await;
+    assert_eq!(said(&ground, &only(&ground).await).await, [both[0].id, both[1].id]);
 }
 
 pub(super) async fn messages_of_several_channels_join_together_and_once(ground: Ground) {

@@ -60,6 +60,7 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../../../migrations/postgres/0024_latest_of_chat.sql"),
         works_from: 5,
     },
+    Migration { number: 25, sql: include_str!("../../../../migrations/postgres/0025_people.sql"), works_from: 5 },
 ];
 
 /// Identifies these tables on the server of the tests.

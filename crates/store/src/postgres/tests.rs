@@ -11,9 +11,11 @@ use test_postgres::{Database, number, run};
 
 use super::migrations::FIRST_TABLES;
 use super::{PgStore, migrate};
+use crate::conformance::channels::settings_of_a_newer_version_stay;
 use crate::conformance::enqueue::{MAKE_OLD, a_card_of_the_versions_before_is_a_contact};
 use crate::conformance::inbox::{ERASED, erase_a_person};
 use crate::conformance::message_events::events_are_purged_with_their_messages;
+use crate::conformance::outgoing::a_former_address_of_the_versions_before_is_not_used;
 use crate::fixtures::{Ground, PgDatabase};
 use crate::sqlkit::postgres::hosts::Hosts;
 
@@ -38,6 +40,22 @@ async fn rows_of_the_versions_before_kinds_are_contacts() {
     let url = database.direct_url().to_owned();
     let ground = Ground::on(database).await;
     a_card_of_the_versions_before_is_a_contact(ground, || run(&url, &format!("{MAKE_OLD} true"))).await;
+}
+
+#[tokio::test]
+async fn conversations_of_the_versions_before_may_have_a_former_address() {
+    let database = PgDatabase::new();
+    let url = database.direct_url().to_owned();
+    let ground = Ground::on(database).await;
+    a_former_address_of_the_versions_before_is_not_used(ground, |sql| run(&url, sql)).await;
+}
+
+#[tokio::test]
+async fn a_node_of_this_version_keeps_the_settings_of_a_newer_one() {
+    let database = PgDatabase::new();
+    let url = database.direct_url().to_owned();
+    let ground = Ground::on(database).await;
+    settings_of_a_newer_version_stay(ground, |sql| run(&url, sql), |sql| number(&url, sql)).await;
 }
 
 #[tokio::test]

@@ -62,6 +62,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0022_read_signals.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0023_outgoing.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0024_latest_of_chat.sql")),
+    M::up(include_str!("../../../../migrations/sqlite/0025_people.sql")),
 ];
 
 /// The version of the tables of this build, in SQLite's `user_version`.

@@ -11,9 +11,11 @@ use super::*;
 use crate::Queue;
 use crate::common::PageScan;
 use crate::common::channels::delete;
+use crate::conformance::channels::settings_of_a_newer_version_stay;
 use crate::conformance::enqueue::{MAKE_OLD, a_card_of_the_versions_before_is_a_contact};
 use crate::conformance::inbox::{ERASED, erase_a_person};
 use crate::conformance::message_events::events_are_purged_with_their_messages;
+use crate::conformance::outgoing::a_former_address_of_the_versions_before_is_not_used;
 use crate::conformance::webhooks::{create_at, event, settings};
 use crate::fixtures::{Engine, Ground, NOW, SqliteFile, request, sent};
 use crate::sqlkit::both::{Executor, at_once};
@@ -63,6 +65,29 @@ async fn rows_of_the_versions_before_kinds_are_contacts() {
         other.execute(&format!("{MAKE_OLD} 1"), []).expect("changed");
     };
     a_card_of_the_versions_before_is_a_contact(ground, make_old).await;
+}
+
+#[tokio::test]
+async fn conversations_of_the_versions_before_may_have_a_former_address() {
+    let file = SqliteFile::new();
+    let path = file.path();
+    let ground = Ground::on(file).await;
+    let make_old = |sql: &str| {
+        let other = Connection::open(&path).expect("the file opens");
+        other.execute(sql, []).expect("changed");
+    };
+    a_former_address_of_the_versions_before_is_not_used(ground, make_old).await;
+}
+
+#[tokio::test]
+async fn this_version_keeps_the_settings_of_a_newer_one() {
+    let file = SqliteFile::new();
+    let path = file.path();
+    let ground = Ground::on(file).await;
+    let other = || Connection::open(&path).expect("the file opens");
+    let change = |sql: &str| drop(other().execute(sql, []).expect("changed"));
+    let count = |sql: &str| other().query_row(sql, [], |row| row.get(0)).expect("read");
+    settings_of_a_newer_version_stay(ground, change, count).await;
 }
 
 /// The counts are read from the file when it is opened, and updated by each call: both must agree.

@@ -73,7 +73,7 @@ async fn send(
     let now = gateway.clock.now();
     let key = request.idempotency(gateway, caller, &entry, now);
     let checked = match request.find_chat(gateway, &entry).await {
-        Ok(()) => request.check(gateway, &entry, now).await,
+        Ok(chat) => request.check(gateway, &entry, chat, now).await,
         Err(refusal) => Err(refusal),
     };
     let (id, replayed) = match checked {
@@ -110,13 +110,12 @@ async fn replay(gateway: &Gateway, key: Option<Idempotency>, refusal: ApiError) 
 
 /// The address at which the person of a conversation is reached now. A conversation keeps the number of its time, which may be
 /// another person's now. `None`: the person has no number any more.
-fn reachable(conversation: Conversation) -> Option<String> {
-    let (address, contact) = (conversation.address, conversation.contact);
-    let Some(contact) = contact.filter(|_| AddressKind::of(&address) == AddressKind::Phone) else {
+fn reachable(Conversation { address, contact, .. }: &Conversation) -> Option<&String> {
+    let Some(contact) = contact.as_ref().filter(|_| AddressKind::of(address) == AddressKind::Phone) else {
         return Some(address);
     };
-    let is_same = |phone: &String| IdentityKey::phone(phone) == IdentityKey::phone(&address);
-    if contact.phone.as_ref().is_some_and(is_same) { Some(address) } else { contact.phone }
+    let is_same = |phone: &&String| IdentityKey::phone(phone) == IdentityKey::phone(address);
+    if contact.phone.as_ref().is_some_and(|phone| is_same(&phone)) { Some(address) } else { contact.phone.as_ref() }
 }
 
 /// A parsed call.
@@ -178,18 +177,20 @@ impl Request {
         })
     }
 
-    /// Takes the recipient from the conversation that the call names.
-    async fn find_chat(&mut self, gateway: &Gateway, entry: &ChannelEntry) -> Result<(), ApiError> {
-        let Some(id) = self.call.common.conversation else { return Ok(()) };
+    /// Takes the recipient from the conversation that the call names. Returns the conversation if it is the one of the chat
+    /// that goes on.
+    async fn find_chat(&mut self, gateway: &Gateway, entry: &ChannelEntry) -> Result<Option<Conversation>, ApiError> {
+        let Some(id) = self.call.common.conversation else { return Ok(None) };
         let owner = (entry.via.institution, entry.environment);
         let found = gateway.store.conversation(owner, id).await?;
         let conversation = found.filter(|conversation| conversation.channel == entry.via.key);
         let conversation = conversation.ok_or(ApiError::ConversationNotFound)?;
-        let given = reachable(conversation).ok_or(ApiError::ConversationNotFound)?;
+        let given = reachable(&conversation).ok_or(ApiError::ConversationNotFound)?.clone();
         // A network may name a chat by what is no address of a call.
         let address = Address::parse(&given, None).map_err(|_| ApiError::not_supported([CONVERSATION]))?;
+        let goes_on = conversation.closed_at.is_none() && conversation.address == given;
         self.call.common.to = Some(GivenAddress { given, address });
-        Ok(())
+        Ok(Some(conversation).filter(|_| goes_on))
     }
 
     /// The address of the recipient.
@@ -198,13 +199,19 @@ impl Request {
     }
 
     /// Checks the call before it reaches the store, and returns the quoted message, if there is one.
-    async fn check(&self, gateway: &Gateway, entry: &ChannelEntry, now: Millis) -> Result<Option<Target>, ApiError> {
+    async fn check(
+        &self,
+        gateway: &Gateway,
+        entry: &ChannelEntry,
+        chat: Option<Conversation>,
+        now: Millis,
+    ) -> Result<Option<Target>, ApiError> {
         let missing = self.call.not_supported(entry.kind);
         if !missing.is_empty() {
             return Err(ApiError::not_supported(missing));
         }
         self.call.common.is_schedulable(now)?;
-        self.check_window(gateway, entry, now).await?;
+        self.check_window(gateway, entry, chat, now).await?;
         let Common { reply_to: Some(name), .. } = &self.call.common else { return Ok(None) };
         let to = self.address();
         let sent_at = self.call.common.send_at.unwrap_or(now);
@@ -215,13 +222,22 @@ impl Request {
     }
 
     /// Refuses a message for a window that is known to be closed, if the channel wants that. A person may write before a
-    /// scheduled message is due.
-    async fn check_window(&self, gateway: &Gateway, entry: &ChannelEntry, now: Millis) -> Result<(), ApiError> {
+    /// scheduled message is due. `chat`: the active conversation, if it was read already.
+    async fn check_window(
+        &self,
+        gateway: &Gateway,
+        entry: &ChannelEntry,
+        chat: Option<Conversation>,
+        now: Millis,
+    ) -> Result<(), ApiError> {
         if self.call.common.send_at.is_some() || entry.settings().common().window_guard == WindowGuard::Off {
             return Ok(());
         }
         let owner = (entry.via.institution, entry.environment);
-        let chat = gateway.store.latest_conversation(owner, entry.via.key, self.address().to_owned()).await?;
+        let chat = match chat {
+            Some(chat) => Some(chat),
+            None => gateway.store.latest_conversation(owner, entry.via.key, self.address().to_owned()).await?,
+        };
         match chat.map(|chat| chat.window(now).state) {
             Some(WindowState::Closed) => Err(ApiError::WindowClosed),
             _ => Ok(()),
@@ -298,4 +314,64 @@ fn is_sent_by(message: &Message, at: Millis) -> bool {
 fn is_of_chat(message: &Message, address: &str) -> bool {
     let known = [Some(&*message.recipient), message.account.as_deref()];
     known.into_iter().flatten().any(|known| forms(known).any(|form| form == address))
+}
+
+#[cfg(test)]
+mod tests {
+    use recado_domain::api_key::Environment;
+    use recado_domain::conversation::{Status, Who};
+    use recado_domain::event::ChatKind;
+    use recado_domain::ids::{ContactId, ConversationId, InstitutionId};
+
+    use super::*;
+
+    /// A conversation with this address, and the number of its contact, if it has a contact.
+    fn conversation(address: &str, contact: Option<Option<&str>>) -> Conversation {
+        let who = |phone: Option<&str>| Who {
+            id: ContactId::new(1, [1; 10]),
+            name: "Ana".to_owned(),
+            phone: phone.map(str::to_owned),
+        };
+        Conversation {
+            id: ConversationId::new(1, [1; 10]),
+            owner: (InstitutionId::from_bytes([1; 16]), Environment::Live),
+            channel: 1,
+            channel_id: "vendas".to_owned(),
+            chat: ChatKind::Direct,
+            address: address.to_owned(),
+            chat_name: None,
+            contact: contact.map(who),
+            assigned_to: None,
+            department: None,
+            note: None,
+            status: Status::Open,
+            last: None,
+            unread: 0,
+            windowed: false,
+            person_wrote_at: None,
+            created_at: 1,
+            updated_at: 1,
+            closed_at: None,
+            active_at: 1,
+        }
+    }
+
+    #[test]
+    fn a_person_is_reached_by_the_present_number_or_not_at_all() {
+        let (long, short, other) = ("5511977776666", "551177776666", "5521966665555");
+        for (address, contact, reached) in [
+            (long, None, Some(long)),
+            // The form of the network, not the one that a caller typed.
+            (long, Some(Some(short)), Some(long)),
+            (long, Some(Some(other)), Some(other)),
+            (long, Some(None), None),
+            ("", Some(None), None),
+            ("900@lid", Some(None), Some("900@lid")),
+            ("900@lid", Some(Some(other)), Some("900@lid")),
+            ("120363@g.us", None, Some("120363@g.us")),
+        ] {
+            let found = conversation(address, contact);
+            assert_eq!(reachable(&found).map(String::as_str), reached, "{address} {contact:?}");
+        }
+    }
 }

@@ -218,6 +218,47 @@ fn a_sent_message_begins_a_conversation_and_an_answer_goes_to_it_by_its_id() {
 }
 
 #[test]
+fn an_answer_goes_to_the_number_that_the_person_has_now() {
+    on_both_engines(|stage| {
+        stage.open("vendas", &["connect"]);
+        let arrives = |channel: &str, person: &Value| {
+            let mut body = json!({"channelId": channel, "from": ANA, "type": "text", "content": {"text": "Oi"}});
+            body.as_object_mut().expect("an object").extend(person.as_object().expect("an object").clone());
+            text(&simulate(stage, &body), "conversationId").to_owned()
+        };
+        let first = arrives("sandbox", &json!({"name": "Ana", "lid": "900"}));
+        let second = arrives("vendas", &json!({"name": "Ana"}));
+        let contact = text(&stage.data(&path(&first))["contact"], "id").to_owned();
+        let answer = sends(stage, &json!({"conversationId": first, "content": "Bom dia"}));
+        assert_eq!(answer["to"], ANA);
+        after(stage, &first, "close", None);
+        // Another person gets the number. Ana is known by a hidden id on one channel, and by nothing on the other one.
+        let of_beto = arrives("sandbox", &json!({"name": "Beto", "lid": "901"}));
+        let address = |id: &str| stage.data(&path(id))["chat"]["address"].clone();
+        assert_eq!([address(&of_beto), address(&first)], [json!(ANA), json!("900@lid")]);
+        let to_ana = json!({"conversationId": first, "content": "Para Ana"});
+        assert_eq!(sends(stage, &to_ana)["to"], "900@lid");
+        let body = json!({"conversationId": second, "content": "Para Ana"});
+        let send = || stage.server.post("/v1/channels/vendas/messages/text", &stage.key, &body);
+        assert_refused("a person without an address", &send(), NO_CONVERSATION);
+        // A caller knows the new number: every conversation has it, closed or not.
+        let new = "5521966665555";
+        let change = json!({"phone": new}).to_string();
+        let put = format!("/v1/contacts/{contact}");
+        stage.server.call("PUT", &put, Some(&stage.key), &[JSON], Some(change.as_bytes())).expect(200);
+        assert_eq!([address(&first), address(&second)], [json!(new), json!(new)]);
+        assert_eq!(sends(stage, &to_ana)["to"], new);
+        let sent = crate::v1::location(&send().expect(202));
+        assert_eq!(stage.until(&sent, "READ")["to"], new);
+        let to_beto = stage.rows(&format!("/v1/channels/sandbox/conversations/{of_beto}"));
+        assert_eq!(to_beto.len(), 1, "nothing was sent to Beto: {to_beto:?}");
+        // What was sent to the former number stays in its conversation.
+        let all = stage.rows(&format!("/v1/channels/sandbox/conversations/{first}"));
+        assert!(all.iter().any(|message| message["id"] == answer["id"]), "{all:?}");
+    });
+}
+
+#[test]
 fn a_conversation_in_place_of_a_recipient_is_checked() {
     let stage = Stage::set();
     stage.open("vendas", &["connect"]);

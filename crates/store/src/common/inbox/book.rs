@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use recado_domain::api_key::Environment;
+use recado_domain::channel::ChannelKey;
 use recado_domain::contact_book::{Contact, Identity, Scope, Source, search_key, tag_key};
 use recado_domain::event::Owner;
 use recado_domain::ids::{ContactId, InstitutionId};
 use recado_domain::incoming::{IdentityKey, IdentityKind};
 
+use super::readdress::is_number;
 use super::{json, to_json};
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, run_each, value, values};
 
@@ -216,6 +218,27 @@ pub(super) async fn owner_of<E: Executor>(
         Ok(ContactId::from_bytes(row.bytes("contact_id")?))
     })
     .await
+}
+
+/// The contact that an address of a call leads to on this channel.
+pub(super) async fn contact_of<E: Executor>(
+    db: &E,
+    owner: Owner,
+    (channel, address): (ChannelKey, &str),
+) -> Result<Option<ContactId>, E::Error> {
+    let scope = ScopeOf { channel, business: None };
+    if let Some(lid) = address.strip_suffix("@lid") {
+        return owner_of(db, owner, &scope, &IdentityKey::lid(lid)).await;
+    }
+    if is_number(address) {
+        return owner_of(db, owner, &scope, &IdentityKey::phone(address)).await;
+    }
+    // No two businesses have the same user id.
+    let sql = "SELECT contact_id FROM identities
+               WHERE value = ?1 AND kind = ?2 AND institution_id = ?3 AND environment = ?4 LIMIT 1";
+    let (institution, environment) = (&owner.0.as_bytes()[..], owner.1.name());
+    let read = |row: &Row<'_>| Ok(ContactId::from_bytes(row.bytes("contact_id")?));
+    db.row(sql, values![address, IdentityKind::UserId.name(), institution, environment], read).await
 }
 
 pub(super) async fn add_identity<E: Executor>(

@@ -11,6 +11,7 @@ use recado_domain::incoming::IdentityKey;
 
 use super::announce::{Place, of_contact};
 use super::book::{self, CONTACT, ScopeOf, beginning, contact, trigrams};
+use super::readdress::readdress;
 use super::{lock, threads};
 use crate::clock::SystemEntropy;
 use crate::sqlkit::both::{Executor, Row, values};
@@ -286,6 +287,10 @@ pub(crate) async fn change<E: Executor>(
         contact.updated_at = now;
     }
     book::save(db, &contact, changes.contains(&"name") || changes.contains(&"phone")).await?;
+    if changes.contains(&"phone") {
+        contact.identities = book::identities(db, id).await?;
+        readdress(db, &contact).await?;
+    }
     finish(&Place { db, owner, now }, contact, "contact.updated", &changes).await
 }
 

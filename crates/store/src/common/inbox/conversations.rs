@@ -10,13 +10,13 @@ use recado_domain::conversation::{
 };
 use recado_domain::event::Owner;
 use recado_domain::ids::ConversationId;
-use recado_domain::incoming::{IdentityKey, IdentityKind, Incoming};
+use recado_domain::incoming::{IdentityKind, Incoming};
 use recado_domain::message::{Message, Seq};
 use recado_domain::phone::forms;
 use recado_domain::status::MessageStatus;
 
 use super::announce::{self, Place};
-use super::book::ScopeOf;
+use super::readdress::is_number;
 use super::rows::{INCOMING, incoming};
 use super::signals;
 use super::threads::{self, ALL, chat_of, conversation, select};
@@ -189,8 +189,12 @@ async fn sent<E: Executor>(
 /// Under which addresses messages of a conversation were sent.
 pub(super) async fn recipients<E: Executor>(db: &E, conversation: &Conversation) -> Result<BTreeSet<String>, E::Error> {
     let phone = conversation.contact.as_ref().and_then(|who| who.phone.as_deref());
-    let mut names: BTreeSet<String> =
-        [Some(conversation.address.as_str()), phone].into_iter().flatten().flat_map(forms).collect();
+    let sql = "SELECT former_addresses FROM conversations WHERE id = ?1";
+    let id = &conversation.id.as_bytes()[..];
+    let former: Option<String> = db.row(sql, values![id], |row| row.get("former_addresses")).await?.flatten();
+    let former = former.iter().flat_map(|former| former.split(' '));
+    let known = [Some(conversation.address.as_str()), phone].into_iter().flatten().chain(former);
+    let mut names: BTreeSet<String> = known.flat_map(forms).collect();
     let identities = match &conversation.contact {
         Some(who) => book::identities(db, who.id).await?,
         None => Vec::new(),
@@ -225,15 +229,12 @@ pub(crate) async fn latest<E: Executor>(
     (channel, recipient): (ChannelKey, &str),
 ) -> Result<Option<Conversation>, E::Error> {
     let mut chats: Vec<String> = forms(recipient).collect();
-    if recipient.bytes().all(|byte| byte.is_ascii_digit()) {
-        let scope = ScopeOf { channel, business: None };
-        let contact = book::owner_of(db, owner, &scope, &IdentityKey::phone(recipient)).await?;
-        chats.extend(contact.map(chat_of));
-    } else {
+    if !is_number(recipient) {
         // A chat whose address is no number began with a message of the person, or of the group.
         let sql = format!("SELECT v.chat FROM conversations v {WITH_ADDRESS} {LATEST}");
         chats.extend(db.row(&sql, values![channel, recipient], |row| row.get("chat")).await?);
     }
+    chats.extend(book::contact_of(db, owner, (channel, recipient)).await?.map(chat_of));
     let mut found: Vec<Conversation> = Vec::new();
     for chat in chats {
         let sql = format!("{} {OF_CHAT} {LATEST}", select(ALL));

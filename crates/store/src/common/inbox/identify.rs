@@ -1,13 +1,14 @@
 //! Finds or creates the contact of a person, and maintains its identities.
 
 use recado_domain::clock::Millis;
-use recado_domain::contact_book::{Contact, Found, Scope, Source, is_another, resolve};
+use recado_domain::contact_book::{Contact, Found, Source, is_another, resolve};
 use recado_domain::ids::ContactId;
 use recado_domain::incoming::{IdentityKey, IdentityKind, SenderIds};
 use serde_json::Map;
 
 use super::book::{self, ScopeOf};
-use super::{Receiving, announce, merge, new_contact_id, threads};
+use super::readdress::readdress;
+use super::{Receiving, announce, merge, new_contact_id};
 use crate::sqlkit::both::{Executor, Row, values};
 
 /// The contact of a person.
@@ -103,6 +104,11 @@ pub(super) async fn identify<E: Executor>(
         book::save(of.db, &contact, renamed).await?;
     }
     contact.identities = book::identities(of.db, contact.id).await?;
+    let has_other_names =
+        changes.contains(&"phone") || !resolution.replaced.is_empty() || !resolution.merged.is_empty();
+    if !is_new && has_other_names {
+        readdress(of.db, &contact).await?;
+    }
     if is_new {
         announce::contact_created(of, &contact).await?;
     } else {
@@ -169,7 +175,7 @@ async fn take<E: Executor>(of: &Receiving<'_, E>, loser: ContactId, key: &Identi
     contact.updated_at = of.now;
     book::save(of.db, &contact, lost_phone).await?;
     contact.identities = book::identities(of.db, contact.id).await?;
-    readdress(of, &contact).await?;
+    readdress(of.db, &contact).await?;
     announce::contact_updated(of, &contact, &[if lost_phone { "phone" } else { "identities" }], &[]).await
 }
 
@@ -197,30 +203,9 @@ pub(super) async fn change<E: Executor>(
     }
     book::save(of.db, &contact, true).await?;
     contact.identities = book::identities(of.db, contact.id).await?;
-    readdress(of, &contact).await?;
+    readdress(of.db, &contact).await?;
     announce::contact_updated(of, &contact, &changes, &[]).await?;
     Ok(Some(Identified { contact, is_new: false }))
-}
-
-/// Writes the current address of a contact into its active conversations, because the old address may reach another
-/// person.
-async fn readdress<E: Executor>(of: &Receiving<'_, E>, contact: &Contact) -> Result<(), E::Error> {
-    for mut conversation in threads::active_of_contact(of.db, contact.id).await? {
-        let phone = contact.account.clone().or_else(|| contact.phone.clone());
-        let hidden = contact.identities.iter().find_map(|identity| match &identity.scope {
-            Scope::Channel(channel, _) if *channel == conversation.channel && identity.kind == IdentityKind::Lid => {
-                Some(format!("{}@lid", identity.value))
-            }
-            _ => None,
-        });
-        let user_id = || contact.identities.iter().find(|identity| identity.kind == IdentityKind::UserId);
-        let address = phone.or(hidden).or_else(|| user_id().map(|identity| identity.value.clone())).unwrap_or_default();
-        if conversation.address != address {
-            conversation.address = address;
-            threads::save(of.db, &conversation).await?;
-        }
-    }
-    Ok(())
 }
 
 /// Gives a contact an identity that another contact may have. Returns the contact that has the identity afterwards.

@@ -17,6 +17,7 @@ pub(crate) mod media;
 mod merge;
 pub(crate) mod outgoing;
 pub(crate) mod person;
+mod readdress;
 mod rows;
 pub(crate) mod sealed;
 pub(crate) mod signals;

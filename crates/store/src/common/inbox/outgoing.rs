@@ -4,11 +4,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures_util::future::{try_join, try_join_all, try_join3};
+use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelKey, ChannelType};
 use recado_domain::clock::Millis;
 use recado_domain::conversation::Status;
 use recado_domain::event::{ChatKind, Owner};
-use recado_domain::ids::{ContactId, ConversationId, MessageId};
+use recado_domain::ids::{ContactId, ConversationId, InstitutionId, MessageId};
 use recado_domain::incoming::{Direction, IdentityKey, IdentityKind};
 use recado_domain::message::Seq;
 use recado_domain::phone::forms;
@@ -83,14 +84,17 @@ async fn announce<E: Executor>(place: &Place<'_, E>, id: ConversationId) -> Resu
 /// The channels of the messages, without those that are deleted and those of others.
 async fn channels<E: Executor>(place: &Place<'_, E>, sent: &[Submitted]) -> Result<BTreeSet<ChannelKey>, E::Error> {
     let sql = format!(
-        "SELECT key FROM channels WHERE {} AND institution_id = ?2 AND environment = ?3 AND deleted_at IS NULL",
+        "SELECT key, institution_id, environment FROM channels WHERE {} AND deleted_at IS NULL",
         E::any("key", 1)
     );
     let channels: BTreeSet<_> = sent.iter().map(|message| message.channel).collect();
-    let (institution, environment) = (&place.owner.0.as_bytes()[..], place.owner.1.name());
-    let channels = List(channels.into_iter().collect::<Vec<_>>());
-    let found = place.db.rows(&sql, values![channels, institution, environment], |row| row.get("key")).await?;
-    Ok(found.into_iter().collect())
+    let channel = |row: &Row<'_>| {
+        let institution = InstitutionId::from_bytes(row.bytes("institution_id")?);
+        let owner = (institution, row.named("environment", Environment::from_name)?);
+        Ok((row.get("key")?, owner))
+    };
+    let found = place.db.rows(&sql, values![List(channels.into_iter().collect::<Vec<_>>())], channel).await?;
+    Ok(found.into_iter().filter(|(_, owner)| *owner == place.owner).map(|(key, _)| key).collect())
 }
 
 /// The chats of the messages of one owner, each once.
