@@ -13,6 +13,7 @@ pub mod erasures;
 pub mod events;
 pub mod signature;
 
+pub mod contents;
 pub mod control;
 pub mod gateway;
 pub mod housekeeping;

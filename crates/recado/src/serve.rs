@@ -18,7 +18,7 @@ use recado_gateway::server::{Limits, Steps};
 use recado_gateway::shutdown::Signals;
 use recado_gateway::systemd::Systemd;
 use recado_gateway::{
-    events, housekeeping, idle, media, outages, read_signals, schedule, scrape, server, stranded, webhooks,
+    contents, events, housekeeping, idle, media, outages, read_signals, schedule, scrape, server, stranded, webhooks,
 };
 use recado_store::nodes::NewNode;
 use recado_store::sealed::KeyRing;
@@ -159,6 +159,7 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
         background.spawn(media::eager::run(gateway.media.clone(), queue, gateway.stop.clone()));
     }
     background.spawn(idle::close_conversations(gateway.clone()));
+    background.spawn(contents::delete(gateway.clone()));
     background.spawn(outages::follow(gateway.clone()));
     background.spawn(schedule::run(gateway.clone()));
     background.spawn(read_signals::run(gateway.clone()));

@@ -11,6 +11,7 @@ mod events;
 pub(crate) mod inbox;
 mod inbox_person;
 mod inbox_session;
+mod inbox_settings;
 mod links;
 pub(crate) mod message_events;
 mod new_recipients;
@@ -184,6 +185,10 @@ suite! { [
     inbox_session:
         only_the_session_of_a_channel_receives,
         sealed_parts_are_replaced_by_the_same_under_another_key;
+    inbox_settings:
+        messages_are_read_when_they_arrive_if_the_channel_wants_it,
+        messages_are_read_when_they_are_answered_if_the_channel_wants_it,
+        content_that_is_not_kept_goes_after_its_events_were_delivered;
     sessions:
         a_session_comes_back_as_it_was_written,
         a_session_is_listed_by_prefix,

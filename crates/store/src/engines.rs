@@ -302,6 +302,7 @@ for_both_engines! {
             = |db| inbox::sealed::page(db, after, limit);
         write fn reseal_incoming(old: SealedIncoming, new: SealedIncoming) -> bool
             = |tx| inbox::sealed::replace(tx.db(), &old, &new);
+        write fn delete_contents(now: Millis) -> usize = |tx| inbox::contents::delete_due(tx.db(), now);
         write fn clear_inbox(owner: Owner) -> Option<Vec<MediaId>> = |tx| inbox::clear::all(tx.db(), owner);
     }
 }

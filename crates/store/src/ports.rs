@@ -509,6 +509,9 @@ pub trait Inbox: Send + Sync + 'static {
     async fn sealed_incoming(&self, after: Seq, limit: usize) -> Result<Vec<SealedIncoming>>;
     /// Replaces sealed parts of a message. `false` if one of them differs from `old`, or if there is no such message.
     async fn reseal_incoming(&self, old: SealedIncoming, new: SealedIncoming) -> Result<bool>;
+    /// Looks at a batch of messages whose content their channels do not keep, and deletes the content of those whose events no
+    /// webhook waits for. Returns how many it looked at; the others are due again later.
+    async fn delete_contents(&self, now: Millis) -> Result<usize>;
     /// Deletes a batch of all delivered messages, conversations and contacts of an owner. Returns their files, whose bytes
     /// can be deleted; `None` when nothing is left.
     async fn clear_inbox(&self, owner: Owner) -> Result<Option<Vec<MediaId>>>;

@@ -18,6 +18,10 @@ pub struct CommonSettings {
     pub opt_out_words: Words,
     /// Whether the content of a revoked message is kept.
     pub keep_revoked: bool,
+    /// When received messages are marked as read without a call.
+    pub auto_read: AutoRead,
+    /// Whether the content of received messages is kept after their events were delivered.
+    pub keep_text: bool,
 }
 
 impl Default for CommonSettings {
@@ -27,12 +31,14 @@ impl Default for CommonSettings {
             close_after_hours: None,
             opt_out_words: Words::default(),
             keep_revoked: false,
+            auto_read: AutoRead::Off,
+            keep_text: true,
         }
     }
 }
 
 /// The table of these settings.
-pub(super) const COMMON: [Setting; 4] = [
+pub(super) const COMMON: [Setting; 6] = [
     Setting {
         name: "windowGuard",
         flag: "window-guard",
@@ -57,6 +63,18 @@ pub(super) const COMMON: [Setting; 4] = [
         kind: SettingKind::Switch,
         about: "Whether the content of a message stays when its author takes it back.",
     },
+    Setting {
+        name: "autoRead",
+        flag: "auto-read",
+        kind: SettingKind::Choice { schema: "AutoRead", names: &["off", "received", "answered"] },
+        about: "Whether messages are marked as read without a call: when they arrive, or when their conversation is answered.",
+    },
+    Setting {
+        name: "keepText",
+        flag: "keep-text",
+        kind: SettingKind::Switch,
+        about: "Whether the content of received messages stays after their events were delivered.",
+    },
 ];
 
 /// Whether calls are refused while the service window is known to be closed.
@@ -67,6 +85,18 @@ pub enum WindowGuard {
     Off,
     /// The call is refused.
     Refuse,
+}
+
+/// When received messages are marked as read without a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AutoRead {
+    /// Never.
+    Off,
+    /// When they arrive.
+    Received,
+    /// When their conversation is answered.
+    Answered,
 }
 
 /// Some words.

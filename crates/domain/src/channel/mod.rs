@@ -10,7 +10,7 @@ pub mod types;
 
 use serde::{Deserialize, Serialize};
 
-pub use common_settings::{CommonSettings, WindowGuard, Words};
+pub use common_settings::{AutoRead, CommonSettings, WindowGuard, Words};
 pub use event::{
     Actor, ChannelEvent, ChannelEventPage, ChannelEventQuery, ChannelMove, MAX_CHANNEL_EVENTS, Recorded, StoredEvent,
 };

@@ -269,7 +269,7 @@ macro_rules! settings {
             use $crate::channel::common_settings::COMMON;
             &[
                 $($crate::channel::Setting { name: $name, flag: $flag, kind: $kind, about: $about },)*
-                COMMON[0], COMMON[1], COMMON[2], COMMON[3],
+                COMMON[0], COMMON[1], COMMON[2], COMMON[3], COMMON[4], COMMON[5],
             ]
         };
     };
@@ -364,7 +364,8 @@ mod tests {
     fn messages_of_earlier_versions_are_read() {
         let all = r#"{"pipeline":8,"unknownPolicy":"resend","unknownWaitSeconds":60,"delayMinSeconds":2,
             "delayMaxSeconds":9,"typing":true,"newRecipientsPerDay":7,"groups":"on","ownDevice":"off",
-            "inboundMedia":"eager","windowGuard":"refuse","closeAfterHours":72,"optOutWords":["CHEGA"],"keepRevoked":true}"#;
+            "inboundMedia":"eager","windowGuard":"refuse","closeAfterHours":72,"optOutWords":["CHEGA"],"keepRevoked":true,
+            "autoRead":"received","keepText":false}"#;
         for kind in ChannelType::ALL {
             assert_eq!(ChannelSettings::read(kind, "{}").expect("read"), kind.default_settings());
             let read = ChannelSettings::read(kind, all).expect("read");

@@ -143,4 +143,16 @@ impl Body {
         (self.reply_to, self.choice, self.referral) = (None, None, None);
         self.mentions.clear();
     }
+
+    /// The stored form of a message whose content is not kept: ids stay.
+    pub fn forget(&mut self) {
+        (self.content, self.text, self.referral) = (self.content.emptied(), String::new(), None);
+        if let Some(quoted) = &mut self.reply_to {
+            quoted.content = None;
+        }
+        if let Some(choice) = &mut self.choice {
+            choice.title = None;
+        }
+        self.mentions.clear();
+    }
 }

@@ -31,6 +31,9 @@ pub const ARRIVALS_AT_ONCE: usize = 100;
 /// A message that was on its way for longer than this was delivered late: the channel or the phone was disconnected.
 pub const LATE_AFTER: Millis = 5 * 60 * 1_000;
 
+/// How long content that a channel does not keep stays at least, so that files can be fetched and streams read.
+pub const CONTENT_FETCHED: Millis = 60 * 60 * 1_000;
+
 /// What a network delivered to one channel at once, in the network's order.
 #[derive(Debug, Clone)]
 pub struct Arrivals {

@@ -49,7 +49,7 @@ pub(crate) async fn create_at(ground: &Ground, settings: WebhookSettings, after:
     }
 }
 
-async fn create(ground: &Ground, settings: WebhookSettings) -> Webhook {
+pub(crate) async fn create(ground: &Ground, settings: WebhookSettings) -> Webhook {
     create_at(ground, settings, 0).await
 }
 
@@ -68,7 +68,7 @@ async fn change(ground: &Ground, webhook: &Webhook, settings: WebhookSettings, n
     }
 }
 
-async fn set_active(ground: &Ground, webhook: &Webhook, active: bool, now: Millis) -> Webhook {
+pub(crate) async fn set_active(ground: &Ground, webhook: &Webhook, active: bool, now: Millis) -> Webhook {
     let settings = WebhookSettings { active, ..read(ground, webhook.id).await.settings };
     change(ground, webhook, settings, now).await
 }
@@ -116,7 +116,7 @@ async fn step(ground: &Ground, after: EventSeq, now: Millis) -> FanOut {
 }
 
 /// Creates the deliveries of all events so far; how many there were.
-async fn fan_out(ground: &Ground, now: Millis) -> usize {
+pub(crate) async fn fan_out(ground: &Ground, now: Millis) -> usize {
     let mut created = 0;
     while let Some(after) = lead(ground, now).await {
         let done = step(ground, after, now).await;
@@ -129,7 +129,7 @@ async fn fan_out(ground: &Ground, now: Millis) -> usize {
     created
 }
 
-async fn claim(ground: &Ground, lane: Lane, limit: usize, now: Millis) -> Vec<ClaimedDelivery> {
+pub(crate) async fn claim(ground: &Ground, lane: Lane, limit: usize, now: Millis) -> Vec<ClaimedDelivery> {
     let claim = DeliveryClaim { lane, limit, now, lease_until: now + LEASE };
     ground.store.claim_deliveries(claim, Vec::new()).await.expect("stored").deliveries
 }
@@ -145,7 +145,7 @@ fn ended(code: u16, at: Millis) -> Attempt {
 }
 
 /// Stores that these attempts ended with a status code; how many webhooks were disabled.
-async fn settle(ground: &Ground, claimed: &[ClaimedDelivery], code: u16, now: Millis) -> usize {
+pub(crate) async fn settle(ground: &Ground, claimed: &[ClaimedDelivery], code: u16, now: Millis) -> usize {
     let results = claimed.iter().map(|claimed| DeliveryResult { of: claimed.of, ended: ended(code, now) }).collect();
     ground.store.record_attempts(results, now).await.expect("stored").len()
 }

@@ -61,6 +61,7 @@ const MIGRATIONS: &[Migration] = &[
         works_from: 5,
     },
     Migration { number: 25, sql: include_str!("../../../../migrations/postgres/0025_people.sql"), works_from: 5 },
+    Migration { number: 26, sql: include_str!("../../../../migrations/postgres/0026_contents.sql"), works_from: 5 },
 ];
 
 /// Identifies these tables on the server of the tests.

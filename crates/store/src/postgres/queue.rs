@@ -48,7 +48,12 @@ impl Queue for PgStore {
     async fn join_conversations(&self, owner: Owner, submitted: Vec<Submitted>, now: Millis) -> Result<()> {
         // A transaction that waits for a busy inbox holds a connection. `acquire` fails only on a closed semaphore.
         let _turn = self.joining.acquire().await;
-        with_transaction!(self.pool, db => outgoing::join(&db, owner, &submitted, now).await)
+        let marked: Result<bool> =
+            with_transaction!(self.pool, db => outgoing::join(&db, owner, &submitted, now).await);
+        if marked? {
+            self.follower.notify(vec![Change::Read]);
+        }
+        Ok(())
     }
 
     async fn left_to_join(&self, channel: ChannelKey) -> Result<Vec<Submitted>> {

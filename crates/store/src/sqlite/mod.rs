@@ -63,6 +63,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0023_outgoing.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0024_latest_of_chat.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0025_people.sql")),
+    M::up(include_str!("../../../../migrations/sqlite/0026_contents.sql")),
 ];
 
 /// The version of the tables of this build, in SQLite's `user_version`.

@@ -44,7 +44,13 @@ impl Queue for SqliteStore {
     }
 
     async fn join_conversations(&self, owner: Owner, submitted: Vec<Submitted>, now: Millis) -> Result<()> {
-        self.write(move |writing| at_once(outgoing::join(&writing.connection, owner, &submitted, now))).await
+        self.write(move |writing| {
+            if at_once(outgoing::join(&writing.connection, owner, &submitted, now))? {
+                writing.notify(Change::Read);
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn left_to_join(&self, channel: ChannelKey) -> Result<Vec<Submitted>> {

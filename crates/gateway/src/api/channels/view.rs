@@ -101,6 +101,7 @@ pub fn example(state: ChannelState) -> Value {
         "link": null,
         "settings": {
             "windowGuard": "off", "closeAfterHours": null, "optOutWords": ["SAIR", "PARAR", "STOP"], "keepRevoked": false,
+            "autoRead": "off", "keepText": true,
         },
         "connectedAt": (state != ChannelState::Created).then_some("2026-11-23T12:27:01.739Z"),
         "createdAt": "2026-11-23T12:27:01.728Z",

@@ -221,6 +221,7 @@ fn the_command_line_changes_settings() {
         "pipeline": 16, "unknownPolicy": "leave", "unknownWaitSeconds": 600, "groups": "off", "ownDevice": "on",
         "inboundMedia": "lazy",
         "windowGuard": "off", "closeAfterHours": null, "optOutWords": ["SAIR", "PARAR", "STOP"], "keepRevoked": false,
+        "autoRead": "off", "keepText": true,
     });
     assert_eq!(before["settings"], expected);
     let shown = printed(&update(&["--pipeline", "4", "--unknown-policy", "resend", "--unknown-wait", "5s"]));

@@ -19,6 +19,7 @@ fn settings_change_independently_and_invalid_ones_are_named() {
         "delayMinSeconds": 1, "delayMaxSeconds": 3, "typing": false, "newRecipientsPerDay": null,
         "groups": "off", "ownDevice": "on", "inboundMedia": "lazy",
         "windowGuard": "off", "closeAfterHours": null, "optOutWords": ["SAIR", "PARAR", "STOP"], "keepRevoked": false,
+        "autoRead": "off", "keepText": true,
     });
     assert_eq!(made["data"]["settings"], settings);
     for (field, value) in [

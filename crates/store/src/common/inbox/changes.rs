@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::changed::{self, About, By};
 use super::identify::{self, identify};
 use super::rows::{self, Found};
-use super::{Receiving, conversations, deliver, json, optional_id, targets, threads, to_json};
+use super::{Receiving, contents, conversations, deliver, json, optional_id, targets, threads, to_json};
 use crate::common::PageScan;
 use crate::sqlkit::both::{Row, values};
 
@@ -242,6 +242,7 @@ async fn on_delivered<E: PageScan>(
                 message.body.edit(content);
                 message.edited_at = Some(at);
                 save(of, &mut message, false).await?;
+                contents::note(of, message.id).await?;
                 changed::edit(of, &about, by, content, Some(&previous)).await?;
             }
             made

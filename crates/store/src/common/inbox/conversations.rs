@@ -6,7 +6,7 @@ use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::conversation::{
     Change, Changed, ClosedBy, Conversation, ConversationMessages, ConversationPage, ConversationPlace,
-    ConversationQuery, InboxPage, MARKED_AT_ONCE, MarkedRead, Order, Status, Transition, WINDOW,
+    ConversationQuery, InboxPage, MARKED_AT_ONCE, MarkedRead, Order, ReadMark, Status, Transition, WINDOW,
 };
 use recado_domain::event::Owner;
 use recado_domain::ids::ConversationId;
@@ -338,21 +338,30 @@ pub(crate) async fn mark_read<E: Executor>(
 ) -> Result<Option<MarkedRead>, E::Error> {
     lock(db, owner).await?;
     let Some(mut conversation) = one(db, owner, id).await? else { return Ok(None) };
+    let messages = mark_all(db, &mut conversation, now).await?;
+    Ok(Some(MarkedRead { conversation, messages }))
+}
+
+/// Marks all received messages of a conversation as read, and notes the signal for the network. The inbox is locked.
+pub(super) async fn mark_all<E: Executor>(
+    db: &E,
+    conversation: &mut Conversation,
+    now: Millis,
+) -> Result<Vec<ReadMark>, E::Error> {
     let sql = format!(
         "{INCOMING} WHERE m.conversation_id = ?1 AND m.read_at IS NULL AND m.direction = 'INBOUND'
          ORDER BY m.seq DESC LIMIT ?2"
     );
     let limit = i64::try_from(MARKED_AT_ONCE).unwrap_or(i64::MAX);
-    let unread = db.rows(&sql, values![&id.as_bytes()[..], limit], incoming).await?;
-    let messages = unread.iter().map(signals::mark).collect();
-    signals::note(db, (id, conversation.channel), &unread, now).await?;
-    threads::mark_read(db, &mut conversation, Seq::MAX, now).await?;
+    let unread = db.rows(&sql, values![&conversation.id.as_bytes()[..], limit], incoming).await?;
+    signals::note(db, (conversation.id, conversation.channel), &unread, now).await?;
+    threads::mark_read(db, conversation, Seq::MAX, now).await?;
     // All messages are read now, so the count is zero. This repairs a wrong count.
     if conversation.unread > 0 {
         conversation.unread = 0;
-        threads::save(db, &conversation).await?;
+        threads::save(db, conversation).await?;
     }
-    Ok(Some(MarkedRead { conversation, messages }))
+    Ok(unread.iter().map(signals::mark).collect())
 }
 
 /// Conversations that one call closes.

@@ -1,5 +1,6 @@
 //! Stores messages that arrive.
 
+use recado_domain::channel::AutoRead;
 use recado_domain::clock::{Millis, random};
 use recado_domain::contact_book::{Contact, is_opt_out};
 use recado_domain::conversation::{Conversation, LastMessage, PREVIEW_LIMIT};
@@ -12,7 +13,7 @@ use recado_domain::incoming::{
 use super::identify::{Identified, identify};
 use super::rows::{self, Found, NewRow};
 use super::threads::{self, Chat};
-use super::{Receiving, announce, book, targets};
+use super::{Receiving, announce, book, contents, conversations, targets};
 use crate::clock::SystemEntropy;
 use crate::common::PageScan;
 use crate::sqlkit::both::Unreadable;
@@ -57,8 +58,9 @@ async fn repeated<E: PageScan>(
     let body = body(of, arrival, new, contact.as_ref()).await?;
     let row = NewRow { id: before.id, conversation: before.conversation, ..row(of, arrival, new, &body) };
     rows::recover(of.db, &row).await?;
+    contents::note(of, before.id).await?;
     let message = rows::message(of.db, of.channel, before.id).await?;
-    let conversation = super::conversations::one(of.db, of.owner, before.conversation).await?;
+    let conversation = conversations::one(of.db, of.owner, before.conversation).await?;
     if let (Some(message), Some(mut conversation)) = (message, conversation) {
         if let Some(last) = conversation.last.as_mut().filter(|last| last.id == message.id) {
             *last = last_message(&message);
@@ -66,6 +68,7 @@ async fn repeated<E: PageScan>(
         }
         let both = (&message, &conversation);
         announce::delivered(of, "message.recovered", both, contact.as_ref(), (false, false)).await?;
+        read_without_call(of, &mut conversation, &message).await?;
     }
     Ok(Received::of(Outcome::Recovered, ids.0, ids.1))
 }
@@ -86,6 +89,7 @@ async fn store<E: PageScan>(
     let author = contact.as_ref().map(|contact| contact.id).filter(|_| !arrival.from_me);
     let row = NewRow { id, conversation: conversation.id, contact: author, direction, ..row(of, arrival, new, &body) };
     rows::insert(of.db, &row).await?;
+    contents::note(of, id).await?;
     let Some(mut message) = rows::message(of.db, of.channel, id).await? else {
         return Err(Unreadable::Unknown("message that was stored").into());
     };
@@ -99,10 +103,31 @@ async fn store<E: PageScan>(
     let name = if arrival.from_me { "message.echo" } else { "message.received" };
     let both = (&message, &conversation);
     announce::delivered(of, name, both, contact.as_ref(), (is_new, contact_is_new)).await?;
+    // After the event, which reports the message as it arrived.
+    read_without_call(of, &mut conversation, &message).await?;
     if let Some(contact) = contact.as_mut().filter(|_| !arrival.from_me && arrival.group.is_none()) {
         opt_out_by_word(of, contact, &body).await?;
     }
     Ok(Received::of(Outcome::Stored, Some(id), Some(conversation.id)))
+}
+
+/// Marks the messages of a conversation as read, if the channel wants that when such a message is stored. A message that
+/// the channel's phone sent is an answer. A message that could not be read is not marked.
+async fn read_without_call<E: PageScan>(
+    of: &Receiving<'_, E>,
+    conversation: &mut Conversation,
+    message: &Incoming,
+) -> Result<(), E::Error> {
+    let content = &message.body.content;
+    let wanted = match message.direction {
+        Direction::Inbound if content.is_notice() || content.is_undecryptable() => AutoRead::Off,
+        Direction::Inbound => AutoRead::Received,
+        Direction::Outbound => AutoRead::Answered,
+    };
+    if wanted == AutoRead::Off || of.settings.auto_read != wanted {
+        return Ok(());
+    }
+    conversations::mark_all(of.db, conversation, of.now).await.map(drop)
 }
 
 /// The chat of an arrival.

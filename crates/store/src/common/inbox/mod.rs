@@ -10,6 +10,7 @@ mod changed;
 mod changes;
 pub(crate) mod clear;
 pub(crate) mod contacts;
+pub(crate) mod contents;
 pub(crate) mod conversations;
 mod deliver;
 mod identify;
@@ -25,7 +26,7 @@ mod targets;
 mod threads;
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelKey, ChannelSettings, ChannelType, CommonSettings, Held};
+use recado_domain::channel::{AutoRead, ChannelKey, ChannelSettings, ChannelType, CommonSettings, Held};
 use recado_domain::clock::{Millis, random};
 use recado_domain::event::Owner;
 use recado_domain::ids::{ContactId, ConversationId, InstitutionId};
@@ -34,6 +35,7 @@ use sha2::{Digest, Sha256};
 
 use super::{PageScan, Transaction};
 use crate::clock::SystemEntropy;
+use crate::commits::Change;
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 
 pub(crate) use book::one as contact;
@@ -116,8 +118,11 @@ pub(crate) async fn receive_and_report<T: Transaction>(
 where
     T::Db: PageScan,
 {
-    let received = receive(tx.db(), batch, now).await?;
+    let (received, may_be_read) = receive(tx.db(), batch, now).await?;
     media::report(tx, batch, &received);
+    if may_be_read {
+        tx.notify(Change::Read);
+    }
     Ok(received)
 }
 
@@ -139,13 +144,13 @@ where
     receive_and_report(tx, batch, now).await.map(Some)
 }
 
-/// Stores what a network delivered to a channel.
-pub(crate) async fn receive<E: PageScan>(db: &E, batch: &Arrivals, now: Millis) -> Result<Vec<Received>, E::Error> {
+/// Stores what a network delivered to a channel. Also returns whether messages may have been marked as read.
+async fn receive<E: PageScan>(db: &E, batch: &Arrivals, now: Millis) -> Result<(Vec<Received>, bool), E::Error> {
     if batch.arrivals.len() > ARRIVALS_AT_ONCE {
         return Err(Unreadable::Unknown("batch of arrivals that is longer than the limit").into());
     }
     let Some((owner, settings)) = receiving_channel(db, batch.channel).await? else {
-        return Ok(vec![Received::ignored(Ignored::ChannelGone); batch.arrivals.len()]);
+        return Ok((vec![Received::ignored(Ignored::ChannelGone); batch.arrivals.len()], false));
     };
     lock(db, owner).await?;
     let announces = has_readers(db, owner).await?;
@@ -170,7 +175,9 @@ pub(crate) async fn receive<E: PageScan>(db: &E, batch: &Arrivals, now: Millis) 
             _ => changes::receive(&receiving, &dated).await?,
         });
     }
-    Ok(received)
+    let is_new = |received: &Received| matches!(received.outcome, Outcome::Stored | Outcome::Recovered);
+    let may_be_read = receiving.settings.auto_read != AutoRead::Off && received.iter().any(is_new);
+    Ok((received, may_be_read))
 }
 
 fn new_contact_id(now: Millis) -> ContactId {

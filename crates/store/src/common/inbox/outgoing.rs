@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures_util::future::{try_join, try_join_all, try_join3};
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelKey, ChannelType};
+use recado_domain::channel::{AutoRead, ChannelKey, ChannelType};
 use recado_domain::clock::Millis;
 use recado_domain::conversation::Status;
 use recado_domain::event::{ChatKind, Owner};
@@ -20,7 +20,7 @@ use super::book;
 use super::conversations::{LATEST, WITH_ADDRESS};
 use super::readdress::{is_number, keeps_window};
 use super::threads::chat_of;
-use super::{conversations, has_readers, lock, new_conversation_id, optional_id};
+use super::{common_settings, conversations, has_readers, lock, new_conversation_id, optional_id};
 use crate::sql::{OPEN, SENDING};
 use crate::sqlkit::both::{Executor, List, Row, values};
 
@@ -51,27 +51,34 @@ struct Known {
 }
 
 /// Adds messages of one owner to the conversations of their chats. A message that was added before is added again, and changes
-/// nothing unless its conversation was closed.
-pub(crate) async fn join<E: Executor>(db: &E, owner: Owner, sent: &[Submitted], now: Millis) -> Result<(), E::Error> {
+/// nothing unless its conversation was closed. Returns whether an answer marked messages as read.
+pub(crate) async fn join<E: Executor>(db: &E, owner: Owner, sent: &[Submitted], now: Millis) -> Result<bool, E::Error> {
     let place = Place { db, owner, now };
     let ((), channels, announces) = try_join3(lock(db, owner), channels(&place, sent), has_readers(db, owner)).await?;
     // A channel may have been deleted meanwhile.
-    let messages = sent.iter().filter(|message| channels.contains(&message.channel)).collect();
+    let messages = sent.iter().filter(|message| channels.contains_key(&message.channel)).collect();
     let chats = chats(&place, messages).await?;
     if chats.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let formers = formers(&place, &chats).await?;
-    let mut begun = Vec::new();
+    let (mut begun, mut answered) = (Vec::new(), Vec::new());
     for some in chats.chunks(TOGETHER) {
         let write = |chat| write(&place, chat, formers.get(&chat.place()));
-        begun.extend(try_join_all(some.iter().map(write)).await?.into_iter().flatten());
+        for written in try_join_all(some.iter().map(write)).await?.into_iter().flatten() {
+            if written.is_new {
+                begun.push(written.id);
+            } else if channels.get(&written.channel).is_some_and(|auto_read| *auto_read == AutoRead::Answered) {
+                answered.push(written.id);
+            }
+        }
     }
     note_contacts(&place, &chats).await?;
+    let marked = mark_answered(&place, &answered).await?;
     for some in begun.chunks(TOGETHER).filter(|_| announces) {
         try_join_all(some.iter().map(|id| announce(&place, *id))).await?;
     }
-    Ok(())
+    Ok(marked)
 }
 
 async fn announce<E: Executor>(place: &Place<'_, E>, id: ConversationId) -> Result<(), E::Error> {
@@ -81,20 +88,36 @@ async fn announce<E: Executor>(place: &Place<'_, E>, id: ConversationId) -> Resu
     }
 }
 
-/// The channels of the messages, without those that are deleted and those of others.
-async fn channels<E: Executor>(place: &Place<'_, E>, sent: &[Submitted]) -> Result<BTreeSet<ChannelKey>, E::Error> {
+/// Marks the messages of conversations as read, because they were answered. Returns whether there were some.
+async fn mark_answered<E: Executor>(place: &Place<'_, E>, answered: &[ConversationId]) -> Result<bool, E::Error> {
+    let mut marked = false;
+    for id in answered {
+        let conversation = conversations::one(place.db, place.owner, *id).await?;
+        if let Some(mut conversation) = conversation.filter(|conversation| conversation.unread > 0) {
+            marked |= !conversations::mark_all(place.db, &mut conversation, place.now).await?.is_empty();
+        }
+    }
+    Ok(marked)
+}
+
+/// The channels of the messages, with what they decide about reading, without those that are deleted and those of others.
+async fn channels<E: Executor>(
+    place: &Place<'_, E>,
+    sent: &[Submitted],
+) -> Result<HashMap<ChannelKey, AutoRead>, E::Error> {
     let sql = format!(
-        "SELECT key, institution_id, environment FROM channels WHERE {} AND deleted_at IS NULL",
+        "SELECT key, institution_id, environment, type, settings FROM channels WHERE {} AND deleted_at IS NULL",
         E::any("key", 1)
     );
     let channels: BTreeSet<_> = sent.iter().map(|message| message.channel).collect();
     let channel = |row: &Row<'_>| {
         let institution = InstitutionId::from_bytes(row.bytes("institution_id")?);
         let owner = (institution, row.named("environment", Environment::from_name)?);
-        Ok((row.get("key")?, owner))
+        Ok((row.get("key")?, owner, common_settings(row)?.auto_read))
     };
     let found = place.db.rows(&sql, values![List(channels.into_iter().collect::<Vec<_>>())], channel).await?;
-    Ok(found.into_iter().filter(|(_, owner)| *owner == place.owner).map(|(key, _)| key).collect())
+    let own = found.into_iter().filter(|(_, owner, _)| *owner == place.owner);
+    Ok(own.map(|(key, _, auto_read)| (key, auto_read)).collect())
 }
 
 /// The chats of the messages of one owner, each once.
@@ -272,12 +295,19 @@ impl Begun {
     }
 }
 
-/// Notes the messages of a chat in its active conversation, or in a new one, whose id is returned.
+/// The conversation that messages joined.
+struct Written {
+    channel: ChannelKey,
+    id: ConversationId,
+    is_new: bool,
+}
+
+/// Notes the messages of a chat in its active conversation, or in a new one.
 async fn write<E: Executor>(
     place: &Place<'_, E>,
     chat: &Chat<'_>,
     former: Option<&Former>,
-) -> Result<Option<ConversationId>, E::Error> {
+) -> Result<Option<Written>, E::Error> {
     let Some(last) = chat.messages.last() else { return Ok(None) };
     let sql = format!(
         "INSERT INTO conversations (id, institution_id, environment, channel_key, chat_kind, chat, address, contact_id,
@@ -325,7 +355,7 @@ async fn write<E: Executor>(
     );
     let seqs: Vec<Seq> = chat.messages.iter().map(|message| message.seq).collect();
     place.db.run(&sql, values![&id.as_bytes()[..], List(seqs), last.channel]).await?;
-    Ok((id == new).then_some(id))
+    Ok(Some(Written { channel: last.channel, id, is_new: id == new }))
 }
 
 /// Notes when something was last sent to contacts.

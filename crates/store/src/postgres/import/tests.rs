@@ -22,7 +22,7 @@ use test_postgres::Database;
 
 use super::*;
 use crate::Store;
-use crate::conformance::inbox::{arrival, both, conversations, receive, text};
+use crate::conformance::inbox::{arrival, both, change_settings, conversations, receive, text};
 use crate::fixtures::{DAY, Ground, NOW, SqliteFile, request, sent};
 use crate::person::{Person, PersonPart, PersonQuery, PersonRow};
 use crate::postgres::PgStore;
@@ -111,6 +111,7 @@ async fn fill_webhooks(ground: &Ground, owner: Owner) {
 /// Messages that a network delivered: in either direction, changed, with a file, and from people without a number.
 async fn fill_inbox(ground: &Ground) {
     let channel = ground.channel("recebe").await;
+    change_settings(ground, channel, serde_json::json!({"keepText": false})).await;
     let media = NewMedia { mime_type: "image/png".to_owned(), sealed: Some(vec![0, 255]), ..NewMedia::default() };
     let image = Content::Image(Captioned { caption: Some("Ação 🙂".to_owned()), ..Captioned::default() });
     let file = NewIncoming { media: Some(media), raw: Some(vec![1, 0]), ..NewIncoming::new(image, "Ação 🙂") };
@@ -311,6 +312,7 @@ async fn a_changed_row_is_found() {
         ("incoming", "UPDATE incoming SET raw = '\\x00'"),
         ("incoming_media", "UPDATE incoming_media SET sealed = NULL"),
         ("incoming_changes", "UPDATE incoming_changes SET held = ''"),
+        ("content_to_delete", "UPDATE content_to_delete SET next_at = next_at + 1"),
         ("poll_votes", "UPDATE poll_votes SET at = at + 1"),
         ("events", "UPDATE events SET at = at + 1 WHERE seq = 2"),
         ("webhooks", "UPDATE webhooks SET previous_until = 0"),

@@ -1,0 +1,87 @@
+//! Deletes the content of received messages that their channels do not keep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use recado_domain::clock::Millis;
+use recado_store::{Inbox, StoreError};
+
+use crate::gateway::Gateway;
+
+/// The wait between two searches.
+const SEARCH_EVERY: Duration = Duration::from_mins(5);
+/// The pause between two batches, in which other writes run.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Deletes content until the server stops. Only one of the nodes does that.
+pub async fn delete(gateway: Arc<Gateway>) {
+    let deleting = async {
+        loop {
+            tokio::time::sleep(SEARCH_EVERY).await;
+            if let Err(error) = delete_on_first_node(&gateway).await {
+                tracing::warn!(%error, "content not deleted; the next search continues");
+            }
+        }
+    };
+    gateway.stop.run_until_cancelled(deleting).await;
+}
+
+async fn delete_on_first_node(gateway: &Gateway) -> Result<(), StoreError> {
+    if !gateway.nodes.is_first().await? {
+        return Ok(());
+    }
+    delete_due(&*gateway.store, gateway.clock.now()).await
+}
+
+/// Deletes all content that is due at this time.
+async fn delete_due<S: Inbox + ?Sized>(store: &S, now: Millis) -> Result<(), StoreError> {
+    while store.delete_contents(now).await? > 0 {
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use recado_domain::channel::ChannelChange;
+    use recado_domain::field_errors::FieldErrors;
+    use recado_domain::incoming::{
+        Arrival, Arrivals, CONTENT_FETCHED, Content, IncomingQuery, NewIncoming, SenderIds, What,
+    };
+    use recado_store::fixtures::{Ground, NOW, SqliteFile};
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_content_that_is_due_is_deleted() {
+        let ground = Ground::on(SqliteFile::new()).await;
+        let mut keys = Vec::new();
+        for id in ["vendas", "loja"] {
+            let key = ground.channel(id).await;
+            let channel = ground.store.channel(key).await.expect("read").expect("a channel");
+            let mut change = ChannelChange::default();
+            change.settings.insert("keepText".to_owned(), json!(false));
+            let settings = channel.settings.changed(&change, &mut FieldErrors::default());
+            assert!(ground.store.update_channel(key, channel.name, settings).await.expect("stored"));
+            let arrivals = (0..2).map(|n| Arrival {
+                network_id: format!("A{n}").parse().expect("an id"),
+                group: None,
+                person: SenderIds::of_phone("5511988887777"),
+                from_me: false,
+                sent_at: NOW,
+                what: What::Message(Box::new(NewIncoming::new(Content::text(), "Oi"))),
+            });
+            let arrivals = arrivals.collect();
+            let batch = Arrivals { channel: key, number: None, business: None, windowed: false, arrivals };
+            ground.store.receive(batch, NOW).await.expect("stored");
+            keys.push(key);
+        }
+        delete_due(&*ground.store, NOW + CONTENT_FETCHED).await.expect("deleted");
+        for channel in keys {
+            let query = IncomingQuery { channel, before: None, limit: 9 };
+            let messages = ground.store.incoming_page(query).await.expect("read").messages;
+            assert_eq!(messages.iter().map(|message| &*message.body.text).collect::<Vec<_>>(), ["", ""]);
+        }
+    }
+}
