@@ -323,6 +323,8 @@ for_both_engines! {
             = |tx| inbox::signals::end(tx.db(), &signal, retry_at, now);
         read fn latest_conversation(owner: Owner, channel: ChannelKey, recipient: String) -> Option<Conversation>
             = |db| inbox::conversations::latest(db, owner, (channel, &recipient));
+        write fn name_group(channel: ChannelKey, address: String, name: String) -> ()
+            = |tx| inbox::conversations::name_group(tx.db(), channel, (&address, &name));
         write fn close_idle(channel: ChannelKey, before: Millis, now: Millis) -> usize
             = |tx| inbox::conversations::close_idle(tx.db(), channel, before, now);
     }

@@ -550,6 +550,8 @@ pub trait Conversations: Send + Sync + 'static {
         channel: ChannelKey,
         recipient: String,
     ) -> Result<Option<Conversation>>;
+    /// Sets the name of the group with this address in its conversations on a channel.
+    async fn name_group(&self, channel: ChannelKey, address: String, name: String) -> Result<()>;
     /// Closes a batch of a channel's conversations without a message since this time. Returns how many.
     async fn close_idle(&self, channel: ChannelKey, before: Millis, now: Millis) -> Result<usize>;
 }

@@ -17,6 +17,7 @@ use crate::whatsapp_web::Shared;
 use crate::whatsapp_web::accounts::QUESTIONS;
 use crate::whatsapp_web::answers::Answers;
 use crate::whatsapp_web::events::{End, Events};
+use crate::whatsapp_web::groups::GroupNames;
 use crate::whatsapp_web::incoming::SessionInbox;
 use crate::whatsapp_web::searches::Searches;
 use crate::whatsapp_web::session_rows::SessionRows;
@@ -56,6 +57,7 @@ pub struct Connection {
     /// The rate limit for number lookups.
     pub(super) questions: Bucket,
     pub(super) searches: Searches,
+    pub(super) groups: GroupNames,
     pub(super) pairing: watch::Sender<Pairing>,
     pub(super) up: watch::Sender<bool>,
     /// The time until which the network restricts the channel.
@@ -104,6 +106,7 @@ impl Connection {
             via,
             questions: Bucket::new(Some(QUESTIONS)),
             searches: Searches::default(),
+            groups: GroupNames::default(),
             pairing: watch::Sender::new(Pairing::Idle),
             up: watch::Sender::new(false),
             restriction: watch::Sender::new(None),
@@ -315,7 +318,11 @@ impl Connection {
         };
         self.set_session(Some(session.clone()));
         let mut events = Events::new(self.clone(), receiver, session.clone(), phone);
-        let end = self.of_linking(events.until_ended(stop).await).await;
+        let ended = tokio::select! {
+            ended = events.until_ended(stop) => ended,
+            never = self.name_groups(&session) => match never {},
+        };
+        let end = self.of_linking(ended).await;
         self.set_session(None);
         // No answers can come any more.
         self.up.send_replace(false);

@@ -75,7 +75,12 @@ impl SessionInbox {
             };
             arrivals.extend(read.into_iter().filter(|arrival| takes(arrival, settings.groups, settings.own_device)));
         }
-        arrivals.iter_mut().for_each(|arrival| self.seal(arrival));
+        for arrival in &mut arrivals {
+            if let (Some(group), What::Message(_)) = (&mut arrival.group, &arrival.what) {
+                group.name = connection.groups.look(&group.address);
+            }
+            self.seal(arrival);
+        }
         for part in arrivals.chunks(ARRIVALS_AT_ONCE) {
             let arrivals = Arrivals {
                 channel: connection.via.key,

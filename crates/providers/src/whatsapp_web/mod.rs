@@ -25,6 +25,7 @@ mod connect;
 mod connection;
 mod events;
 mod files;
+mod groups;
 mod incoming;
 mod message;
 mod reads;

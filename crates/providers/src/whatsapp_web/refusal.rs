@@ -24,10 +24,10 @@ pub const NO_NEW_CHATS: Duration = Duration::from_hours(24);
 pub const TOO_MUCH: Duration = Duration::from_mins(15);
 
 /// The meaning of a code. An unknown code concerns only the message.
-pub fn of(code: &str) -> Refusal {
+pub fn of(code: &str, is_group: bool) -> Refusal {
     match code {
-        // "Privacy token missing", "reach-out limit".
-        "463" => Refusal::NoNewChats,
+        // "Privacy token missing", "reach-out limit". A message in a group opens no chat.
+        "463" if !is_group => Refusal::NoNewChats,
         // "rate-overlimit".
         "429" => Refusal::TooMuch,
         "500" | "503" => Refusal::Trouble,
@@ -55,7 +55,8 @@ mod tests {
             ("", Refusal::Message),
         ];
         for (code, meaning) in table {
-            assert_eq!(of(code), meaning, "{code}");
+            assert_eq!(of(code, false), meaning, "{code}");
         }
+        assert_eq!(of("463", true), Refusal::Message, "a group is no new chat");
     }
 }

@@ -15,7 +15,7 @@
 
 use std::time::Duration;
 
-use recado_domain::address::LID;
+use recado_domain::address::{GROUP, LID};
 use recado_domain::channel::types::whatsapp_web::Settings;
 use recado_domain::clock::{millis, random};
 use recado_domain::message::{ContactRendition, Stored};
@@ -112,6 +112,7 @@ impl Connection {
             Some(account) => Tried::Doubted(account, outcome),
             None => Tried::Ended(outcome),
         };
+        let is_group = matches!(prepared.outgoing.to, Addressee::Group(_));
         let awaited = self.answers.expect(&message.network_id, prepared.recipient);
         let mut submitted = match session.submit(&prepared.outgoing).await {
             Ok(submitted) => submitted,
@@ -128,7 +129,7 @@ impl Connection {
                     SendOutcome::Accepted { account: prepared.account, remote_id: None, rendition: prepared.rendition };
                 if submitted.missed_devices() { Tried::Missed(taken) } else { Tried::Ended(taken) }
             }
-            Ok(Answer::Refused { code }) => match refusal::of(&code) {
+            Ok(Answer::Refused { code }) => match refusal::of(&code, is_group) {
                 Refusal::NoRecipient => {
                     doubted(unreachable(&format!("O WhatsApp nao encontrou o destinatario (erro {code}).")))
                 }
@@ -149,6 +150,13 @@ impl Connection {
                     SendOutcome::NotSent
                 } else {
                     SendOutcome::ChannelUnavailable { wait: RETRY_WHEN_DOWN }
+                }
+            }
+            SubmitError::NoGroup(code) => {
+                tracing::warn!(channel.id = %self.via.id, message.id = %message.id, code, "group refused by network");
+                SendOutcome::PermanentFailure {
+                    code: "RECIPIENT_UNREACHABLE",
+                    message: format!("O WhatsApp nao conhece o grupo, ou o canal nao participa dele (erro {code})."),
                 }
             }
             SubmitError::NoDevice | SubmitError::Other(_) => {
@@ -181,6 +189,11 @@ impl Connection {
     async fn addressee(&self, recipient: &str) -> Result<(Addressee, Option<String>, Recipient), SendOutcome> {
         if let Some(lid) = recipient.strip_suffix(LID) {
             return Ok((Addressee::Lid(lid.to_owned()), None, Recipient::new(vec![recipient.to_owned()], None)));
+        }
+        if let Some(group) = recipient.strip_suffix(GROUP) {
+            // Its conversation is named soon.
+            drop(self.groups.look(recipient));
+            return Ok((Addressee::Group(group.to_owned()), None, Recipient::new(vec![recipient.to_owned()], None)));
         }
         let known = self.look_up(recipient).await.map_err(|error| self.lookup_failed(error))?;
         let Some(account) = known.account else {

@@ -1,6 +1,7 @@
 //! Known recipients, and what the network reported about their numbers.
 
 use recado_domain::account::KnownAccount;
+use recado_domain::address::GROUP;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::{Millis, millis};
 use recado_domain::party::Party;
@@ -98,6 +99,10 @@ pub(crate) async fn note<T: Transaction>(tx: &mut T, channel: ChannelKey, who: &
 /// Whether a recipient is known: by the typed digits, or by the account that the network reported for them. A chat is
 /// stored under both forms of a number, so the forms are not derived here.
 pub(crate) async fn is_known<E: Executor>(db: &E, (channel, digits): ChatName<'_>) -> Result<bool, E::Error> {
+    // A message in a group opens no chat: the account is a member already.
+    if digits.ends_with(GROUP) {
+        return Ok(true);
+    }
     let sql = include_str!("chats/is_known.sql");
     Ok(db.row(sql, values![channel, digits], |_| Ok(())).await?.is_some())
 }

@@ -18,7 +18,10 @@ use crate::sqlkit::postgres::db::{Db, Done, args, column};
 macro_rules! is_known_sql {
     ($channel:literal, $who:literal) => {
         concat!(
-            "coalesce((SELECT true FROM chats c WHERE c.channel_key = ",
+            // A message in a group opens no chat.
+            "coalesce((SELECT true WHERE ",
+            $who,
+            " LIKE '%@g.us'), (SELECT true FROM chats c WHERE c.channel_key = ",
             $channel,
             " AND c.account = ",
             $who,

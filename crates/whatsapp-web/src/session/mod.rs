@@ -4,6 +4,7 @@ mod body;
 mod bounded;
 mod download;
 mod envelopes;
+mod group;
 mod log_out;
 mod look_up;
 mod network;

@@ -7,6 +7,7 @@ use whatsapp_rust::client::ClientError;
 use whatsapp_rust::futures::FutureExt;
 use whatsapp_rust::futures::channel::oneshot;
 use whatsapp_rust::lid_pn_cache::LearningSource;
+use whatsapp_rust::request::IqError;
 use whatsapp_rust::wacore::iq::usync::LidQuerySpec;
 use whatsapp_rust::wacore::messages::MessageUtils;
 use whatsapp_rust::wacore::time::now_secs;
@@ -31,6 +32,8 @@ pub enum Addressee {
     Number(String),
     /// The digits of a hidden id (LID), of a person whose number the network does not show.
     Lid(String),
+    /// The part of a group's address before `@g.us`.
+    Group(String),
 }
 
 impl Addressee {
@@ -38,17 +41,20 @@ impl Addressee {
         match self {
             Self::Number(digits) => Jid::pn(digits),
             Self::Lid(digits) => Jid::lid(digits),
+            Self::Group(id) => Jid::group(id),
         }
     }
 
-    fn digits(&self) -> &str {
+    /// The digits of a person.
+    fn person(&self) -> Option<&str> {
         match self {
-            Self::Number(digits) | Self::Lid(digits) => digits,
+            Self::Number(digits) | Self::Lid(digits) => Some(digits),
+            Self::Group(_) => None,
         }
     }
 }
 
-/// A message to one person.
+/// A message to one person, or to a group.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     /// The message's id on the network. The network treats a second submission with the same id as the same message.
@@ -58,14 +64,15 @@ pub struct Outgoing {
     pub body: Body,
     /// The message that this message answers.
     pub quote: Option<Quote>,
-    /// Fetch the recipient's devices again, because the cached ones may be wrong.
+    /// Fetch the recipient's devices, or the members of the group, again, because the cached ones may be wrong.
     pub refresh: bool,
 }
 
 /// A submitted message.
 pub struct Submitted {
     ack: oneshot::Receiver<Arc<OwnedNodeRef>>,
-    /// The network's hash of the devices that received the message.
+    /// The network's hash of the devices that received the message. `None` in a group, where the library sends the keys of
+    /// the group to missed devices by itself.
     devices: Option<String>,
 }
 
@@ -91,6 +98,9 @@ pub enum SubmitError {
     /// The network knows no device of the recipient: the message reached only the sender's own phone.
     #[error("the recipient has no device that could receive the message")]
     NoDevice,
+    /// Nothing was sent: the network says that there is no such group, or that the account is no member of it.
+    #[error("the group cannot be written to: {0}")]
+    NoGroup(u16),
     #[error("{0}")]
     Other(String),
 }
@@ -121,7 +131,10 @@ impl Session {
         let stanza = self.client.wait_for_sent_node(NodeFilter::tag("message").attr("id", &message.id));
         let ack = self.client.wait_for_node(NodeFilter::tag("ack").attr("id", &message.id).attr("class", "message"));
         let to = message.to.jid();
-        let options = SendOptions::default().with_message_id(&message.id).with_device_freshness(devices);
+        let options = SendOptions::default()
+            .with_message_id(&message.id)
+            .with_device_freshness(devices)
+            .with_group_metadata_freshness(devices);
         let Some(own) = self.client.pn() else { return Err(SubmitError::NotSent("no account is linked".to_owned())) };
         let content = body::message(&message.body, message.quote.as_ref(), &own.to_non_ad(), &to);
         let client = Arc::clone(&self.client);
@@ -130,15 +143,19 @@ impl Session {
         let stanza = stanza.now_or_never().and_then(Result::ok);
         match (sent, stanza) {
             // The library also returns `Ok` when the stanza addresses only the sender's own phone.
-            (Ok(Ok(_)), Some(stanza)) if reaches(&self.client, &stanza, message.to.digits()) => {
-                let devices = MessageUtils::participant_list_hash(&addressees(&stanza)).ok();
-                Ok(Submitted { ack, devices })
-            }
-            (Ok(Ok(_)), Some(_)) => Err(SubmitError::NoDevice),
+            (Ok(Ok(_)), Some(stanza)) => match message.to.person() {
+                Some(digits) if !reaches(&self.client, &stanza, digits) => Err(SubmitError::NoDevice),
+                Some(_) => {
+                    let devices = MessageUtils::participant_list_hash(&addressees(&stanza)).ok();
+                    Ok(Submitted { ack, devices })
+                }
+                // The stanza of a group lists only devices that need its keys, so the acknowledgement alone decides.
+                None => Ok(Submitted { ack, devices: None }),
+            },
             (Ok(Ok(_)), None) => Err(SubmitError::Down),
             (Ok(Err(error)), Some(_)) => Err(send_error(error)),
             (Err(error), Some(_)) => Err(SubmitError::Other(error.to_string())),
-            (Ok(Err(error)), None) => Err(SubmitError::NotSent(error.to_string())),
+            (Ok(Err(error)), None) => Err(not_sent(&error)),
             (Err(error), None) => Err(SubmitError::NotSent(error.to_string())),
         }
     }
@@ -146,10 +163,12 @@ impl Session {
     /// Whether the devices of an account were fetched too long ago. The library caches them forever, and fetches them by
     /// itself only when it knows none.
     async fn devices_are_old(&self, to: &Addressee) -> bool {
+        // The library learns from the network who joins and leaves a group.
+        let Some(digits) = to.person() else { return false };
         let lid = self.client.get_lid_pn_entry(&to.jid()).await.ok().flatten();
         let backend = self.client.persistence_manager().backend();
         // The devices are cached under the hidden id, if it is known.
-        for user in lid.iter().map(|entry| &*entry.lid).chain([to.digits()]) {
+        for user in lid.iter().map(|entry| &*entry.lid).chain([digits]) {
             if let Ok(Some(devices)) = backend.get_devices(user).await {
                 return devices.timestamp.saturating_add(KEPT) <= now_secs();
             }
@@ -186,6 +205,17 @@ fn reaches(client: &Client, stanza: &Node, account: &str) -> bool {
     let own = own_addresses(client);
     let is_ours = |user: &str| own.iter().any(|jid| jid.user == *user);
     addressees(stanza).iter().any(|jid| !is_ours(&jid.user) || is_ours(account))
+}
+
+/// The error of a message that has not left.
+fn not_sent(error: &SendError) -> SubmitError {
+    match error {
+        // Only a group is asked for before a message is sent.
+        SendError::Iq(IqError::ServerError { code, .. }) if matches!(code, 401 | 403 | 404 | 410) => {
+            SubmitError::NoGroup(*code)
+        }
+        error => SubmitError::NotSent(error.to_string()),
+    }
 }
 
 fn send_error(error: SendError) -> SubmitError {

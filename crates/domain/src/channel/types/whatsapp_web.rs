@@ -95,7 +95,7 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     name: "WHATSAPP_BAILEYS",
     environment: Environment::Live,
     ordering: Ordering::Channel,
-    addresses: &[AddressKind::Phone, AddressKind::Lid],
+    addresses: &[AddressKind::Phone, AddressKind::Lid, AddressKind::Group],
     opens_chats: true,
     holds_session: true,
     has_secrets: true,

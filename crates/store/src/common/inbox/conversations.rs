@@ -10,7 +10,7 @@ use recado_domain::conversation::{
 };
 use recado_domain::event::Owner;
 use recado_domain::ids::ConversationId;
-use recado_domain::incoming::{IdentityKind, Incoming};
+use recado_domain::incoming::{IdentityKind, Incoming, clean};
 use recado_domain::message::{Message, Seq};
 use recado_domain::phone::forms;
 use recado_domain::status::MessageStatus;
@@ -19,8 +19,8 @@ use super::announce::{self, Place};
 use super::readdress::is_number;
 use super::rows::{INCOMING, incoming};
 use super::signals;
-use super::threads::{self, ALL, chat_of, conversation, select};
-use super::{book, lock, one_more, owner_of};
+use super::threads::{self, ALL, chat_of, conversation, group_chat, select};
+use super::{GROUP_LIMIT, book, lock, one_more, owner_of};
 use crate::commits::Change as Noted;
 use crate::common::Transaction;
 use crate::common::messages::{columns, message};
@@ -362,6 +362,19 @@ pub(super) async fn mark_all<E: Executor>(
         threads::save(db, conversation).await?;
     }
     Ok(unread.iter().map(signals::mark).collect())
+}
+
+/// Sets the name of the group with this address in its conversations.
+pub(crate) async fn name_group<E: Executor>(
+    db: &E,
+    channel: ChannelKey,
+    (address, name): (&str, &str),
+) -> Result<(), E::Error> {
+    let (Some(owner), Some(name)) = (owner_of(db, channel).await?, clean(name, GROUP_LIMIT)) else { return Ok(()) };
+    lock(db, owner).await?;
+    let sql = "UPDATE conversations SET chat_name = ?3
+               WHERE channel_key = ?1 AND chat = ?2 AND (chat_name IS NULL OR chat_name <> ?3)";
+    db.run(sql, values![channel, group_chat(address), name]).await.map(drop)
 }
 
 /// Conversations that one call closes.

@@ -19,7 +19,7 @@ use super::announce::{self, Place};
 use super::book;
 use super::conversations::{LATEST, WITH_ADDRESS};
 use super::readdress::{is_number, keeps_window};
-use super::threads::chat_of;
+use super::threads::{chat_of, group_chat};
 use super::{common_settings, conversations, has_readers, lock, new_conversation_id, optional_id};
 use crate::sql::{OPEN, SENDING};
 use crate::sqlkit::both::{Executor, List, Row, values};
@@ -186,7 +186,7 @@ async fn by_address<E: Executor>(place: &Place<'_, E>, message: &Submitted) -> R
         return Ok(known);
     }
     if address.ends_with("@g.us") {
-        return Ok(Known { kind: ChatKind::Group, key: format!("group:{address}"), contact: None });
+        return Ok(Known { kind: ChatKind::Group, key: group_chat(address), contact: None });
     }
     let contact = book::contact_of(place.db, place.owner, (channel, address)).await?;
     let key = contact.map_or_else(|| address.to_owned(), chat_of);

@@ -73,6 +73,11 @@ pub(super) fn chat_of(contact: ContactId) -> String {
     contact.to_string()
 }
 
+/// The stored key of the chat of a group. The prefix is needed because the address of a group can look like a number.
+pub(super) fn group_chat(address: &str) -> String {
+    format!("group:{address}")
+}
+
 /// The active conversation of a chat.
 pub(super) async fn active<E: Executor>(
     db: &E,
@@ -104,11 +109,10 @@ pub(super) struct Chat<'a> {
 }
 
 impl Chat<'_> {
-    /// The stored key of the chat. The prefix of groups is needed because the address of a group can look like a
-    /// number.
+    /// The stored key of the chat.
     pub fn key(&self) -> String {
         match self.kind {
-            ChatKind::Group => format!("group:{}", self.address),
+            ChatKind::Group => group_chat(&self.address),
             ChatKind::Direct => self.contact.map_or_else(|| self.address.clone(), chat_of),
         }
     }

@@ -2,6 +2,7 @@
 //! whatever happens to the server.
 
 mod disk;
+mod groups;
 mod kill;
 mod kinds;
 mod people;

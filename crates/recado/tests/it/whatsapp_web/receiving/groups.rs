@@ -1,0 +1,103 @@
+//! Groups: messages of calls reach them by their address, and they have names.
+
+use fake_whatsapp::baileys::Sender;
+use fake_whatsapp::{Refusal, Said};
+use serde_json::{Value, json};
+
+use super::{GROUP, Inbox, PEER, PEER_LID, assert_shows};
+use crate::whatsapp_web::{JOAO, MARIA, OWNER};
+
+/// A group whose members are named by their numbers.
+const OLD_GROUP: &str = "551150003000-1400000000";
+
+/// Sends a message of a kind; its id.
+fn send(inbox: &Inbox, kind: &str, body: &Value) -> String {
+    let path = format!("/v1/channels/vendas/messages/{kind}");
+    let answer = inbox.stage.server.post(&path, &inbox.stage.key, body).expect(202);
+    answer.header("X-Message-Id").expect("an id").to_owned()
+}
+
+#[test]
+fn messages_of_calls_reach_groups_by_their_addresses() {
+    let inbox = Inbox::set();
+    let (stage, whatsapp) = (&inbox.stage, &inbox.stage.whatsapp);
+    // A group is no new recipient.
+    stage.settings("vendas", &json!({"groups": "on", "newRecipientsPerDay": 1}));
+    whatsapp.add_group(GROUP, "Vendas", &[OWNER, PEER, MARIA], true);
+    whatsapp.add_group(OLD_GROUP, "Antigo", &[OWNER, PEER], false);
+    let mut baileys = Sender::link(whatsapp, PEER, PEER_LID);
+    whatsapp.say_as(MARIA, OWNER, Said::text("Oi").group(&format!("{GROUP}@g.us"))).expect("sent");
+    let received = inbox.until_received(1).remove(0);
+    let address = received["chat"]["address"].as_str().expect("an address");
+    let text = send(&inbox, "text", &json!({"to": address, "content": "Bom dia"}));
+    let sent = stage.until("vendas", &text, "SENT");
+    assert_eq!((&sent["to"], &sent["conversationId"]), (&json!(address), &received["conversationId"]));
+    let place = json!({"to": address, "latitude": -23.5, "longitude": -46.6, "name": "Loja"});
+    stage.until("vendas", &send(&inbox, "location", &place), "SENT");
+    let card = json!({"conversationId": received["conversationId"], "name": "Maria", "phone": MARIA});
+    stage.until("vendas", &send(&inbox, "contact", &card), "SENT");
+    let answer = json!({"to": address, "content": "Isso", "replyTo": text});
+    stage.until("vendas", &send(&inbox, "text", &answer), "SENT");
+    let old = format!("{OLD_GROUP}@g.us");
+    stage.until("vendas", &send(&inbox, "text", &json!({"to": old, "content": "Ola"})), "SENT");
+    // The one new recipient of the day.
+    stage.until("vendas", &stage.accept("vendas", JOAO), "READ");
+    let heard = baileys.heard(5);
+    let heard = heard.as_array().expect("messages");
+    assert_eq!(heard.len(), 5, "each once: {heard:#?}");
+    let chats: Vec<_> = heard.iter().map(|message| message["key"]["remoteJid"].clone()).collect();
+    assert_eq!(chats, [address, address, address, address, &old].map(|chat| json!(chat)));
+    let body = |at: usize| &heard[at]["message"];
+    assert_eq!(body(0)["conversation"], "Bom dia");
+    assert_eq!(body(1)["locationMessage"]["name"], "Loja");
+    assert_eq!(body(2)["contactMessage"]["displayName"], "Maria");
+    let quote = &body(3)["extendedTextMessage"];
+    assert_eq!((&quote["text"], &quote["contextInfo"]["stanzaId"]), (&json!("Isso"), &sent["networkId"]));
+    assert_eq!(body(4)["conversation"], "Ola");
+    let counters = whatsapp.counters();
+    assert_eq!((counters.undecryptable, counters.malformed), (0, 0));
+    // What calls sent is no echo, and the receipts of members are those of no single recipient.
+    assert!(inbox.events("message.echo").is_empty());
+    assert_eq!(stage.message("vendas", &text)["status"], "SENT");
+}
+
+#[test]
+fn a_group_that_cannot_be_written_to_stops_only_its_own_messages() {
+    let inbox = Inbox::set();
+    let stage = &inbox.stage;
+    let lost = send(&inbox, "text", &json!({"to": "120363000000000099@g.us", "content": "Oi"}));
+    let next = stage.accept("vendas", JOAO);
+    let failed = stage.until("vendas", &lost, "FAILED");
+    assert_eq!(failed["error"]["code"], "RECIPIENT_UNREACHABLE", "{failed}");
+    stage.until("vendas", &next, "READ");
+    stage.whatsapp.add_group(GROUP, "Vendas", &[OWNER, MARIA], true);
+    stage.whatsapp.faults(|faults| faults.refusal = Some(Refusal { code: 463, times: 1, to: vec![] }));
+    let refused = send(&inbox, "text", &json!({"to": format!("{GROUP}@g.us"), "content": "Oi"}));
+    assert_eq!(stage.until("vendas", &refused, "FAILED")["error"]["code"], "WHATSAPP_REFUSED");
+    assert_eq!(stage.channel("vendas")["state"], "CONNECTED", "a group is no new chat");
+}
+
+#[test]
+fn a_group_has_its_name_soon_after_it_is_used() {
+    let inbox = Inbox::set();
+    let whatsapp = &inbox.stage.whatsapp;
+    inbox.stage.settings("vendas", &json!({"groups": "on"}));
+    whatsapp.add_group(GROUP, "Vendas", &[OWNER, MARIA], true);
+    whatsapp.add_group(OLD_GROUP, "Antigo", &[OWNER, MARIA], false);
+    let group = format!("{GROUP}@g.us");
+    whatsapp.say_as(MARIA, OWNER, Said::text("1").group(&group)).expect("sent");
+    let first = inbox.until_received(1).remove(0);
+    assert_shows("the first", &first, &json!({"chat": {"kind": "GROUP", "address": group}}));
+    let named = |id: &Value| {
+        let path = format!("/v1/conversations/{}", id.as_str().expect("an id"));
+        let name = || inbox.get(&path)["data"]["chat"]["name"].clone();
+        crate::whatsapp_web::wait_to_see("the name", name, Value::is_string)
+    };
+    assert_eq!(named(&first["conversationId"]), "Vendas");
+    whatsapp.say_as(MARIA, OWNER, Said::text("2").group(&group)).expect("sent");
+    assert_eq!(inbox.until_received(2)[1]["chat"]["name"], "Vendas");
+    // A group to which only calls write.
+    let ours = send(&inbox, "text", &json!({"to": format!("{OLD_GROUP}@g.us"), "content": "Ola"}));
+    let sent = inbox.stage.until("vendas", &ours, "SENT");
+    assert_eq!(named(&sent["conversationId"]), "Antigo");
+}
