@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Actor, Channel, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
-    Link, LoginLimits, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
+    Actor, Channel, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState,
+    DeletedRows, Held, Link, LoginLimits, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
 };
 use recado_domain::clock::Millis;
 use recado_domain::contact_book::{
@@ -314,9 +314,9 @@ pub trait Sessions: Send + Sync + 'static {
     async fn session_values(&self, of: SessionOf, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>>;
     /// Keys and sealed values of a kind whose keys begin with `prefix`, in the order of the keys.
     async fn session_list(&self, of: SessionOf, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
-    /// Makes all of these changes or none, and returns how many rows were deleted. Refused if the channel is deleted,
+    /// Makes all of these changes or none, and returns how many rows of each kind were deleted. Refused if the channel is deleted,
     /// if it has another session now, or if the epoch is old.
-    async fn write_session(&self, held: Held, changes: Vec<SessionChange>) -> Result<u64>;
+    async fn write_session(&self, held: Held, changes: Vec<SessionChange>) -> Result<DeletedRows>;
     /// Deletes all rows of a channel's session, and increments the session number of the channel. Does nothing if the
     /// channel has another session now. Refused if the epoch is old.
     async fn end_session(&self, held: Held) -> Result<()>;

@@ -1,6 +1,7 @@
 //! The storage that the driver needs from the gateway's database: rows of bytes for one session.
 
 use async_trait::async_trait;
+use recado_domain::channel::DeletedRows;
 
 /// The rows of one session. The gateway encrypts them and stores them with the channel.
 ///
@@ -13,9 +14,9 @@ pub trait Rows: Send + Sync + 'static {
     /// The keys and values of every row whose key begins with `prefix`, in the byte order of the keys.
     async fn list(&self, kind: Kind, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RowsError>;
 
-    /// Applies all changes in their order, or none, and returns the number of deleted rows. The changes are durable when
+    /// Applies all changes in their order, or none, and returns the numbers of deleted rows by kind. The changes are durable when
     /// this returns: the protocol's keys advance with each message, and a lost row makes a message unreadable.
-    async fn write(&self, changes: Vec<Change>) -> Result<u64, RowsError>;
+    async fn write(&self, changes: Vec<Change>) -> Result<DeletedRows, RowsError>;
 }
 
 /// A change to the rows of a session.
@@ -43,6 +44,18 @@ pub enum Change {
         kind: Kind,
         stamp: i64,
     },
+}
+
+impl Change {
+    /// The kind of its rows.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Put { kind, .. }
+            | Self::Delete { kind, .. }
+            | Self::DeletePrefix { kind, .. }
+            | Self::DeleteBefore { kind, .. } => *kind,
+        }
+    }
 }
 
 /// The reason why rows could not be read or written. The text is logged, so it contains nothing personal and no value.
@@ -118,4 +131,6 @@ kinds! {
     Committed = 22,
     /// The hash of chat, sender and message → the time when its repetition was refused.
     Refused = 23,
+    /// The hash of chat, person and message → a message that the gateway's store refused, until the store takes it.
+    NotTaken = 24,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
+use recado_domain::channel::DeletedRows;
 use recado_whatsapp_web::{Change, Kind, Rows, RowsError};
 
 #[derive(Default)]
@@ -47,13 +48,17 @@ impl Rows for MemoryRows {
         }))
     }
 
-    async fn write(&self, changes: Vec<Change>) -> Result<u64, RowsError> {
+    async fn write(&self, changes: Vec<Change>) -> Result<DeletedRows, RowsError> {
         self.with(|state| {
             if state.is_full {
                 return Err(RowsError("the disk is full".to_owned()));
             }
             state.writes += 1;
-            Ok(changes.into_iter().map(|change| state.apply(change)).sum::<usize>() as u64)
+            let mut deleted = DeletedRows::default();
+            for change in changes {
+                deleted.add(change.kind().number(), state.apply(change) as u64);
+            }
+            Ok(deleted)
         })
     }
 }

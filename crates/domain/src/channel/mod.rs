@@ -16,7 +16,7 @@ pub use event::{
 };
 pub use link::{Link, LoginLimits};
 pub use record::{Channel, ChannelKey, ChannelRef, Epoch, Held, NewChannel};
-pub use session::{SessionChange, SessionKey, SessionNumber, SessionOf, SessionRow};
+pub use session::{DeletedRows, SessionChange, SessionKey, SessionNumber, SessionOf, SessionRow};
 pub use settings::{ChannelChange, InboundMedia, OnOff, Setting, SettingKind, TypeSettings, all_settings};
 pub use types::{ChannelSettings, ChannelType, Ordering};
 

@@ -2,6 +2,7 @@
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::channel::ChannelKey;
@@ -70,14 +71,44 @@ pub enum SessionChange {
     },
 }
 
+impl SessionChange {
+    /// The kind of its rows.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::Put { kind, .. }
+            | Self::Delete { kind, .. }
+            | Self::DeletePrefix { kind, .. }
+            | Self::DeleteBefore { kind, .. } => *kind,
+        }
+    }
+}
+
+/// How many rows changes deleted, by their kinds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeletedRows(BTreeMap<u8, u64>);
+
+impl DeletedRows {
+    pub fn add(&mut self, kind: u8, rows: u64) {
+        *self.0.entry(kind).or_default() += rows;
+    }
+
+    pub fn of(&self, kind: u8) -> u64 {
+        self.0.get(&kind).copied().unwrap_or_default()
+    }
+
+    pub fn all(&self) -> u64 {
+        self.0.values().sum()
+    }
+}
+
 impl fmt::Debug for SessionChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, kind) = match self {
-            Self::Put { kind, .. } => ("Put", kind),
-            Self::Delete { kind, .. } => ("Delete", kind),
-            Self::DeletePrefix { kind, .. } => ("DeletePrefix", kind),
-            Self::DeleteBefore { kind, .. } => ("DeleteBefore", kind),
+        let name = match self {
+            Self::Put { .. } => "Put",
+            Self::Delete { .. } => "Delete",
+            Self::DeletePrefix { .. } => "DeletePrefix",
+            Self::DeleteBefore { .. } => "DeleteBefore",
         };
-        f.debug_struct(name).field("kind", kind).finish_non_exhaustive()
+        f.debug_struct(name).field("kind", &self.kind()).finish_non_exhaustive()
     }
 }

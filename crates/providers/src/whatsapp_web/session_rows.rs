@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use recado_domain::channel::{SessionChange, SessionNumber, SessionOf};
+use recado_domain::channel::{DeletedRows, SessionChange, SessionNumber, SessionOf};
 use recado_store::sealed::Place;
 use recado_store::{Sessions, StoreError};
 use recado_whatsapp_web::{Change, Kind, Rows, RowsError};
@@ -73,7 +73,7 @@ impl Rows for SessionRows {
         rows.map(|(key, sealed)| self.open(kind, &key, &sealed).map(|value| (key, value))).collect()
     }
 
-    async fn write(&self, changes: Vec<Change>) -> Result<u64, RowsError> {
+    async fn write(&self, changes: Vec<Change>) -> Result<DeletedRows, RowsError> {
         let sealed = changes.into_iter().map(|change| self.change(change)).collect::<Result<_, _>>()?;
         // Two writers of one session would corrupt it.
         let held = self.connection.held(self.session).ok_or(StoreError::Fenced).map_err(refusal)?;

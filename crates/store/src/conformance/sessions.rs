@@ -25,7 +25,7 @@ fn first(channel: ChannelKey) -> Held {
 }
 
 async fn write(ground: &Ground, channel: ChannelKey, changes: impl Into<Vec<SessionChange>>) -> u64 {
-    ground.store.write_session(first(channel), changes.into()).await.expect("stored")
+    ground.store.write_session(first(channel), changes.into()).await.expect("stored").all()
 }
 
 /// The keys of a kind that begin so.
@@ -76,7 +76,8 @@ pub(super) async fn deleted_rows_are_counted(ground: Ground) {
     assert_eq!(keys(&ground, channel, 1, b"").await, [b"for ever".to_vec(), b"young".to_vec()]);
     let delete = |key: &[u8]| SessionChange::Delete { kind: 1, key: key.to_vec() };
     let changes = [delete(b"young"), delete(b"none"), SessionChange::DeletePrefix { kind: 2, prefix: b"p".to_vec() }];
-    assert_eq!(write(&ground, channel, changes).await, 3);
+    let deleted = ground.store.write_session(first(channel), changes.into()).await.expect("stored");
+    assert_eq!((deleted.of(1), deleted.of(2), deleted.all()), (1, 2, 3), "by kind");
     assert_eq!(keys(&ground, channel, 1, b"").await, [b"for ever"]);
     assert_eq!(keys(&ground, channel, 2, b"").await, [b"old"]);
     assert_eq!(keys(&ground, neighbour, 1, b"").await.len() + keys(&ground, neighbour, 2, b"").await.len(), 6);

@@ -5,7 +5,7 @@ use std::mem::discriminant;
 
 use async_trait::async_trait;
 use recado_domain::channel::{
-    ChannelKey, Epoch, Held, SessionChange, SessionKey, SessionNumber, SessionOf, SessionRow,
+    ChannelKey, DeletedRows, Epoch, Held, SessionChange, SessionKey, SessionNumber, SessionOf, SessionRow,
 };
 
 use super::PgStore;
@@ -24,7 +24,7 @@ impl Sessions for PgStore {
         with_connection!(self.pool, db => sessions::list(&db, (of, kind), &prefix))
     }
 
-    async fn write_session(&self, held: Held, changes: Vec<SessionChange>) -> Result<u64> {
+    async fn write_session(&self, held: Held, changes: Vec<SessionChange>) -> Result<DeletedRows> {
         with_transaction!(self.pool, db => write(db, held, &changes).await)
     }
 
@@ -69,31 +69,29 @@ pub(super) async fn fence(db: Db<'_>, held: Held) -> Done<Option<&'static str>> 
     }
 }
 
-pub(super) async fn write(db: Db<'_>, held: Held, changes: &[SessionChange]) -> Done<u64> {
+pub(super) async fn write(db: Db<'_>, held: Held, changes: &[SessionChange]) -> Done<DeletedRows> {
     if let Some(reason) = fence(db, held).await? {
         return Err(Failure::Refused(reason));
     }
     let (channel, session) = (held.channel, held.session);
-    let mut deleted = 0;
+    let mut deleted = DeletedRows::default();
     // A session writes many rows at a time. Consecutive changes of one kind are one statement.
     for alike in changes.chunk_by(|one, next| discriminant(one) == discriminant(next)) {
-        deleted += match alike {
+        match alike {
             [SessionChange::Put { .. }, ..] => put(db, (channel, session), alike).await?,
-            [SessionChange::Delete { .. }, ..] => delete_named(db, channel, alike).await?,
+            [SessionChange::Delete { .. }, ..] => delete_named(db, channel, alike, &mut deleted).await?,
             others => {
-                let mut deleted = 0;
                 for change in others {
-                    deleted += sessions::delete_many(&db, channel, change).await?;
+                    deleted.add(change.kind(), sessions::delete_many(&db, channel, change).await?);
                 }
-                deleted
             }
-        };
+        }
     }
     Ok(deleted)
 }
 
 /// Writes rows; none is deleted.
-async fn put(db: Db<'_>, (channel, session): SessionOf, changes: &[SessionChange]) -> Done<u64> {
+async fn put(db: Db<'_>, (channel, session): SessionOf, changes: &[SessionChange]) -> Done<()> {
     // The last change of each row only: a statement cannot write a row twice.
     let mut rows = BTreeMap::new();
     for change in changes {
@@ -109,12 +107,16 @@ async fn put(db: Db<'_>, (channel, session): SessionOf, changes: &[SessionChange
                SELECT $1, kind, key, sealed, stamp, $6 FROM unnest($2, $3, $4, $5) AS new (kind, key, sealed, stamp)
                ON CONFLICT (channel_key, kind, key)
                    DO UPDATE SET sealed = excluded.sealed, stamp = excluded.stamp, session = excluded.session";
-    db.run(sql, args![channel, kinds, keys, sealed, stamps, session]).await?;
-    Ok(0)
+    db.run(sql, args![channel, kinds, keys, sealed, stamps, session]).await.map(drop)
 }
 
-/// Deletes rows that are named; how many there were.
-async fn delete_named(db: Db<'_>, channel: ChannelKey, changes: &[SessionChange]) -> Done<u64> {
+/// Deletes rows that are named, and counts them.
+async fn delete_named(
+    db: Db<'_>,
+    channel: ChannelKey,
+    changes: &[SessionChange],
+    deleted: &mut DeletedRows,
+) -> Done<()> {
     let (mut kinds, mut keys): (Vec<i16>, Vec<&[u8]>) = (Vec::new(), Vec::new());
     for change in changes {
         if let SessionChange::Delete { kind, key } = change {
@@ -123,8 +125,12 @@ async fn delete_named(db: Db<'_>, channel: ChannelKey, changes: &[SessionChange]
         }
     }
     let sql = "DELETE FROM session_rows r USING unnest($2, $3) AS gone (kind, key)
-               WHERE r.channel_key = $1 AND r.kind = gone.kind AND r.key = gone.key";
-    db.run(sql, args![channel, kinds, keys]).await
+               WHERE r.channel_key = $1 AND r.kind = gone.kind AND r.key = gone.key RETURNING r.kind";
+    for row in db.rows(sql, args![channel, kinds, keys]).await? {
+        // Only kinds of the changes come back.
+        deleted.add(u8::try_from(row.get::<_, i16>("kind")).unwrap_or(u8::MAX), 1);
+    }
+    Ok(())
 }
 
 /// Ends a node's session, and increments the session number of the channel. A newer session stays.

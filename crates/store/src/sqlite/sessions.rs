@@ -1,7 +1,7 @@
 //! Sessions of linked devices, sealed row by row.
 
 use async_trait::async_trait;
-use recado_domain::channel::{Held, SessionChange, SessionKey, SessionOf, SessionRow};
+use recado_domain::channel::{DeletedRows, Held, SessionChange, SessionKey, SessionOf, SessionRow};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{SqliteStore, Writing};
@@ -19,7 +19,7 @@ impl Sessions for SqliteStore {
         self.readers.read(move |connection| at_once(sessions::list(connection, (of, kind), &prefix))).await
     }
 
-    async fn write_session(&self, held: Held, changes: Vec<SessionChange>) -> Result<u64> {
+    async fn write_session(&self, held: Held, changes: Vec<SessionChange>) -> Result<DeletedRows> {
         self.write(move |writing| write(writing, held, &changes)).await
     }
 
@@ -55,12 +55,16 @@ pub(super) fn fence(writing: &Writing, held: Held) -> Option<&'static str> {
     (!writing.has(held)).then_some("the session has ended")
 }
 
-pub(super) fn write(writing: &mut Writing, held: Held, changes: &[SessionChange]) -> rusqlite::Result<u64> {
+pub(super) fn write(writing: &mut Writing, held: Held, changes: &[SessionChange]) -> rusqlite::Result<DeletedRows> {
     if let Some(reason) = fence(writing, held) {
         return Err(rusqlite::Error::ToSqlConversionFailure(reason.into()));
     }
     let of = (held.channel, held.session);
-    changes.iter().try_fold(0, |deleted, change| Ok(deleted + apply(&writing.connection, of, change)?))
+    let mut deleted = DeletedRows::default();
+    for change in changes {
+        deleted.add(change.kind(), apply(&writing.connection, of, change)?);
+    }
+    Ok(deleted)
 }
 
 /// Applies a change. Returns how many rows it deleted.

@@ -32,7 +32,7 @@ impl Rows for Stubborn {
         self.rows.list(kind, prefix).await
     }
 
-    async fn write(&self, changes: Vec<Change>) -> Result<u64, RowsError> {
+    async fn write(&self, changes: Vec<Change>) -> Result<recado_domain::channel::DeletedRows, RowsError> {
         let is_device = |change: &Change| matches!(change, Change::Put { kind: Kind::Device, .. });
         if self.refuses.load(Ordering::Relaxed) && changes.iter().any(is_device) {
             return Err(RowsError("the disk is full".to_owned()));

@@ -15,6 +15,7 @@ mod unreadable;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use recado_domain::channel::DeletedRows;
 use tokio::sync::{Mutex, MutexGuard};
 use whatsapp_rust::serde::{Serialize, de::DeserializeOwned};
 use whatsapp_rust::wacore::store::error::{Result, StoreError};
@@ -65,9 +66,9 @@ impl Storage {
         self.rows.list(kind, prefix).await.map_err(store_error)
     }
 
-    async fn write(&self, changes: Vec<Change>) -> Result<u64> {
+    async fn write(&self, changes: Vec<Change>) -> Result<DeletedRows> {
         if changes.is_empty() {
-            return Ok(0);
+            return Ok(DeletedRows::default());
         }
         if self.broken.load(Ordering::Acquire) || self.held_up.load(Ordering::Acquire) > 0 {
             return Err(store_error(RowsError("a received message could not be stored".to_owned())));
@@ -101,7 +102,7 @@ fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| StoreError::Serialization(Box::new(error)))
 }
 
-/// The number of deleted rows in the library's type.
-fn count(deleted: u64) -> u32 {
-    u32::try_from(deleted).unwrap_or(u32::MAX)
+/// The number of deleted rows of a kind, in the library's type.
+fn count(kind: Kind) -> impl Fn(DeletedRows) -> u32 {
+    move |deleted| u32::try_from(deleted.of(kind.number())).unwrap_or(u32::MAX)
 }

@@ -46,7 +46,9 @@ impl MsgSecretStore for Storage {
     async fn delete_expired_msg_secrets(&self, cutoff_timestamp: i64) -> Result<u32> {
         // The library also deletes the secrets that expire in this second.
         let stamp = cutoff_timestamp.saturating_add(1);
-        self.write(vec![Change::DeleteBefore { kind: Kind::MessageSecret, stamp }]).await.map(count)
+        self.write(vec![Change::DeleteBefore { kind: Kind::MessageSecret, stamp }])
+            .await
+            .map(count(Kind::MessageSecret))
     }
 }
 

@@ -46,12 +46,12 @@ impl Rows for SqliteRows {
         rows.map_err(failed)?.map(|row| row.map_err(failed)).collect()
     }
 
-    async fn write(&self, changes: Vec<Change>) -> Result<u64, RowsError> {
+    async fn write(&self, changes: Vec<Change>) -> Result<recado_domain::channel::DeletedRows, RowsError> {
         let mut connection = self.lock();
         let transaction = connection.transaction().map_err(failed)?;
-        let mut deleted = 0;
+        let mut deleted = recado_domain::channel::DeletedRows::default();
         for change in changes {
-            deleted += apply(&transaction, change).map_err(failed)?;
+            deleted.add(change.kind().number(), apply(&transaction, change).map_err(failed)?);
         }
         transaction.commit().map_err(failed)?;
         Ok(deleted)

@@ -9,7 +9,7 @@ use whatsapp_rust::wacore::store::error::{Result, StoreError};
 use whatsapp_rust::wacore::store::traits::{PendingInboundKey, PendingInboundRow};
 use whatsapp_rust::wacore::time::now_secs;
 
-use crate::storage::{Storage, delete, key, store_error};
+use crate::storage::{Storage, count, delete, key, store_error};
 use crate::{Change, Kind};
 
 /// How often storing a received message is tried again, and the first wait, which doubles: six seconds in all.
@@ -106,11 +106,10 @@ pub async fn delete_all(storage: &Storage, keys: &[PendingInboundKey<'_>]) -> Re
 
 /// Deletes messages that were received before this time, and what is known of others for long.
 pub async fn delete_before(storage: &Storage, cutoff: i64) -> Result<u32> {
-    let deleted = super::sent::delete_before(storage, Kind::PendingInbound, cutoff).await?;
     let stamp = (now_secs() - COMMITTED_KEPT).max(cutoff);
-    let kinds = [(Kind::Committed, stamp), (Kind::Refused, cutoff)];
-    storage.write(kinds.map(|(kind, stamp)| Change::DeleteBefore { kind, stamp }).into()).await?;
-    Ok(deleted)
+    let kinds = [(Kind::PendingInbound, cutoff), (Kind::Committed, stamp), (Kind::Refused, cutoff)];
+    let changes = kinds.map(|(kind, stamp)| Change::DeleteBefore { kind, stamp });
+    storage.write(changes.into()).await.map(count(Kind::PendingInbound))
 }
 
 #[cfg(test)]

@@ -24,5 +24,5 @@ pub async fn take(storage: &Storage, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
 }
 
 pub async fn delete_before(storage: &Storage, kind: Kind, stamp: i64) -> Result<u32> {
-    storage.write(vec![Change::DeleteBefore { kind, stamp }]).await.map(count)
+    storage.write(vec![Change::DeleteBefore { kind, stamp }]).await.map(count(kind))
 }

@@ -33,7 +33,7 @@ pub async fn delete_expired(storage: &Storage, token_cutoff: i64, sender_cutoff:
             changes.push(delete(Kind::TrustToken, account));
         }
     }
-    storage.write(changes).await.map(storage::count)
+    storage.write(changes).await.map(storage::count(Kind::TrustToken))
 }
 
 /// Records when we sent our token. The time never moves back.
