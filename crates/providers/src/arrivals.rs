@@ -18,13 +18,14 @@ pub trait Receives: Sync {
     async fn receive(&self, arrivals: Arrivals) -> Result<(), StoreError>;
 }
 
-/// Stores a part. If the store refuses one of its messages for good, that message is stored in a simpler form, and the
-/// others as usual. Otherwise the network would repeat it for days, and later messages would wait. A failure of the store is
+/// Stores a part, and returns the places of what the store refuses although it works. Everything else of the part is stored.
+/// With `simplifies`, a message that is refused is stored in a simpler form, if the store takes that. A failure of the store is
 /// returned.
-pub async fn store(inbox: &impl Receives, arrivals: Arrivals) -> Result<(), StoreError> {
+pub async fn store(inbox: &impl Receives, arrivals: Arrivals, simplifies: bool) -> Result<Vec<usize>, StoreError> {
     match inbox.receive(arrivals.clone()).await {
+        Ok(()) => return Ok(Vec::new()),
         Err(StoreError::Refused(_)) => {}
-        other => return other,
+        Err(error) => return Err(error),
     }
     let Arrivals { channel, number, business, windowed, arrivals } = arrivals;
     let alone = |arrival: Arrival| Arrivals {
@@ -34,23 +35,28 @@ pub async fn store(inbox: &impl Receives, arrivals: Arrivals) -> Result<(), Stor
         windowed,
         arrivals: vec![arrival],
     };
-    for arrival in arrivals {
-        let simple = simplified(&arrival);
+    let mut refused = Vec::new();
+    for (place, arrival) in arrivals.into_iter().enumerate() {
+        let simple = simplified(&arrival).filter(|_| simplifies);
         match (inbox.receive(alone(arrival)).await, simple) {
             (Err(StoreError::Refused(error)), Some(simple)) => {
                 tracing::error!(error, "message refused by the store; only its text is kept");
                 match inbox.receive(alone(simple)).await {
-                    Err(StoreError::Refused(error)) => tracing::error!(error, "message refused by the store"),
+                    Err(StoreError::Refused(error)) => {
+                        tracing::error!(error, "received message refused by the store");
+                        refused.push(place);
+                    }
                     other => other?,
                 }
             }
             (Err(StoreError::Refused(error)), None) => {
-                tracing::error!(error, "change of a message refused by the store");
+                tracing::error!(error, "received message refused by the store");
+                refused.push(place);
             }
             (other, _) => other?,
         }
     }
-    Ok(())
+    Ok(refused)
 }
 
 /// The message with its text alone; `None` for a change of a message.
@@ -114,25 +120,32 @@ mod tests {
         }
     }
 
-    async fn stored(ids: &[&str]) -> Vec<(String, &'static str)> {
+    /// What is stored of a part, and the places of what is refused.
+    async fn stored(ids: &[&str], simplifies: bool) -> (Vec<(String, &'static str)>, Vec<usize>) {
         let strict = Strict::default();
-        store(&strict, part(ids)).await.expect("everything that can be stored");
-        strict.stored.into_inner().expect("not poisoned")
+        let refused = store(&strict, part(ids), simplifies).await.expect("everything that can be stored");
+        (strict.stored.into_inner().expect("not poisoned"), refused)
     }
 
     #[tokio::test]
     async fn a_message_that_the_store_refuses_concerns_itself_alone() {
         let of =
             |rows: &[(&str, &'static str)]| rows.iter().map(|(id, kind)| ((*id).to_owned(), *kind)).collect::<Vec<_>>();
-        assert_eq!(stored(&["a", "b"]).await, of(&[("a", "text"), ("b", "text")]));
-        assert_eq!(stored(&["a", "bad", "worse", "b"]).await, of(&[("a", "text"), ("bad", "other"), ("b", "text")]));
-        assert_eq!(stored(&["bad"]).await, of(&[("bad", "other")]));
-        assert_eq!(stored(&["worse"]).await, of(&[]));
+        for simplifies in [false, true] {
+            let both = of(&[("a", "text"), ("b", "text")]);
+            assert_eq!(stored(&["a", "b"], simplifies).await, (both, vec![]));
+            assert_eq!(stored(&["worse"], simplifies).await, (of(&[]), vec![0]));
+        }
+        let all = ["a", "bad", "worse", "b"];
+        let expected = of(&[("a", "text"), ("bad", "other"), ("b", "text")]);
+        assert_eq!(stored(&all, true).await, (expected, vec![2]));
+        let expected = of(&[("a", "text"), ("b", "text")]);
+        assert_eq!(stored(&all, false).await, (expected, vec![1, 2]), "nothing is lost of it");
     }
 
     #[tokio::test]
     async fn a_failure_of_the_store_is_returned() {
         let full = Strict { is_full: true, ..Strict::default() };
-        assert!(store(&full, part(&["a", "b"])).await.is_err());
+        assert!(store(&full, part(&["a", "b"]), true).await.is_err());
     }
 }

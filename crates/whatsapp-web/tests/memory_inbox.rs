@@ -1,6 +1,6 @@
 //! An inbox in memory. The tests of the session share it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -13,16 +13,33 @@ pub struct MemoryInbox {
     stored: Mutex<Vec<Inbound>>,
     /// Nothing can be stored.
     pub is_full: AtomicBool,
+    /// How often something was to be stored.
+    pub tries: AtomicUsize,
+    /// Messages with this text are refused.
+    pub refuses: Mutex<Option<&'static str>>,
 }
 
 #[async_trait]
 impl Inbox for MemoryInbox {
-    async fn receive(&self, delivered: Delivered) -> Result<(), NotStored> {
+    async fn receive(&self, delivered: Delivered) -> Result<Vec<usize>, NotStored> {
+        self.tries.fetch_add(1, Ordering::Relaxed);
         if self.is_full.load(Ordering::Relaxed) {
             return Err(NotStored("the disk is full".to_owned()));
         }
-        self.stored.lock().unwrap_or_else(PoisonError::into_inner).extend(delivered.inbound);
-        Ok(())
+        let refuses = *self.refuses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = Vec::new();
+        for (at, inbound) in delivered.inbound.into_iter().enumerate() {
+            let is_refused = |arrival: &Arrival| match &arrival.what {
+                What::Message(new) => Some(new.text.as_str()) == refuses,
+                _ => false,
+            };
+            match &inbound {
+                Inbound::Arrival(arrival) if is_refused(arrival) => refused.push(at),
+                _ => stored.push(inbound),
+            }
+        }
+        Ok(refused)
     }
 }
 
@@ -37,6 +54,18 @@ impl MemoryInbox {
             Inbound::Vote(_) | Inbound::Read(_) => None,
         };
         stored.iter().filter_map(arrival).collect()
+    }
+
+    /// The messages that the phone has read.
+    #[expect(clippy::allow_attributes, reason = "some users of this file call it")]
+    #[allow(dead_code, reason = "not every user of this file looks at them")]
+    pub fn reads(&self) -> Vec<String> {
+        let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = |inbound: &Inbound| match inbound {
+            Inbound::Read(ids) => ids.clone(),
+            Inbound::Arrival(_) | Inbound::Vote(_) => Vec::new(),
+        };
+        stored.iter().flat_map(read).collect()
     }
 
     /// The texts of the messages that were stored.

@@ -23,7 +23,7 @@ pub use message::{
     Direction, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewMedia, Reaction, SealedIncoming, StoredFile,
 };
 pub use person::{IdentityKey, IdentityKind, SenderIds};
-pub use text::{CONTENT_LIMIT, QUOTE_LIMIT, RAW_LIMIT, clean, truncate};
+pub use text::{CONTENT_LIMIT, QUOTE_LIMIT, RAW_LIMIT, SEALED_LIMIT, clean, truncate};
 
 /// The most arrivals of one call. A driver splits more of them.
 pub const ARRIVALS_AT_ONCE: usize = 100;
@@ -125,7 +125,7 @@ pub struct NewIncoming {
     /// The ad that led to the message, as the network gives it.
     pub referral: Option<serde_json::Value>,
     pub expires_in_seconds: Option<u32>,
-    /// The network's own bytes, sealed by the driver where they hold keys, at most [`RAW_LIMIT`]. They are kept as long
+    /// The network's own bytes, sealed by the driver where they hold keys, at most [`RAW_LIMIT`], sealed [`SEALED_LIMIT`]. They are kept as long
     /// as the message.
     pub raw: Option<Vec<u8>>,
 }

@@ -6,6 +6,8 @@ pub const CONTENT_LIMIT: usize = 65_536;
 pub const QUOTE_LIMIT: usize = 256;
 /// The most bytes of a message in the network's own form.
 pub const RAW_LIMIT: usize = 64 << 10;
+/// The same of a network whose messages are sealed, because later messages can be read only with their help.
+pub const SEALED_LIMIT: usize = 256 << 10;
 
 /// The text without NUL, and with at most this many code points; whether it was longer.
 pub fn truncate(text: &str, limit: usize) -> (String, bool) {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use recado_domain::channel::types::whatsapp_web::Settings;
 use recado_domain::channel::{Held, SessionNumber};
 use recado_domain::ids::NetworkId;
-use recado_domain::incoming::{ARRIVALS_AT_ONCE, Arrival, Arrivals, Group, Incoming, RAW_LIMIT, SenderIds, What};
+use recado_domain::incoming::{ARRIVALS_AT_ONCE, Arrival, Arrivals, Group, Incoming, SEALED_LIMIT, SenderIds, What};
 use recado_store::StoreError;
 use recado_store::sealed::{Place, ReceivedPart};
 use recado_whatsapp_web::{Delivered, Inbound, Inbox, NotStored, Vote};
@@ -24,6 +24,8 @@ use crate::whatsapp_web::connection::Connection;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The first wait between two tries, which doubles.
 const RETRY: Duration = Duration::from_millis(100);
+/// More bytes than sealing adds.
+const OVERHEAD: usize = 1_024;
 /// The longest wait between two tries.
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -35,12 +37,12 @@ pub struct SessionInbox {
 
 #[async_trait]
 impl Inbox for SessionInbox {
-    async fn receive(&self, delivered: Delivered) -> Result<(), NotStored> {
+    async fn receive(&self, delivered: Delivered) -> Result<Vec<usize>, NotStored> {
         let (begun, mut wait) = (Instant::now(), RETRY);
         loop {
             let is_last = begun.elapsed() >= PATIENCE;
             let error = match self.try_receive(&delivered, is_last).await {
-                Ok(()) => return Ok(()),
+                Ok(refused) => return Ok(refused),
                 Err(error) => error,
             };
             // Another node holds the channel, or there is no such session any more.
@@ -57,14 +59,14 @@ impl Inbox for SessionInbox {
 
 impl SessionInbox {
     /// `is_last`: what cannot be read of earlier messages is left out, because one such row must not keep everything else
-    /// from being stored.
-    async fn try_receive(&self, delivered: &Delivered, is_last: bool) -> Result<(), StoreError> {
+    /// from being stored. Returns the places of what the store refuses.
+    async fn try_receive(&self, delivered: &Delivered, is_last: bool) -> Result<Vec<usize>, StoreError> {
         let connection = &self.connection;
         let held = connection.held(self.session).ok_or(StoreError::Fenced)?;
         let channel = self.unless_unreadable(is_last, connection.shared.store.channel(connection.via.key).await)?;
         let settings: Settings = channel.flatten().map(|channel| channel.settings.into()).unwrap_or_default();
-        let mut arrivals = Vec::with_capacity(delivered.inbound.len());
-        for inbound in &delivered.inbound {
+        let (mut arrivals, mut places) = (Vec::with_capacity(delivered.inbound.len()), Vec::new());
+        for (place, inbound) in delivered.inbound.iter().enumerate() {
             let read = match inbound {
                 Inbound::Arrival(arrival) => vec![(**arrival).clone()],
                 Inbound::Vote(vote) => {
@@ -74,6 +76,7 @@ impl SessionInbox {
                 Inbound::Read(ids) => self.unless_unreadable(is_last, self.read(ids).await)?.unwrap_or_default(),
             };
             arrivals.extend(read.into_iter().filter(|arrival| takes(arrival, settings.groups, settings.own_device)));
+            places.resize(arrivals.len(), place);
         }
         for arrival in &mut arrivals {
             if let (Some(group), What::Message(_)) = (&mut arrival.group, &arrival.what) {
@@ -81,7 +84,8 @@ impl SessionInbox {
             }
             self.seal(arrival);
         }
-        for part in arrivals.chunks(ARRIVALS_AT_ONCE) {
+        let mut refused = Vec::new();
+        for (part, places) in arrivals.chunks(ARRIVALS_AT_ONCE).zip(places.chunks(ARRIVALS_AT_ONCE)) {
             let arrivals = Arrivals {
                 channel: connection.via.key,
                 number: delivered.number.clone(),
@@ -89,9 +93,10 @@ impl SessionInbox {
                 windowed: false,
                 arrivals: part.to_vec(),
             };
-            store(&HeldInbox { connection, held }, arrivals).await?;
+            let of_part = store(&HeldInbox { connection, held }, arrivals, delivered.is_retry).await?;
+            refused.extend(of_part.into_iter().map(|at| places[at]));
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// What was read; `None` if it is stored in a form that this version cannot read.
@@ -153,8 +158,15 @@ impl SessionInbox {
         let shared = &self.connection.shared;
         let id = arrival.network_id.as_str();
         let seal = |part, bytes: &[u8]| shared.secrets.seal(self.place(id, part), bytes, &*shared.entropy).ok();
-        let raw = new.raw.take().filter(|raw| raw.len() <= RAW_LIMIT);
-        new.raw = raw.and_then(|raw| seal(ReceivedPart::Message, &raw));
+        let raw = new.raw.take();
+        let kept = raw.filter(|raw| {
+            let fits = raw.len() <= SEALED_LIMIT - OVERHEAD;
+            if !fits {
+                tracing::warn!(channel.id = %self.connection.via.id, bytes = raw.len(), "network's form of a received message not kept: too large");
+            }
+            fits
+        });
+        new.raw = kept.and_then(|raw| seal(ReceivedPart::Message, &raw));
         if let Some(media) = &mut new.media {
             media.sealed = media.sealed.take().and_then(|file| seal(ReceivedPart::File, &file));
         }

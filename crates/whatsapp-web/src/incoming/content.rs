@@ -1,6 +1,7 @@
 //! The content of a message: the contract's table.
 
 use recado_domain::incoming::{Content, NewIncoming, Place, clean};
+use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::waproto::whatsapp as wa;
 
 use super::{answers, cards, files, others};
@@ -33,6 +34,12 @@ pub fn is_view_once(message: &wa::Message) -> bool {
         message.extended_text_message.as_option().and_then(|text| text.view_once),
     ];
     flags.into_iter().flatten().any(|flag| flag)
+}
+
+/// A message that may be seen once, without its content.
+pub fn empty_view_once() -> wa::Message {
+    let text = wa::message::ExtendedTextMessage { view_once: Some(true), ..Default::default() };
+    wa::Message { extended_text_message: MessageField::some(text), ..wa::Message::default() }
 }
 
 fn text(message: &wa::Message) -> Option<NewIncoming> {

@@ -13,44 +13,77 @@ const MENTIONS: usize = 256;
 /// The most characters of a text of an ad.
 const AD_TEXT: usize = 2_048;
 
+/// Calls a macro with the parts of a message that can have a context.
+macro_rules! with_parts {
+    ($call:ident) => {
+        $call!(
+            extended_text_message,
+            image_message,
+            video_message,
+            ptv_message,
+            audio_message,
+            document_message,
+            sticker_message,
+            location_message,
+            live_location_message,
+            contact_message,
+            contacts_array_message,
+            buttons_message,
+            buttons_response_message,
+            list_message,
+            list_response_message,
+            template_message,
+            template_button_reply_message,
+            interactive_message,
+            interactive_response_message,
+            poll_creation_message,
+            poll_creation_message_v2,
+            poll_creation_message_v3,
+            poll_creation_message_v5,
+            poll_creation_message_v6,
+            product_message,
+            order_message,
+            group_invite_message,
+            event_message,
+            sticker_pack_message
+        )
+    };
+}
+
 /// The context of a message, in whichever part it is.
 pub fn of(message: &wa::Message) -> Option<&wa::ContextInfo> {
     macro_rules! first {
-        ($($field:ident),+ $(,)?) => {
+        ($($field:ident),+) => {
             None$(.or_else(|| message.$field.as_option().and_then(|part| part.context_info.as_option())))+
         };
     }
-    first!(
-        extended_text_message,
-        image_message,
-        video_message,
-        ptv_message,
-        audio_message,
-        document_message,
-        sticker_message,
-        location_message,
-        live_location_message,
-        contact_message,
-        contacts_array_message,
-        buttons_message,
-        buttons_response_message,
-        list_message,
-        list_response_message,
-        template_message,
-        template_button_reply_message,
-        interactive_message,
-        interactive_response_message,
-        poll_creation_message,
-        poll_creation_message_v2,
-        poll_creation_message_v3,
-        poll_creation_message_v5,
-        poll_creation_message_v6,
-        product_message,
-        order_message,
-        group_invite_message,
-        event_message,
-        sticker_pack_message,
-    )
+    with_parts!(first)
+}
+
+/// Whether a message answers one that may be seen once.
+pub fn quotes_view_once(message: &wa::Message) -> bool {
+    let quoted = of(message).and_then(|context| context.quoted_message.as_option()).map(wrappers::unwrap);
+    quoted.is_some_and(|quoted| is_view_once(&quoted))
+}
+
+fn is_view_once(quoted: &wrappers::Unwrapped<'_>) -> bool {
+    quoted.is_view_once || content::is_view_once(quoted.message)
+}
+
+/// Takes the answered message out of a message.
+pub fn forget_quoted(message: &mut wa::Message) {
+    macro_rules! each {
+        ($($field:ident),+) => {
+            {
+                $(if let Some(part) = message.$field.as_option_mut()
+                    && let Some(context) = part.context_info.as_option_mut()
+                {
+                    drop(context.quoted_message.take());
+                })+
+            }
+        };
+    }
+    with_parts!(each);
 }
 
 /// The accounts that a message names and that may be hidden.
@@ -83,7 +116,7 @@ fn quoted(context: &wa::ContextInfo, envelope: &Envelope) -> Option<Quoted> {
     let id = context.stanza_id.as_deref().filter(|id| !id.is_empty())?;
     let author = context.participant.as_deref().and_then(|jid| jid.parse::<Jid>().ok());
     let unwrapped = context.quoted_message.as_option().map(wrappers::unwrap);
-    let readable = unwrapped.filter(|quoted| !quoted.is_view_once && !content::is_view_once(quoted.message));
+    let readable = unwrapped.filter(|quoted| !is_view_once(quoted));
     let inner = readable.and_then(|quoted| content::read(quoted.message, None));
     Some(Quoted {
         from: author.and_then(|author| envelope.number_of(&author)),

@@ -6,10 +6,12 @@ use std::fmt::Write;
 use recado_domain::clock::Millis;
 use recado_domain::ids::NetworkId;
 use recado_domain::incoming::{Arrival, Group, SenderIds, What};
+use serde::{Deserialize, Serialize};
 use whatsapp_rust::wacore_binary::Jid;
 
 /// What is known of a message beside its content.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Envelope {
     /// The network's id.
     pub id: String,

@@ -42,21 +42,26 @@ pub trait Inbox: Send + Sync + 'static {
     /// Stores this durably. The session acknowledges it to the network only after this returns `Ok`. After an error the
     /// network delivers it again, so a repetition must change nothing.
     ///
+    /// Returns the places of those parts that the store refuses although it works. The session keeps them and passes them
+    /// again later.
+    ///
     /// The network waits meanwhile, with what it sends to this person or from this person: the call must not use the
     /// session.
-    async fn receive(&self, delivered: Delivered) -> Result<(), NotStored>;
+    async fn receive(&self, delivered: Delivered) -> Result<Vec<usize>, NotStored>;
 }
 
 /// What the network delivered at once, in the network's order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Delivered {
     /// Digits of the linked account's number.
     pub number: Option<String>,
     pub inbound: Vec<Inbound>,
+    /// It was refused before. So a message that is refused again may be stored in a simpler form.
+    pub is_retry: bool,
 }
 
 /// One thing that the network delivered.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Inbound {
     /// The network's own form of a message is in [`NewIncoming::raw`], and a [`RemoteFile`] in `sealed` of its file. Both
     /// hold keys: seal them.
@@ -91,7 +96,7 @@ pub(crate) fn read(message: &wa::Message, of: &Envelope) -> Option<Inbound> {
             };
             context::apply(&mut new, inner, of);
             // What may be seen once must not be kept.
-            new.raw = (new.content.name() != "unsupported").then(|| encoded(message));
+            new.raw = (new.content.name() != "unsupported").then(|| kept(message));
             What::Message(Box::new(new))
         }
     };
@@ -102,6 +107,25 @@ pub(crate) fn read(message: &wa::Message, of: &Envelope) -> Option<Inbound> {
 /// A message that cannot be read.
 pub(crate) fn unreadable(of: &Envelope, reason: UnsupportedReason) -> Arrival {
     of.arrival(What::Message(Box::new(NewIncoming::new(Content::Unsupported { reason }, ""))))
+}
+
+/// The network's form of a message, as it is kept: without what may be seen once, whether it is the message or the answered one.
+pub(crate) fn kept(message: &wa::Message) -> Vec<u8> {
+    let unwrapped = wrappers::unwrap(message);
+    let inner = unwrapped.message;
+    if unwrapped.is_view_once || content::is_view_once(inner) {
+        return encoded(&content::empty_view_once());
+    }
+    if !context::quotes_view_once(inner) {
+        return encoded(message);
+    }
+    let mut kept = inner.clone();
+    if kept.message_context_info.is_unset() {
+        // It may hold the secret of the message.
+        kept.message_context_info.clone_from(&message.message_context_info);
+    }
+    context::forget_quoted(&mut kept);
+    encoded(&kept)
 }
 
 fn encoded(message: &wa::Message) -> Vec<u8> {

@@ -8,6 +8,7 @@ use serde_json::json;
 use wa::message as m;
 use wa::message_association::AssociationType;
 use whatsapp_rust::waproto::buffa::MessageField as Field;
+use whatsapp_rust::waproto::codec::message_decode;
 use whatsapp_rust::waproto::whatsapp as wa;
 
 use super::*;
@@ -477,8 +478,22 @@ fn a_quote_does_not_show_what_may_be_seen_once() {
         ..wa::ContextInfo::default()
     };
     let file = m::ImageMessage { context_info: Field::some(context), ..image() };
-    let new = new(&wa::Message { image_message: Field::some(file), ..wa::Message::default() });
-    assert_eq!(new.reply_to, Some(Quoted::of_id("3EB0OLD")));
+    let plain = wa::Message { image_message: Field::some(file), ..wa::Message::default() };
+    let secret = wa::MessageContextInfo { message_secret: Some(vec![7; 32]), ..Default::default() };
+    let wrapped = wa::Message {
+        ephemeral_message: wrapped(plain.clone()),
+        message_context_info: Field::some(secret),
+        ..wa::Message::default()
+    };
+    for (message, has_secret) in [(plain, false), (wrapped, true)] {
+        let new = new(&message);
+        assert_eq!(new.reply_to, Some(Quoted::of_id("3EB0OLD")));
+        // Nor is it kept.
+        let kept = message_decode(&new.raw.expect("kept")).expect("a message");
+        let context = kept.image_message.as_option().and_then(|file| file.context_info.as_option()).expect("a context");
+        assert_eq!((context.stanza_id.as_deref(), context.quoted_message.is_set()), (Some("3EB0OLD"), false));
+        assert_eq!(kept.message_context_info.is_set(), has_secret, "what later messages need stays");
+    }
 }
 
 #[test]

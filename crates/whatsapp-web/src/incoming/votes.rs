@@ -10,7 +10,7 @@ use super::envelope::{Envelope, network_id};
 use super::{content, wrappers};
 
 /// A vote that is still encrypted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Vote {
     arrival: Arrival,
     /// The id of the poll as its author chose it.

@@ -11,6 +11,7 @@ mod network;
 mod pair;
 mod read;
 mod receive;
+mod refused;
 mod restriction;
 mod submit;
 mod tasks;
@@ -93,7 +94,8 @@ impl Session {
         let tasks = Arc::new(Tasks::new());
         let ending = tasks.end_when_dropped();
         let state = Arc::new(ConnectionState { pairing: AtomicBool::new(!linked), ..ConnectionState::default() });
-        let receiver = Arc::new(receive::Receiver::new(inbox, Storage::new(Arc::clone(&rows)), &state));
+        let own_rows = [(); 2].map(|()| Storage::new(Arc::clone(&rows)));
+        let receiver = Arc::new(receive::Receiver::new(inbox, own_rows, &state));
         let mut builder = Bot::builder()
             .with_backend(Storage::watched(rows, Arc::clone(&state.broken)))
             .with_inbound_durability_hook(receive::Hook(Arc::clone(&receiver)))

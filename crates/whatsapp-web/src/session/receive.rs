@@ -3,26 +3,38 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use recado_domain::incoming::{Arrival, UnsupportedReason, What};
+use tokio::sync::Semaphore;
 use whatsapp_rust::types::durability_hook::InboundMessage;
 use whatsapp_rust::types::message::MessageInfo;
 use whatsapp_rust::wacore::types::events::{
     ContactNumberChanged, DecryptFailMode, UnavailableType, UndecryptableMessage,
 };
+use whatsapp_rust::waproto::whatsapp as wa;
 use whatsapp_rust::{Client, InboundDurabilityHook, anyhow};
 
+use super::refused::{Kept, Refused};
 use super::unreadable::{Place, Unreadable};
 use super::{ConnectionState, envelopes};
-use crate::incoming::{self, Delivered, Inbound, Inbox, NotStored, network_id};
+use crate::incoming::{self, Delivered, Envelope, Inbound, Inbox, NotStored, network_id};
 use crate::storage::Storage;
+
+/// The most events of all sessions that wait for the store although the network does not deliver them again.
+static INSISTING: Semaphore = Semaphore::const_new(10_000);
+/// How often the inbox, which has patience of its own, is asked again, and the wait between.
+const INSISTED: u32 = 60;
+const INSIST_AGAIN: Duration = Duration::from_secs(10);
 
 /// The way from the library to the inbox.
 pub struct Receiver {
     inbox: Arc<dyn Inbox>,
     /// Messages that could not be read, and whose sender was asked for them again.
     pub unreadable: Unreadable,
+    /// Messages that the inbox refused.
+    refused: Refused,
     state: Arc<ConnectionState>,
 }
 
@@ -37,20 +49,32 @@ impl InboundDurabilityHook for Hook {
 }
 
 impl Receiver {
-    pub fn new(inbox: Arc<dyn Inbox>, storage: Storage, state: &Arc<ConnectionState>) -> Self {
-        Self { inbox, unreadable: Unreadable::new(storage), state: Arc::clone(state) }
+    /// `storages`: one for each of the two.
+    pub fn new(inbox: Arc<dyn Inbox>, storages: [Storage; 2], state: &Arc<ConnectionState>) -> Self {
+        let [unreadable, refused] = storages;
+        let (unreadable, refused) = (Unreadable::new(unreadable), Refused::new(refused));
+        Self { inbox, unreadable, refused, state: Arc::clone(state) }
     }
 
     /// Stores messages, in their order.
     pub async fn messages(&self, client: &Client, batch: &[InboundMessage]) -> Result<(), NotStored> {
-        let mut inbound = Vec::with_capacity(batch.len());
+        let (mut inbound, mut origins) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for message in batch {
-            if let Some(envelope) = envelopes::of(client, &message.info, Some(&message.message)).await {
-                inbound.extend(incoming::read(&message.message, &envelope));
+            if let Some(envelope) = envelopes::of(client, &message.info, Some(&message.message)).await
+                && let Some(read) = incoming::read(&message.message, &envelope)
+            {
+                inbound.push(read);
+                origins.push((&*message.message, envelope));
             }
         }
         let arrived: Vec<_> = inbound.iter().filter_map(body).map(Place::of).collect();
-        let stored = self.pass(client, inbound).await;
+        let stored = match self.pass(client, inbound, false).await {
+            Ok(refused) => {
+                let refused: Vec<_> = refused.iter().filter_map(|at| origins.get(*at)).collect();
+                self.keep(&refused).await
+            }
+            Err(error) => Err(error),
+        };
         if stored.is_err() {
             // The network delivers it again at the next login only.
             self.state.unstored.store(true, Ordering::Relaxed);
@@ -60,13 +84,58 @@ impl Receiver {
         Ok(())
     }
 
-    /// Stores this, unless it is nothing.
-    pub async fn pass(&self, client: &Client, inbound: Vec<Inbound>) -> Result<(), NotStored> {
+    /// Stores this, unless it is nothing. Returns the places of what was refused.
+    pub async fn pass(&self, client: &Client, inbound: Vec<Inbound>, is_retry: bool) -> Result<Vec<usize>, NotStored> {
         if inbound.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let number = envelopes::own(client).phone;
-        self.inbox.receive(Delivered { number, inbound }).await
+        self.inbox.receive(Delivered { number, inbound, is_retry }).await
+    }
+
+    /// Stores what the network does not deliver again. While the store does not answer, the tries go on, also after the end of
+    /// the session.
+    pub fn insist(&self, client: &Client, inbound: Vec<Inbound>) {
+        let delivered = Delivered { number: envelopes::own(client).phone, inbound, is_retry: true };
+        let Ok(permit) = INSISTING.try_acquire() else {
+            tracing::warn!("event of the network not stored: too many wait for the store");
+            return;
+        };
+        let inbox = Arc::clone(&self.inbox);
+        tokio::spawn(async move {
+            let _permit = permit;
+            for _ in 0..INSISTED {
+                if inbox.receive(delivered.clone()).await.is_ok() {
+                    return;
+                }
+                tokio::time::sleep(INSIST_AGAIN).await;
+            }
+            tracing::warn!("event of the network not stored");
+        });
+    }
+
+    /// Keeps messages that the inbox refused.
+    async fn keep(&self, refused: &[&(&wa::Message, Envelope)]) -> Result<(), NotStored> {
+        for (message, envelope) in refused {
+            let kept = self.refused.keep(message, envelope).await;
+            kept.map_err(|_| NotStored("a refused message could not be kept".to_owned()))?;
+        }
+        Ok(())
+    }
+
+    /// Passes the kept messages again, if it is time.
+    pub async fn retry_refused(&self, client: &Client) {
+        for Kept { row, inbound } in self.refused.due().await {
+            let Ok(refused) = self.pass(client, vec![inbound], true).await else { return };
+            if refused.is_empty() {
+                tracing::info!("received message stored that was refused before");
+            } else if row.is_given_up() {
+                tracing::error!("received message refused by the store for 30 days; it is given up");
+            } else {
+                continue;
+            }
+            self.refused.forget(&row).await;
+        }
     }
 
     /// A message could not be read. The library asks its sender for it again.
@@ -86,7 +155,8 @@ impl Receiver {
     pub async fn report_unreadable(&self, client: &Client) {
         for arrival in self.unreadable.due().await {
             let place = Place::of(&arrival);
-            if self.pass(client, vec![Inbound::Arrival(Box::new(arrival))]).await.is_err() {
+            // One that is refused has no content that could be kept.
+            if self.pass(client, vec![Inbound::Arrival(Box::new(arrival))], true).await.is_err() {
                 return;
             }
             self.unreadable.forget(&[place]).await;
@@ -94,7 +164,7 @@ impl Receiver {
     }
 
     /// A person has another number, or another hidden id.
-    pub async fn number_changed(&self, client: &Client, event: &ContactNumberChanged) -> Result<(), NotStored> {
+    pub async fn number_changed(&self, client: &Client, event: &ContactNumberChanged) {
         let old = envelopes::names(client, [Some(&event.old_jid), event.old_lid.as_ref()].into_iter().flatten()).await;
         let new = envelopes::names(client, [Some(&event.new_jid), event.new_lid.as_ref()].into_iter().flatten()).await;
         let at = event.timestamp.timestamp();
@@ -108,7 +178,7 @@ impl Receiver {
             sent_at: at.saturating_mul(1_000),
             what: What::IdentityChanged { old },
         };
-        self.pass(client, vec![Inbound::Arrival(Box::new(arrival))]).await
+        self.insist(client, vec![Inbound::Arrival(Box::new(arrival))]);
     }
 }
 

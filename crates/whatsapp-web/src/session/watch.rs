@@ -82,6 +82,7 @@ pub fn start(bot: Bot, tasks: &Arc<Tasks>, receiver: Arc<Receiver>, tracker: Tra
     let (reporter, its_client) = (Arc::clone(&receiver), Arc::clone(&client));
     tasks.spawn(async move {
         loop {
+            reporter.retry_refused(&its_client).await;
             sleep(UNREADABLE_INTERVAL).await;
             reporter.report_unreadable(&its_client).await;
         }
@@ -196,10 +197,14 @@ impl Follower {
                     receiver.undecryptable(&client, message).await;
                     Ok(())
                 }
-                library::Event::ContactNumberChanged(change) => receiver.number_changed(&client, change).await,
+                library::Event::ContactNumberChanged(change) => {
+                    receiver.number_changed(&client, change).await;
+                    Ok(())
+                }
                 library::Event::Receipt(receipt) => {
                     let ids = receipt.message_ids.iter().map(ToString::to_string).collect();
-                    receiver.pass(&client, vec![Inbound::Read(ids)]).await
+                    receiver.insist(&client, vec![Inbound::Read(ids)]);
+                    Ok(())
                 }
                 _ => Ok(()),
             };

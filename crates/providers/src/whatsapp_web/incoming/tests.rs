@@ -37,9 +37,10 @@ impl Stage {
         Self { _ground: ground, store, secrets, channel, inbox: SessionInbox { connection, session: 0 } }
     }
 
-    async fn receive(&self, arrivals: Vec<Arrival>) -> Result<(), NotStored> {
+    async fn receive(&self, arrivals: Vec<Arrival>) -> Result<Vec<usize>, NotStored> {
         let inbound = arrivals.into_iter().map(|arrival| Inbound::Arrival(Box::new(arrival))).collect();
-        self.inbox.receive(Delivered { number: Some("551140000000".to_owned()), inbound }).await
+        let number = Some("551140000000".to_owned());
+        self.inbox.receive(Delivered { number, inbound, is_retry: false }).await
     }
 
     async fn stored(&self) -> Vec<Incoming> {
@@ -108,7 +109,8 @@ async fn the_settings_of_the_channel_decide_what_is_received() {
 async fn a_message_is_read_on_the_phone() {
     let stage = Stage::set().await;
     stage.receive(vec![message("3EB0A"), message("3EB0B")]).await.expect("stored");
-    let read = |id: &str| Delivered { number: None, inbound: vec![Inbound::Read(vec![id.to_owned()])] };
+    let read =
+        |id: &str| Delivered { number: None, inbound: vec![Inbound::Read(vec![id.to_owned()])], is_retry: false };
     stage.inbox.receive(read("3EB0UNKNOWN")).await.expect("nothing to do");
     stage.inbox.receive(read("3EB0A")).await.expect("stored");
     let read_at: Vec<_> = stage.stored().await.into_iter().rev().map(|message| message.read_at.is_some()).collect();

@@ -88,11 +88,11 @@ async fn delete<E: Executor>(db: &E, owner: Owner, message: &mut Incoming, now: 
     (message.media, message.updated_at) = (None, now);
     rows::save(db, message, true).await?;
     let conversation = conversations::one(db, owner, message.conversation).await?;
-    if let Some(mut conversation) = conversation {
-        if let Some(last) = conversation.last.as_mut().filter(|last| last.id == message.id) {
-            *last = deliver::last_message(message);
-            threads::save(db, &conversation).await?;
-        }
+    if let Some(mut conversation) = conversation
+        && let Some(last) = conversation.last.as_mut().filter(|last| last.id == message.id)
+    {
+        *last = deliver::last_message(message);
+        threads::save(db, &conversation).await?;
     }
     let shown = serde_json::to_value(views::message(message)).unwrap_or_default();
     let (id, conversation) = (&message.id.as_bytes()[..], &message.conversation.as_bytes()[..]);

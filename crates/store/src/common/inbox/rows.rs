@@ -6,6 +6,7 @@ use recado_domain::event::ChatKind;
 use recado_domain::ids::{ContactId, ConversationId, MediaId, MessageId};
 use recado_domain::incoming::{
     Body, Direction, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewMedia, RAW_LIMIT, Reaction,
+    SEALED_LIMIT,
 };
 use recado_domain::message::Seq;
 
@@ -155,7 +156,7 @@ pub(super) async fn insert<E: Executor>(db: &E, new: &NewRow<'_>) -> Result<(), 
             new.network_id,
             to_json(new.body),
             media.map(|id| id.as_bytes().to_vec()),
-            new.raw.filter(|raw| raw.len() <= RAW_LIMIT).map(<[u8]>::to_vec),
+            new.raw.filter(|raw| raw.len() <= SEALED_LIMIT).map(<[u8]>::to_vec),
             new.sent_at,
             new.now,
         ],
@@ -188,7 +189,7 @@ pub(super) async fn recover<E: Executor>(db: &E, new: &NewRow<'_>) -> Result<(),
             &new.id.as_bytes()[..],
             to_json(new.body),
             media.map(|id| id.as_bytes().to_vec()),
-            new.raw.filter(|raw| raw.len() <= RAW_LIMIT).map(<[u8]>::to_vec),
+            new.raw.filter(|raw| raw.len() <= SEALED_LIMIT).map(<[u8]>::to_vec),
             new.now,
         ],
     )
