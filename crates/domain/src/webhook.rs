@@ -16,7 +16,7 @@ use crate::api_key::Scopes;
 use crate::channel::ChannelKey;
 use crate::clock::Millis;
 use crate::event::{ChatKind, EventSeq, Filter, Owner, Patterns};
-use crate::ids::WebhookId;
+use crate::ids::{InstitutionId, WebhookId};
 
 pub use delivery::{Attempt, DeliveryError, DeliveryStatus, Streak, Verdict};
 pub use lane::{Due, IN_FLIGHT, Lane, QueueState};
@@ -29,6 +29,18 @@ pub use retry::{RetryPolicy, delay_after};
 
 /// The number of a webhook in its store.
 pub type WebhookKey = i64;
+
+/// The deliveries of a webhook that wait or are in flight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookBacklog {
+    pub institution: InstitutionId,
+    pub id: WebhookId,
+    /// The server disabled the webhook, because its receiver failed for too long.
+    pub disabled: bool,
+    pub waiting: u64,
+    /// When the oldest of them was created.
+    pub oldest: Option<Millis>,
+}
 
 /// Most webhooks of an institution in one environment.
 pub const WEBHOOKS: usize = 50;

@@ -19,6 +19,7 @@ pub mod gateway;
 pub mod housekeeping;
 pub mod idle;
 pub mod intake;
+pub mod last_backup;
 pub mod lock;
 pub mod log;
 pub mod media;

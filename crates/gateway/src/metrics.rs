@@ -1,15 +1,16 @@
-//! Every metric of this process, in one place: names, labels and help texts.
+//! Every metric of this process, in one place: names, labels and help texts. `count` counts what happens.
 //!
 //! The registry is static, because a process has one server and what is counted happens in many places. Counting never waits
 //! for the store, and a scrape reads memory only: `scrape` sets the gauges that come from elsewhere. Labels are bounded: they
 //! are names from the code, or channels up to a limit, and never numbers of phones, ids of messages or texts.
 
+mod count;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt::Error;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use prometheus_client::encoding::{EncodeLabelSet, prometheus_text, text};
 use prometheus_client::metrics::counter::Counter;
@@ -19,13 +20,39 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 use recado_domain::channel::{ChannelKey, ChannelType};
 use recado_domain::clock::Millis;
+use recado_domain::status::MessageStatus;
 use recado_domain::webhook::DeliveryError;
 
 /// The metrics of this process.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
+/// About the size of what is written at each scrape.
+const COUNTED_BYTES: usize = 64 << 10;
+
 /// The most codes of errors with series of their own; further ones are counted as `other`.
 const CODES: usize = 200;
+
+/// What the network of a channel did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activity {
+    /// It sent something on the open session.
+    Line,
+    /// It answered an attempt to send.
+    Ack,
+    /// It reported that a message was delivered or read.
+    Receipt,
+}
+
+impl Activity {
+    /// The value of the label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Line => "line",
+            Self::Ack => "ack",
+            Self::Receipt => "receipt",
+        }
+    }
+}
 
 /// A gauge of seconds or of a time.
 pub type Seconds = Gauge<f64, AtomicU64>;
@@ -66,21 +93,34 @@ labels! {
     OfChannel { institution: String, channel: String }
     /// A channel and its type.
     ChannelInfo { institution: String, channel: String, channel_type: &'static str }
-    /// A channel and its state.
-    StateOf { institution: String, channel: String, state: &'static str }
+    /// A channel, its state, and who caused that.
+    StateOf { institution: String, channel: String, state: &'static str, cause: &'static str }
+    /// A channel and what its network did.
+    ActivityOf { institution: String, channel: String, kind: &'static str }
+    /// A webhook.
+    OfWebhook { institution: String, endpoint: String }
+    /// A status that a message reached.
+    Moved { channel_type: &'static str, to: &'static str }
+    /// What a message has reached: `sent` since it was accepted, `delivered` since it was handed to the network.
+    Latency { channel_type: &'static str, until: &'static str }
 }
 
 /// Declares the metrics with their names and help texts.
 macro_rules! metrics {
-    ($($field:ident: $type:ty = $make:expr, $name:literal, $help:literal;)+) => {
-        /// The metrics, as `registry` writes them.
+    (counted { $($field:ident: $type:ty = $make:expr, $name:literal, $help:literal;)+ }
+     sampled { $($gauge:ident: $of:ty = $new:expr, $called:literal, $about:literal;)+ }) => {
+        /// The metrics, as a scrape shows them.
         pub struct Metrics {
             $(pub $field: $type,)+
-            registry: Registry,
-            /// Held while gauges are replaced, so that a scrape sees either the former values or the new ones.
-            whole: Mutex<()>,
-            /// When the network of a channel last answered.
-            answered: Mutex<HashMap<ChannelKey, Millis>>,
+            $(pub $gauge: $of,)+
+            /// What is written at each scrape.
+            counted: Registry,
+            /// What is written once for each sample: with thousands of channels that takes as long as ten scrapes.
+            sampled: Mutex<Registry>,
+            /// The text of the last sample. Gauges have the same text in both forms of a scrape.
+            sample: Mutex<Arc<str>>,
+            /// When the network of a channel last did something.
+            activity: Mutex<HashMap<(ChannelKey, Activity), Millis>>,
             /// The codes of errors with series of their own.
             codes: Mutex<HashSet<String>>,
             /// Whether calls are counted.
@@ -89,13 +129,16 @@ macro_rules! metrics {
 
         impl Metrics {
             fn new() -> Self {
-                let mut registry = Registry::default();
-                $(let $field: $type = register(&mut registry, $name, $help, $make);)+
+                let (mut counted, mut sampled) = (Registry::default(), Registry::default());
+                $(let $field: $type = register(&mut counted, $name, $help, $make);)+
+                $(let $gauge: $of = register(&mut sampled, $called, $about, $new);)+
                 let metrics = Self {
                     $($field,)+
-                    registry,
-                    whole: Mutex::default(),
-                    answered: Mutex::default(),
+                    $($gauge,)+
+                    counted,
+                    sampled: Mutex::new(sampled),
+                    sample: Mutex::new(Arc::from("")),
+                    activity: Mutex::default(),
                     codes: Mutex::default(),
                     counts_calls: AtomicBool::new(false),
                 };
@@ -106,7 +149,7 @@ macro_rules! metrics {
     };
 }
 
-metrics! {
+metrics! { counted {
     build_info: Family<Build, Gauge> = Family::default(), "recado_build_info", "The build; always 1";
     ready: Gauge = Gauge::default(), "recado_ready", "Whether messages are accepted, as /health/ready says";
     store_up: Gauge = Gauge::default(), "recado_store_up", "Whether the store takes writes";
@@ -125,27 +168,13 @@ metrics! {
     send_attempts: Family<Outcome, Counter> = Family::default(), "recado_send_attempts", "Attempts to send, by their outcome";
     send_duration: Histograms<OfType> = histograms(of_networks), "recado_send_duration_seconds",
         "Duration of an attempt to send";
+    message_transitions: Family<Moved, Counter> = Family::default(), "recado_message_transitions",
+        "Statuses that messages reached after they were accepted";
+    message_latency: Histograms<Latency> = histograms(of_messages), "recado_message_latency_seconds",
+        "Time until a message was sent, since it was accepted or due, and delivered, since it was handed to the network";
     settled: Family<Outcome, Counter> = Family::default(), "recado_messages_settled",
         "Stored outcomes of attempts: what became of the message";
     errors: Family<ErrorOf, Counter> = Family::default(), "recado_message_errors", "Messages that an attempt made FAILED";
-    channels: Family<InState, Gauge> = Family::default(), "recado_channels", "Channels of this node by state";
-    channel_info: Family<ChannelInfo, Gauge> = Family::default(), "recado_channel_info", "A channel of this node; always 1";
-    channel_state: Family<StateOf, Gauge> = Family::default(), "recado_channel_state", "The state of a channel; always 1";
-    channel_restricted_until: Family<OfChannel, Seconds> = Family::default(),
-        "recado_channel_restricted_until_timestamp_seconds", "Until when the network lets the channel open no chats";
-    channel_last_answer: Family<OfChannel, Seconds> = Family::default(),
-        "recado_channel_last_answer_timestamp_seconds", "When the network last answered an attempt, since this process started";
-    channel_waiting: Family<OfChannel, Gauge> = Family::default(), "recado_channel_waiting", "Messages that wait or are in flight";
-    channel_oldest: Family<OfChannel, Seconds> = Family::default(), "recado_channel_oldest_waiting_age_seconds",
-        "Age of the oldest of them";
-    channel_backlog: Family<OfChannel, Seconds> = Family::default(), "recado_channel_backlog_ratio",
-        "Waiting messages as a part of --backlog-cap";
-    channels_omitted: Gauge = Gauge::default(), "recado_metrics_channels_omitted",
-        "Channels beyond --metrics-channels, which have no series of their own";
-    waiting: Family<OfType, Gauge> = Family::default(), "recado_messages_waiting", "Messages that wait or are in flight";
-    oldest: Family<OfType, Seconds> = Family::default(), "recado_oldest_waiting_age_seconds", "Age of the oldest of them";
-    sampled: Seconds = Gauge::default(), "recado_channels_sampled_timestamp_seconds",
-        "When the series about channels were last read from the store";
     callbacks: Family<Ended, Counter> = Family::default(), "recado_callbacks",
         "Callbacks of Meta: ok, signature (refused), error (to be repeated)";
     webhook_deliveries: Family<Ended, Counter> = Family::default(), "recado_webhook_deliveries",
@@ -168,7 +197,41 @@ metrics! {
     files: Gauge = Gauge::default(), "process_open_fds", "Open files";
     most_files: Gauge = Gauge::default(), "process_max_fds", "The limit of open files";
     started: Seconds = Gauge::default(), "process_start_time_seconds", "When the process started";
-}
+} sampled {
+    channels: Family<InState, Gauge> = Family::default(), "recado_channels", "Channels of this node by state";
+    channel_info: Family<ChannelInfo, Gauge> = Family::default(), "recado_channel_info", "A channel of this node; always 1";
+    channel_state: Family<StateOf, Gauge> = Family::default(), "recado_channel_state",
+        "The state of a channel, and whether a person, the network or the server caused it; always 1";
+    channel_state_since: Family<OfChannel, Seconds> = Family::default(), "recado_channel_state_since_timestamp_seconds",
+        "Since when the channel is in its state";
+    channel_restricted_until: Family<OfChannel, Seconds> = Family::default(),
+        "recado_channel_restricted_until_timestamp_seconds", "Until when the network lets the channel open no chats";
+    channel_last_activity: Family<ActivityOf, Seconds> = Family::default(),
+        "recado_channel_last_activity_timestamp_seconds",
+        "When the network last sent something on the session (line), answered an attempt (ack), or reported a delivery (receipt), since this process started";
+    channel_waiting: Family<OfChannel, Gauge> = Family::default(), "recado_channel_waiting", "Messages that wait or are in flight";
+    channel_oldest: Family<OfChannel, Seconds> = Family::default(), "recado_channel_oldest_waiting_age_seconds",
+        "Age of the oldest of them";
+    channel_backlog: Family<OfChannel, Seconds> = Family::default(), "recado_channel_backlog_ratio",
+        "Waiting messages as a part of --backlog-cap";
+    channels_omitted: Gauge = Gauge::default(), "recado_metrics_channels_omitted",
+        "Channels beyond --metrics-channels, which have no series of their own";
+    waiting: Family<OfType, Gauge> = Family::default(), "recado_messages_waiting", "Messages that wait or are in flight";
+    oldest: Family<OfType, Seconds> = Family::default(), "recado_oldest_waiting_age_seconds", "Age of the oldest of them";
+    sampled_at: Seconds = Gauge::default(), "recado_channels_sampled_timestamp_seconds",
+        "When the series about channels were last read from the store";
+    webhook_waiting: Family<OfWebhook, Gauge> = Family::default(), "recado_webhook_waiting",
+        "Deliveries of a webhook that wait or are in flight; the same on each node";
+    webhook_oldest: Family<OfWebhook, Seconds> = Family::default(), "recado_webhook_oldest_waiting_age_seconds",
+        "Age of the oldest of them";
+    webhook_disabled: Family<OfWebhook, Gauge> = Family::default(), "recado_webhook_disabled",
+        "Whether the server disabled the webhook, because its receiver failed for too long";
+    store_file_bytes: Gauge = Gauge::default(), "recado_store_file_bytes", "Size of the store's file (SQLite)";
+    store_wal_bytes: Gauge = Gauge::default(), "recado_store_wal_bytes", "Size of the write-ahead log (SQLite)";
+    data_dir_free: Gauge = Gauge::default(), "recado_data_dir_free_bytes", "Free space for the data directory";
+    backup_at: Seconds = Gauge::default(), "recado_backup_last_success_timestamp_seconds",
+        "When `recado backup` last succeeded on this directory; 0: never";
+} }
 
 fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
     registry.register(name, help, metric.clone());
@@ -185,6 +248,10 @@ fn of_calls() -> Histogram {
 
 fn of_networks() -> Histogram {
     Histogram::new([0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0])
+}
+
+fn of_messages() -> Histogram {
+    Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0])
 }
 
 fn of_commits() -> Histogram {
@@ -219,6 +286,9 @@ impl Metrics {
             for outcome in ATTEMPTS {
                 drop(self.send_attempts.get_or_create(&Outcome { channel_type, outcome }));
             }
+            for to in MessageStatus::ALL.map(MessageStatus::name) {
+                drop(self.message_transitions.get_or_create(&Moved { channel_type, to }));
+            }
             for outcome in SETTLED {
                 drop(self.settled.get_or_create(&Outcome { channel_type, outcome }));
             }
@@ -237,99 +307,32 @@ impl Metrics {
         }
     }
 
-    /// Begins to count calls. A server without a listener for scrapes does not count them.
-    pub fn begin_to_count_calls(&self) {
-        self.counts_calls.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether calls are counted.
-    pub fn count_calls(&self) -> bool {
-        self.counts_calls.load(Ordering::Relaxed)
-    }
-
-    /// Counts an answered call.
-    pub fn called(&self, route: Option<&str>, method: &str, status: u16, time: Duration) {
-        if !self.count_calls() {
-            return;
-        }
-        // A path without a route, and a method that no route has, are names that anyone can make.
-        let route = route.unwrap_or("none").to_owned();
-        let known = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
-        let method = known.into_iter().find(|known| *known == method).unwrap_or("other");
-        self.http_duration.get_or_create(&RouteOf { route: route.clone(), method }).observe(time.as_secs_f64());
-        self.http_requests.get_or_create(&Call { route, method, status }).inc();
-    }
-
-    /// Counts a call without a valid key.
-    pub fn not_authenticated(&self, has_key: bool) {
-        let reason = if has_key { "invalid" } else { "missing" };
-        self.auth_failures.get_or_create(&Reason { reason }).inc();
-    }
-
-    /// Counts a call that a limit refused.
-    pub fn limited(&self, reason: &'static str) {
-        self.rate_limited.get_or_create(&Reason { reason }).inc();
-    }
-
-    /// Counts an accepted message.
-    pub fn accepted(&self, channel_type: &'static str, message_type: &'static str) {
-        self.messages_accepted.get_or_create(&Accepted { channel_type, message_type }).inc();
-    }
-
-    /// Counts a callback.
-    pub fn called_back(&self, result: &'static str) {
-        self.callbacks.get_or_create(&Ended { result }).inc();
-    }
-
-    /// Counts an attempt to deliver an event to a webhook.
-    pub fn delivered(&self, result: &'static str, time: Duration) {
-        self.webhook_deliveries.get_or_create(&Ended { result }).inc();
-        self.webhook_duration.observe(time.as_secs_f64());
-    }
-
-    /// A purge ended.
-    pub fn purged(&self, now: Millis) {
-        self.purged_at.set(seconds(now));
-    }
-
-    /// Counts an error of a message.
-    pub fn failed(&self, channel_type: &'static str, code: &str) {
-        let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
-        if codes.len() < CODES && !codes.contains(code) {
-            codes.insert(code.to_owned());
-        }
-        let code = if codes.contains(code) { code } else { "other" }.to_owned();
-        drop(codes);
-        self.errors.get_or_create(&ErrorOf { channel_type, code }).inc();
-    }
-
-    /// The network of this channel answered.
-    pub fn answered(&self, channel: ChannelKey, now: Millis) {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner).insert(channel, now);
-    }
-
-    /// When the networks of channels last answered. Other channels than these are forgotten.
-    pub fn last_answers(&self, of: impl Fn(ChannelKey) -> bool) -> HashMap<ChannelKey, Millis> {
-        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        answered.retain(|channel, _| of(*channel));
-        answered.clone()
-    }
-
-    /// Replaces gauges. A scrape sees either all the former values or all the new ones.
+    /// Replaces the sampled gauges. A scrape sees either all the former values or all the new ones.
     pub fn replace(&self, set: impl FnOnce(&Self)) {
-        let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        let sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
         set(self);
+        let mut sample = String::with_capacity(self.sample().len());
+        if text::encode_registry(&mut sample, &sampled).is_ok() {
+            *self.sample.lock().unwrap_or_else(PoisonError::into_inner) = sample.into();
+        }
+    }
+
+    fn sample(&self) -> Arc<str> {
+        self.sample.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The text of a scrape, and its content type.
     pub fn render(&self, open_metrics: bool) -> Result<(String, &'static str), Error> {
-        let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut out = String::new();
+        let sample = self.sample();
+        let mut out = String::with_capacity(sample.len() + COUNTED_BYTES);
         if open_metrics {
-            text::encode(&mut out, &self.registry)?;
+            text::encode_registry(&mut out, &self.counted)?;
+            out.push_str(&sample);
+            text::encode_eof(&mut out)?;
             Ok((out, "application/openmetrics-text; version=1.0.0; charset=utf-8"))
         } else {
-            prometheus_text::encode(&mut out, &self.registry)?;
+            prometheus_text::encode(&mut out, &self.counted)?;
+            out.push_str(&sample);
             Ok((out, prometheus_text::CONTENT_TYPE))
         }
     }
@@ -342,42 +345,4 @@ pub fn seconds(milliseconds: Millis) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_callers_make_do_not_become_labels() {
-        let metrics = Metrics::new();
-        metrics.begin_to_count_calls();
-        for number in 0..1_000 {
-            metrics.called(None, &format!("M{number}"), 405, Duration::ZERO);
-            metrics.failed("SANDBOX", &format!("CODE_{number}"));
-        }
-        let (text, _) = metrics.render(false).expect("text");
-        let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
-        assert_eq!(series("recado_http_requests_total{"), 1);
-        assert_eq!(series("recado_message_errors_total{"), CODES + 1);
-        assert!(
-            text.contains("recado_http_requests_total{route=\"none\",method=\"other\",status=\"405\"} 1000"),
-            "{text}"
-        );
-        let other = format!("recado_message_errors_total{{channel_type=\"SANDBOX\",code=\"other\"}} {}", 1_000 - CODES);
-        assert!(text.contains(&other), "{text}");
-    }
-
-    #[test]
-    fn both_forms_have_the_same_series() {
-        let metrics = Metrics::new();
-        metrics.begin_to_count_calls();
-        metrics.called(Some("/health/live"), "GET", 200, Duration::from_millis(3));
-        let samples = |open_metrics| {
-            let text = metrics.render(open_metrics).expect("text").0;
-            let lines = text.lines().filter(|line| !line.starts_with('#'));
-            let mut names: Vec<_> = lines.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect();
-            names.sort();
-            names
-        };
-        assert_eq!(samples(false), samples(true));
-        assert!(metrics.render(true).expect("text").0.ends_with("# EOF\n"));
-    }
-}
+mod tests;

@@ -2,13 +2,16 @@
 //!
 //! | File | |
 //! |---|---|
-//! | `channels` | reads the channels and their queues from the store, in the background and only while something scrapes |
+//! | `sample` | reads channels, webhooks and files in the background, and only while something scrapes |
+//! | `channels` | the series of channels |
 //! | `process` | memory, CPU time and files of the process |
 
 mod channels;
 mod process;
+mod sample;
 
 use std::future::pending;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +26,7 @@ use crate::WHATSAPP_WEB;
 use crate::gateway::Gateway;
 use crate::metrics::{Build, METRICS};
 use crate::server::{self, Answer, Limits, Steps};
-use channels::Sampler;
+use sample::Sampler;
 
 /// Connections at a time.
 const CONNECTIONS: u32 = 64;
@@ -31,9 +34,9 @@ const CONNECTIONS: u32 = 64;
 const IDLE: Duration = Duration::from_mins(3);
 
 /// Answers scrapes until the server stops. `most` channels have series of their own.
-pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, most: usize) {
+pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, most: usize, data_dir: PathBuf) {
     set_constants(&gateway);
-    let sampler = Arc::new(Sampler::new(gateway.clone(), most));
+    let sampler = Arc::new(Sampler::new(gateway.clone(), most, data_dir));
     let stop = gateway.stop.clone();
     let sampling = stop.run_until_cancelled(sampler.run());
     let steps = Steps::new(Duration::ZERO, stop.clone());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
 use recado_domain::channel::{Actor, Channel, ChannelKey, ChannelRef, ChannelSettings, Link};
-use recado_domain::clock::{Clock, Entropy};
+use recado_domain::clock::{Clock, Entropy, Millis};
 use recado_domain::conversation::ReadSignal;
 use recado_domain::error::AppError;
 use recado_domain::field_errors::{Field, FieldErrors};
@@ -165,6 +165,12 @@ pub trait ChannelDriver: Send + Sync {
 
     /// The reason why the session of a channel is not open. `None`: it is open, or the driver has no sessions.
     fn why_down(&self, _: ChannelKey) -> Option<String> {
+        None
+    }
+
+    /// When the network last sent something on the open session of a channel. `None`: no session is open, or the driver has
+    /// none.
+    fn last_heard(&self, _: ChannelKey) -> Option<Millis> {
         None
     }
 

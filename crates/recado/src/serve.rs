@@ -102,7 +102,8 @@ async fn serve(mut config: Config) -> Result<()> {
 fn serve_scrapes(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker, scrapes: Option<TcpListener>) {
     if let Some(scrapes) = scrapes {
         let most = usize::try_from(config.metrics.metrics_channels).unwrap_or(usize::MAX);
-        background.spawn(scrape::serve(gateway.clone(), scrapes, most));
+        let data_dir = config.data_dir.data_dir.clone();
+        background.spawn(scrape::serve(gateway.clone(), scrapes, most, data_dir));
     }
 }
 
@@ -154,6 +155,8 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
     METRICS.secret_key_ok.set(opens.into());
     background.spawn(housekeeping::purge(gateway.clone()));
     background.spawn(housekeeping::note_key_uses(gateway.clone()));
+    let expiring = gateway.clone();
+    background.spawn(async move { expiring.dispatcher.log_expired(&expiring.stop).await });
     let queue = gateway.files_to_fetch.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(queue) = queue {
         background.spawn(media::eager::run(gateway.media.clone(), queue, gateway.stop.clone()));

@@ -6,9 +6,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use recado_domain::channel::{Channel, ChannelKey};
+use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use recado_domain::institution::ApiKey;
 use recado_domain::phone::DefaultCountry;
+use recado_domain::queue::Transition;
+use recado_domain::status::MessageStatus;
 
 /// One consequence of a commit.
 #[derive(Debug, Clone)]
@@ -33,12 +36,31 @@ pub enum Change {
     Channel(Box<Channel>),
 }
 
+/// A message of this channel reached a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    pub channel: ChannelKey,
+    pub status: MessageStatus,
+    /// How long after the message was handed to its network, if a receipt says so.
+    pub after: Option<Millis>,
+}
+
+impl Reached {
+    /// What a transition reaches.
+    pub fn by(transition: &Transition<'_>) -> impl Iterator<Item = Self> {
+        let channel = transition.channel();
+        transition.reaches().map(move |(status, after)| Self { channel, status, after })
+    }
+}
+
 /// Receives the changes of each commit.
 pub trait Follow: Send + Sync + 'static {
     /// Called once for each commit, before its callers are answered. Commits of keys and channels arrive in order,
     /// because the gateway makes one such change at a time. The call may come from a thread outside the runtime, and
     /// must not block.
     fn committed(&self, changes: Vec<Change>);
+    /// Called once for each commit that moved messages to other statuses. The same rules apply.
+    fn reached(&self, _: Vec<Reached>) {}
     /// Called for each commit of a writing thread, with its duration and the number of its calls.
     fn measured(&self, _: Duration, _: usize) {}
 }
@@ -56,6 +78,12 @@ impl Follower {
     pub fn measured(&self, time: Duration, calls: usize) {
         if let Some(follow) = self.0.get() {
             follow.measured(time, calls);
+        }
+    }
+
+    pub fn reached(&self, reached: Vec<Reached>) {
+        if let Some(follow) = self.0.get().filter(|_| !reached.is_empty()) {
+            follow.reached(reached);
         }
     }
 

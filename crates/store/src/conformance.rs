@@ -78,6 +78,7 @@ suite! { [
         a_pause_by_the_network_is_recorded_with_its_outcome,
         a_page_of_events_ends_where_the_next_begins,
         a_connection_that_stays_down_is_recorded_once,
+        a_state_is_known_since_it_began,
         events_go_after_a_year,
         an_event_with_complete_data_is_recorded_for_a_reader_and_erased_by_its_subject,
         a_log_decides_what_is_recorded_on_channels_of_today_and_tomorrow;
@@ -246,6 +247,7 @@ suite! { [
         an_orphan_that_is_too_old_ends;
     outcomes:
         every_settlement_moves_only_what_is_sending,
+        statuses_that_messages_reach_are_reported,
         a_settlement_leaves_its_traces,
         several_outcomes_are_recorded_together,
         a_receipt_that_overtook_the_outcome_counts,
@@ -341,6 +343,7 @@ suite! { [
         an_institution_has_fifty_webhooks_in_each_environment,
         what_webhooks_want_is_recorded_while_they_are_active,
         each_accepted_event_has_one_delivery,
+        waiting_deliveries_are_counted,
         a_webhook_receives_only_events_behind_its_beginning,
         a_long_step_of_the_fan_out_ends_early,
         one_node_leads_the_fan_out,

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Actor, Channel, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
-    Link, LoginLimits, NewChannel,
+    Actor, Channel, ChannelEvent, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings,
+    ChannelState, Held, Link, LoginLimits, NewChannel,
 };
 use recado_domain::clock::Millis;
 use recado_domain::contact_book::{
@@ -29,8 +29,8 @@ use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::PurgeRequest;
 use recado_domain::webhook::{
     Delivery, DeliveryClaim, DeliveryClaims, DeliveryId, DeliveryPage, DeliveryQuery, DeliveryRef, DeliveryResult,
-    FanOut, NewWebhook, Replay, ReplayBatch, ReplayQuery, SealedWebhook, Webhook, WebhookCreated, WebhookKey,
-    WebhookUpdate, WebhookUpdated,
+    FanOut, NewWebhook, Replay, ReplayBatch, ReplayQuery, SealedWebhook, Webhook, WebhookBacklog, WebhookCreated,
+    WebhookKey, WebhookUpdate, WebhookUpdated,
 };
 
 use crate::common::webhooks::{claim, fan_out, log, replay, settle, tidy};
@@ -202,6 +202,7 @@ for_both_engines! {
             = |tx| settle::settle(tx.db(), &results, now);
         write fn disable_webhook(webhook: WebhookKey, now: Millis) -> bool = |tx| webhooks::disable(tx, webhook, now);
         read fn deliveries(query: DeliveryQuery) -> Option<DeliveryPage> = |db| log::page(db, &query);
+        read fn webhook_backlogs() -> Vec<WebhookBacklog> = |db| log::backlogs(db);
         read fn count_deliveries(query: DeliveryQuery, most: usize) -> usize = |db| log::count(db, &query, most);
         read fn delivery(owner: Owner, webhook: WebhookId, id: DeliveryId) -> Option<Delivery>
             = |db| log::one(db, owner, webhook, id);
@@ -237,6 +238,7 @@ for_both_engines! {
             = |tx| tx.restrict(key, until, &reason, now);
         write fn defer_channel(channel: ChannelKey, until: Millis) -> () = |tx| tx.defer(channel, until);
         write fn delete_channel(key: ChannelKey, by: Actor, now: Millis) -> () = |tx| channels::delete(tx, key, by, now);
+        read fn state_events() -> Vec<(ChannelKey, ChannelEvent)> = |db| events::of_states(db);
         read fn channel_events(query: ChannelEventQuery) -> ChannelEventPage = |db| events::of_channel(db, query);
     }
 }

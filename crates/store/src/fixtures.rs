@@ -48,6 +48,7 @@ pub fn claimed() -> Claimed {
         recipient_holds: 0,
         unanswered: false,
         joined: false,
+        queued_at: NOW,
         resent: false,
     }
 }

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Actor, Channel, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState,
-    DeletedRows, Held, Link, LoginLimits, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
+    Actor, Channel, ChannelEvent, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings,
+    ChannelState, DeletedRows, Held, Link, LoginLimits, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
 };
 use recado_domain::clock::Millis;
 use recado_domain::contact_book::{
@@ -38,8 +38,8 @@ use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::{Claim, ClaimRequest, Outcomes, PurgeRequest, Receipt, Submitted};
 use recado_domain::webhook::{
     Delivery, DeliveryClaim, DeliveryClaims, DeliveryId, DeliveryPage, DeliveryQuery, DeliveryRef, DeliveryResult,
-    FanOut, NewWebhook, Replay, ReplayBatch, ReplayQuery, SealedWebhook, Webhook, WebhookCreated, WebhookKey,
-    WebhookUpdate, WebhookUpdated,
+    FanOut, NewWebhook, Replay, ReplayBatch, ReplayQuery, SealedWebhook, Webhook, WebhookBacklog, WebhookCreated,
+    WebhookKey, WebhookUpdate, WebhookUpdated,
 };
 use tokio::sync::watch;
 
@@ -146,6 +146,8 @@ pub trait Channels: Send + Sync + 'static {
     /// sent, even if the channel is created again. The link, the session and the known accounts of the channel are
     /// deleted.
     async fn delete_channel(&self, key: ChannelKey, by: Actor, now: Millis) -> Result<()>;
+    /// For each channel that is not deleted, the event with which its present state began.
+    async fn state_events(&self) -> Result<Vec<(ChannelKey, ChannelEvent)>>;
     /// A page of the history of a channel, newest first.
     async fn channel_events(&self, query: ChannelEventQuery) -> Result<ChannelEventPage>;
 }
@@ -263,6 +265,8 @@ pub trait Webhooks: Send + Sync + 'static {
     /// How many deliveries match the query, counted up to `most`, among the newest 100,000. The cursor and the limit of the query
     /// are ignored.
     async fn count_deliveries(&self, query: DeliveryQuery, most: usize) -> Result<usize>;
+    /// The deliveries of each webhook that wait or are in flight. It counts all of them.
+    async fn webhook_backlogs(&self) -> Result<Vec<WebhookBacklog>>;
     /// One delivery of a webhook of this owner.
     async fn delivery(&self, owner: Owner, webhook: WebhookId, id: DeliveryId) -> Result<Option<Delivery>>;
     /// Sends a delivery again, with a new round of attempts. One that waits for a retry is sent now.

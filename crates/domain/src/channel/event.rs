@@ -23,6 +23,15 @@ pub enum Actor {
 }
 
 impl Actor {
+    /// Who caused a change, for metrics: a person, the network, or the server by itself.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::Key { .. } | Self::Operator => "person",
+            Self::Network => "network",
+            Self::Recado => "server",
+        }
+    }
+
     /// The caller with this key; `None` is the operator.
     pub fn caller(key: Option<ApiKeyId>) -> Self {
         key.map_or(Self::Operator, |id| Self::Key { id })
@@ -117,10 +126,7 @@ impl ChannelEventPage {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().filter(|_| more).map(|row| row.seq);
-        let event = |StoredEvent { seq, at, data, node }: StoredEvent| {
-            Some(ChannelEvent { seq, at, what: Recorded::from_json(&data)?, node })
-        };
-        Self { events: rows.into_iter().filter_map(event).collect(), next }
+        Self { events: rows.into_iter().filter_map(StoredEvent::read).collect(), next }
     }
 }
 
@@ -131,6 +137,14 @@ pub struct StoredEvent {
     pub at: Millis,
     pub data: String,
     pub node: Option<String>,
+}
+
+impl StoredEvent {
+    /// The event; `None` if a newer version wrote another form.
+    pub fn read(self) -> Option<ChannelEvent> {
+        let Self { seq, at, data, node } = self;
+        Some(ChannelEvent { seq, at, what: Recorded::from_json(&data)?, node })
+    }
 }
 
 impl From<&ChannelMove> for Recorded {

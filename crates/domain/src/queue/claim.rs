@@ -106,6 +106,8 @@ pub struct Claimed {
     pub unanswered: bool,
     /// The message belongs to a conversation already, because of an earlier attempt.
     pub joined: bool,
+    /// When the message was accepted; if it was scheduled, when it became due.
+    pub queued_at: Millis,
 }
 
 /// A message that is submitted to the network, for the conversation of its chat.

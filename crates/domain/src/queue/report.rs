@@ -189,7 +189,7 @@ impl Found {
         let error = receipt.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str()));
         let (account, pricing) = (receipt.account.as_deref(), receipt.pricing.as_ref());
         let patch = Patch { account, error, pricing, ..Patch::default() };
-        self.position.moves_to(receipt.status, at, patch)
+        Some(self.position.moves_to(receipt.status, at, patch)?.sent_at(self.sending_at))
     }
 
     /// Whether the receipt is about another attempt than the acknowledged one.

@@ -55,7 +55,7 @@ impl Position {
     pub fn moves_to(self, to: MessageStatus, at: Millis, patch: Patch<'_>) -> Option<Transition<'_>> {
         let Self { channel, seq, status: from, attempted } = self;
         let legal = from.may_become(to, attempted);
-        legal.then_some(Transition { channel, seq, from, passed: Vec::new(), to, at, patch })
+        legal.then_some(Transition { channel, seq, from, passed: Vec::new(), to, at, sending_at: None, patch })
     }
 }
 
@@ -69,6 +69,8 @@ pub struct Transition<'a> {
     passed: Vec<(MessageStatus, Millis, Option<&'a Pricing>)>,
     to: MessageStatus,
     at: Millis,
+    /// When the message was handed to its network, if a receipt caused the transition.
+    sending_at: Option<Millis>,
     patch: Patch<'a>,
 }
 
@@ -139,6 +141,21 @@ impl<'a> Transition<'a> {
             return Some(self.at);
         }
         self.passed.iter().find(|(passed, ..)| *passed == status).map(|(_, at, _)| *at)
+    }
+
+    /// This transition of a message that was handed to its network at this time.
+    #[must_use]
+    pub fn sent_at(self, sending_at: Option<Millis>) -> Self {
+        Self { sending_at, ..self }
+    }
+
+    /// The states that the transition reaches, in order, each with the milliseconds since the message was handed to its
+    /// network, if a receipt caused the transition.
+    pub fn reaches(&self) -> impl Iterator<Item = (MessageStatus, Option<Millis>)> {
+        let passed = self.passed.iter().map(|(status, at, _)| (*status, *at));
+        passed
+            .chain([(self.to, self.at)])
+            .map(|(status, at)| (status, self.sending_at.map(|sending_at| at - sending_at)))
     }
 
     /// The events that record the transition: one for each state that it reaches, in order.
@@ -270,6 +287,16 @@ mod tests {
         assert_eq!([Sent, Delivered, Read, Failed].map(|status| both.reached(status)), [None, Some(5), Some(6), None]);
         assert_eq!(both.patch().account, Some("a"), "the first account is kept");
         assert_eq!(both.patch().error, None, "the last error is kept");
+    }
+
+    #[test]
+    fn each_reached_state_knows_how_long_after_the_send_it_came() {
+        let delivered = at(Sent).moves_to(Delivered, 25, Patch::default()).expect("legal").sent_at(Some(20));
+        let read = at(Delivered).moves_to(Read, 60, Patch::default()).expect("legal").sent_at(Some(20));
+        let both: Vec<_> = delivered.then(read).reaches().collect();
+        assert_eq!(both, [(Delivered, Some(5)), (Read, Some(40))]);
+        let claimed: Vec<_> = transition(Queued, Sending).reaches().collect();
+        assert_eq!(claimed, [(Sending, None)]);
     }
 
     #[test]

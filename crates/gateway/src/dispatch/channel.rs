@@ -163,8 +163,8 @@ impl ChannelTask {
         }
         settled?;
         for (id, settlement) in outcomes.drain(..) {
-            measure::settled(&self.entry, &settlement);
-            self.in_flight.remove(&id);
+            let queued_at = self.in_flight.remove(&id).map(|held| held.queued_at);
+            measure::settled(&self.entry, &settlement, queued_at.map(|at| self.shared.clock.now() - at));
         }
         let Some(claim) = claim? else { return Ok(None) };
         self.orphans = UnheldSending::LeaseLive;

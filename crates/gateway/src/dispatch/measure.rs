@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use recado_domain::clock::Millis;
 use recado_domain::queue::Settlement;
+use recado_domain::status::MessageStatus;
 use recado_providers::SendOutcome;
+use recado_store::commits::Reached;
 
-use crate::directory::ChannelEntry;
-use crate::metrics::{METRICS, OfType, Outcome};
+use crate::directory::{ChannelEntry, Directory};
+use crate::metrics::{Activity, METRICS, OfType, Outcome};
 
 /// Makes an attempt within the time limit, and measures it. Without an answer by then its outcome is unknown.
 pub(super) async fn attempt(
@@ -22,9 +24,12 @@ pub(super) async fn attempt(
     outcome
 }
 
-/// Counts a settlement that the store has accepted.
-pub(super) fn settled(entry: &ChannelEntry, settlement: &Settlement) {
+/// Counts a settlement that the store has accepted. `waited` is the time since the message was accepted.
+pub(super) fn settled(entry: &ChannelEntry, settlement: &Settlement, waited: Option<Millis>) {
     let channel_type = entry.kind.name();
+    if let (Settlement::Sent { .. }, Some(waited)) = (settlement, waited) {
+        METRICS.took(channel_type, "sent", waited);
+    }
     METRICS.settled.get_or_create(&Outcome { channel_type, outcome: became(settlement) }).inc();
     if let Settlement::Failed { code, .. } = settlement {
         METRICS.failed(channel_type, code);
@@ -33,7 +38,25 @@ pub(super) fn settled(entry: &ChannelEntry, settlement: &Settlement) {
 
 /// The network answered an attempt of this channel.
 pub(super) fn answered(entry: &ChannelEntry, now: Millis) {
-    METRICS.answered(entry.via.key, now);
+    METRICS.active(entry.via.key, Activity::Ack, now);
+}
+
+/// Counts statuses that messages reached. Returns how many expired.
+pub(super) fn reached(reached: &[Reached], channels: &Directory, now: Millis) -> u64 {
+    let mut expired = 0;
+    for Reached { channel, status, after } in reached {
+        let Some(entry) = channels.channel(*channel) else { continue };
+        let channel_type = entry.kind.name();
+        METRICS.moved(channel_type, *status);
+        expired += u64::from(*status == MessageStatus::Expired);
+        if let Some(after) = after {
+            METRICS.active(*channel, Activity::Receipt, now);
+            if *status == MessageStatus::Delivered {
+                METRICS.took(channel_type, "delivered", *after);
+            }
+        }
+    }
+    expired
 }
 
 /// A write was refused because another node owns the channel.

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod channel;
+mod expired;
 mod joins;
 mod measure;
 mod slots;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use recado_domain::channel::{ChannelKey, Epoch};
 use recado_domain::clock::{Clock, Entropy};
 use recado_providers::Drivers;
-use recado_store::commits::{Change, Follow};
+use recado_store::commits::{Change, Follow, Reached};
 use recado_store::lease::{Leases, WakeReason, Waker};
 use recado_store::{Health, Queue, StoreError};
 use tokio::runtime::Handle;
@@ -29,6 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::directory::Directory;
 
+use expired::Expired;
 use joins::Joins;
 
 /// The most tasks that may use the store at once. Ten thousand channels that start together wait for each other, and do not
@@ -60,6 +62,8 @@ struct Shared {
     scheduled: Notify,
     /// Notified when messages were marked as read.
     read: Notify,
+    /// Expired messages that are not logged yet.
+    expired: Expired,
 }
 
 /// The wake-up of a channel's task.
@@ -120,6 +124,7 @@ impl Dispatcher {
             stop,
             scheduled: Notify::new(),
             read: Notify::new(),
+            expired: Expired::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -157,6 +162,11 @@ impl Dispatcher {
     /// Waits until messages were marked as read.
     pub async fn messages_read(&self) {
         self.shared.read.notified().await;
+    }
+
+    /// Logs that messages expired, until the server stops.
+    pub async fn log_expired(&self, stop: &CancellationToken) {
+        self.shared.expired.log(stop).await;
     }
 
     /// The channels that this process owns.
@@ -248,6 +258,13 @@ impl Dispatcher {
 impl Follow for Dispatcher {
     fn measured(&self, time: Duration, calls: usize) {
         measure::committed(time, calls);
+    }
+
+    fn reached(&self, reached: Vec<Reached>) {
+        let expired = measure::reached(&reached, &self.shared.directory, self.shared.clock.now());
+        if expired > 0 {
+            self.shared.expired.add(expired);
+        }
     }
 
     fn committed(&self, changes: Vec<Change>) {

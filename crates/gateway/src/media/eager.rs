@@ -9,7 +9,7 @@ use std::time::Duration;
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
 use recado_domain::incoming::MediaState;
-use recado_store::commits::{Change, Follow};
+use recado_store::commits::{Change, Follow, Reached};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +69,10 @@ impl<F: Follow> Follow for Follower<F> {
         if !others.is_empty() {
             self.next.committed(others);
         }
+    }
+
+    fn reached(&self, reached: Vec<Reached>) {
+        self.next.reached(reached);
     }
 
     fn measured(&self, time: Duration, calls: usize) {

@@ -214,6 +214,10 @@ impl ChannelDriver for WhatsAppWeb {
         }
     }
 
+    fn last_heard(&self, channel: ChannelKey) -> Option<Millis> {
+        self.existing_connection(channel)?.session()?.last_heard()
+    }
+
     async fn look_up(&self, via: &ChannelRef, phone: &PhoneNumber) -> Result<KnownAccount, AppError> {
         let connection = self.existing_connection(via.key).ok_or(ConnectionError::Down)?;
         Ok(connection.look_up(phone.digits()).await?)

@@ -17,6 +17,7 @@ use clap::Args;
 use recado_domain::clock::Clock;
 use recado_gateway::config::Behaviour;
 use recado_gateway::gateway::{SANDBOX_FILE, STORE_FILE};
+use recado_gateway::last_backup::{self, LastBackup};
 use recado_gateway::lock::DataDirLock;
 use recado_gateway::shutdown::Signals;
 use recado_store::clock::{SystemClock, rfc3339};
@@ -117,15 +118,28 @@ pub async fn interruptible<T: Send + 'static>(
 /// Makes a backup, or the next one of several.
 fn back_up_series(from: &Path, to: &Path, keep: Option<usize>, stop: &dyn Fn() -> bool) -> Result<Value> {
     let to = outside(from, to)?;
-    let Some(keep) = keep else { return back_up(from, &to, stop) };
+    let Some(keep) = keep else {
+        let value = back_up(from, &to, stop)?;
+        record(from, &to);
+        return Ok(value);
+    };
     let series = Series::open(&to)?;
     series.remove_unfinished()?;
     let to = series.place(SystemClock.now());
     let mut value = back_up(from, &to, stop)?;
     verify::verify(&to).context("the new backup is not right, so no older one was removed")?;
+    record(from, &to);
     let removed = series.remove_old(&to, keep)?;
     value["removed"] = removed.iter().map(|path| path.display().to_string()).collect();
     Ok(value)
+}
+
+/// Records the backup for metrics and `recado status`. It succeeded, whether that can be recorded or not.
+fn record(from: &Path, to: &Path) {
+    let backup = LastBackup { at: SystemClock.now(), to: to.to_owned() };
+    if let Err(error) = last_backup::record(from, &backup) {
+        note(&format!("the backup succeeded; its time cannot be recorded in {}: {error}", from.display()));
+    }
 }
 
 /// The absolute target, which must not be in the data directory.

@@ -1,5 +1,7 @@
 //! The metrics of a running server, and the rules and dashboards that use them.
 
+mod alerts;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,8 +10,9 @@ use serde_json::{Value, json};
 use test_postgres::Database;
 
 use crate::docs::markdown::{collect, root};
-use crate::harness::{Home, Server, agent, call, wait_for};
-use crate::v1::CARD;
+use crate::harness::{Home, SECRET_KEY, Server, agent, call, wait_for};
+use crate::v1::{CARD, every_scope};
+use crate::webhooks::LOOPBACK;
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const FLAGS: [&str; 2] = ["--metrics-listen", "127.0.0.1:0"];
@@ -24,7 +27,10 @@ struct Scraped {
 
 impl Scraped {
     fn start(home: Home, flags: &[&str]) -> Self {
-        let server = home.serve_with(&[&FLAGS[..], flags].concat());
+        Self::of(home.serve_with(&[&FLAGS[..], flags].concat()), home)
+    }
+
+    fn of(server: Server, home: Home) -> Self {
         let key = home.unlimited_key();
         let event = "metrics served address=";
         // The log is written by a thread of its own.
@@ -100,6 +106,18 @@ fn is_counted(scraped: &Scraped, engine: &str) {
     scraped.expect("recado_send_attempts_total{channel_type=\"SANDBOX\",outcome=\"accepted\"}", 3.0);
     scraped.expect("recado_messages_settled_total{channel_type=\"SANDBOX\",outcome=\"sent\"}", 3.0);
     scraped.expect("recado_messages_settled_total{channel_type=\"SANDBOX\",outcome=\"failed\"}", 1.0);
+    let reached = |to: &str| format!("recado_message_transitions_total{{channel_type=\"SANDBOX\",to=\"{to}\"}}");
+    for (to, messages) in [("SENDING", 4.0), ("SENT", 3.0), ("DELIVERED", 3.0), ("READ", 3.0), ("FAILED", 1.0)] {
+        scraped.expect(&reached(to), messages);
+    }
+    let latency = |part: &str, until: &str| {
+        format!("recado_message_latency_seconds_{part}{{channel_type=\"SANDBOX\",until=\"{until}\"}}")
+    };
+    for until in ["sent", "delivered"] {
+        scraped.expect(&latency("count", until), 3.0);
+        let sum = scraped.value(&latency("sum", until)).expect("a sum");
+        assert!(sum > 0.0 && sum < 60.0, "{until}: {sum}");
+    }
     if engine == "sqlite" {
         let commits = scraped.value("recado_store_commit_duration_seconds_count");
         assert!(commits.is_some_and(|commits| commits > 5.0), "{commits:?} commits");
@@ -119,9 +137,20 @@ fn is_counted(scraped: &Scraped, engine: &str) {
     });
     scraped.expect("recado_channels{channel_type=\"SANDBOX\",state=\"PAUSED\"}", 1.0);
     scraped.expect("recado_messages_waiting{channel_type=\"SANDBOX\"}", 1.0);
-    let state = format!("recado_channel_state{{institution=\"{institution}\",channel=\"held\",state=\"PAUSED\"}}");
-    scraped.expect(&state, 1.0);
-    assert!(scraped.value(&of("recado_channel_last_answer_timestamp_seconds", "sandbox")).is_some());
+    let state = "state=\"PAUSED\",cause=\"person\"";
+    scraped.expect(&format!("recado_channel_state{{institution=\"{institution}\",channel=\"held\",{state}}}"), 1.0);
+    let since = scraped.value(&of("recado_channel_state_since_timestamp_seconds", "held")).expect("since when");
+    let started = scraped.value("process_start_time_seconds").expect("a start");
+    assert!(since > started && since < started + 600.0, "{since} {started}");
+    for kind in ["ack", "receipt"] {
+        let activity = "recado_channel_last_activity_timestamp_seconds";
+        let series = format!("{activity}{{institution=\"{institution}\",channel=\"sandbox\",kind=\"{kind}\"}}");
+        assert!(scraped.value(&series).is_some_and(|at| at > started), "{series}");
+    }
+    assert!(scraped.value("recado_data_dir_free_bytes").is_some_and(|free| free > 0.0));
+    let file = scraped.value("recado_store_file_bytes").expect("a size");
+    assert_eq!(file > 0.0, engine == "sqlite", "{file}");
+    scraped.expect("recado_backup_last_success_timestamp_seconds", 0.0);
 
     let (kind, text) = scraped.scrape("*/*");
     assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
@@ -154,11 +183,21 @@ fn channels_beyond_the_limit_are_omitted_and_counted() {
 
 #[test]
 fn rules_and_dashboards_name_only_series_that_a_server_exports() {
-    let scraped = Scraped::start(Home::init(), &[]);
+    let home = Home::init();
+    let mut command = home.command(&[&FLAGS[..], &LOOPBACK].concat());
+    command.env("RECADO_SECRET_KEY", SECRET_KEY);
+    let scraped = Scraped::of(Server::start(command, &home), home);
     scraped.send("sandbox", CARD, 202);
     scraped.send("sandbox", &CARD.replace("5511999998888", "5511900000001"), 202);
     // Series of a channel or a code begin with it.
-    for late in ["recado_message_errors_total{", "recado_channel_last_answer_timestamp_seconds{"] {
+    let hook = json!({"url": "http://127.0.0.1:9/", "events": ["message.*"]});
+    scraped.server.post("/v1/webhooks", &every_scope(&scraped.home), &hook).expect(201);
+    for late in [
+        "recado_message_errors_total{",
+        "recado_channel_last_activity_timestamp_seconds{",
+        "recado_webhook_waiting{",
+        "until=\"delivered\"}",
+    ] {
         wait_for(late, || scraped.scrape("*/*").1.contains(late));
     }
     let exported = exported(&scraped.scrape("*/*").1);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelType, StoredEvent};
+use recado_domain::channel::{ChannelEvent, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelType, StoredEvent};
 use recado_domain::clock::Millis;
 use recado_domain::event::{
     ChatKind, DATA_LIMIT, Event, EventChannel, EventMessage, EventPage, EventQuery, EventSeq, EventState, EventSubject,
@@ -339,11 +339,20 @@ pub(super) const DELETE_OLD_OF_CHANNELS: &str = "DELETE FROM events WHERE seq IN
 pub(crate) async fn of_channel<E: Executor>(db: &E, query: ChannelEventQuery) -> Result<ChannelEventPage, E::Error> {
     let sql = "SELECT seq, at, data, node FROM events
                WHERE channel_key = ?1 AND message_seq IS NULL AND NOT complete AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
-    let event = |row: &Row<'_>| {
-        let (seq, at) = (row.get("seq")?, row.get("at")?);
-        Ok(StoredEvent { seq, at, data: row.get("data")?, node: row.get("node")? })
-    };
     let (before, limit) = (query.before.unwrap_or(i64::MAX), i64::try_from(query.limit + 1).unwrap_or(i64::MAX));
-    let events = db.rows(sql, values![query.channel, before, limit], event).await?;
+    let events = db.rows(sql, values![query.channel, before, limit], stored).await?;
     Ok(ChannelEventPage::of(events, query.limit))
+}
+
+fn stored(row: &Row<'_>) -> Read<StoredEvent> {
+    let (seq, at) = (row.get("seq")?, row.get("at")?);
+    Ok(StoredEvent { seq, at, data: row.get("data")?, node: row.get("node")? })
+}
+
+/// For each channel that is not deleted, the event with which its present state began.
+pub(crate) async fn of_states<E: Executor>(db: &E) -> Result<Vec<(ChannelKey, ChannelEvent)>, E::Error> {
+    let event = |row: &Row<'_>| Ok((row.get("channel_key")?, stored(row)?));
+    let rows = db.rows(include_str!("events/of_states.sql"), values![], event).await?;
+    // Events of a newer version are left out.
+    Ok(rows.into_iter().filter_map(|(channel, event)| Some((channel, event.read()?))).collect())
 }

@@ -87,6 +87,25 @@ pub(super) async fn a_connection_that_stays_down_is_recorded_once(ground: Ground
     assert_eq!(times, [NOW, NOW + 1, NOW + 5]);
 }
 
+pub(super) async fn a_state_is_known_since_it_began(ground: Ground) {
+    use ChannelState::{Connected, Disconnected, Paused};
+    let (lost, quiet, gone) = (
+        ground.channel_in("loja", Connected).await,
+        ground.channel_in("outra", Connected).await,
+        ground.channel_in("fechada", Connected).await,
+    );
+    ground.delete_channel(gone, NOW + 1).await;
+    assert!(ground.try_move(lost, Connected, Paused, None, NOW + 1).await);
+    assert!(ground.try_move(lost, Paused, Connected, None, NOW + 2).await);
+    assert!(ground.try_move(lost, Connected, Disconnected, Some("A linha caiu.".to_owned()), NOW + 3).await);
+    // The same state for another reason.
+    assert!(ground.try_move(lost, Disconnected, Disconnected, Some("Erro 503.".to_owned()), NOW + 4).await);
+    let mut found = ground.store.state_events().await.expect("read");
+    found.sort_by_key(|(channel, _)| *channel);
+    let found: Vec<_> = found.into_iter().map(|(channel, event)| (channel, event.at, event.what.to)).collect();
+    assert_eq!(found, [(lost, NOW + 3, Some(Disconnected)), (quiet, NOW, Some(Connected))]);
+}
+
 pub(super) async fn events_go_after_a_year(ground: Ground) {
     let key = ground.channel_in("loja", ChannelState::Connected).await;
     let year_later = NOW + 365 * DAY;

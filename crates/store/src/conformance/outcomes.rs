@@ -1,5 +1,7 @@
 //! Outcomes, receipts, cancellations: which transitions they make.
 
+use std::sync::{Arc, Mutex};
+
 use recado_domain::channel::{ChannelKey, ChannelType};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
@@ -8,6 +10,7 @@ use recado_domain::party::Party;
 use recado_domain::queue::{Claim, ClaimRequest, MessageRef, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 
+use crate::commits::{Change, Follow, Reached};
 use crate::fixtures::{Ground, NOW, ids, request, sent};
 
 fn failed() -> Settlement {
@@ -46,6 +49,61 @@ async fn message_in(ground: &Ground, status: MessageStatus) -> (ChannelKey, Mess
     }
     assert_eq!(ground.status(channel, id).await, status, "as the test wants it");
     (channel, id)
+}
+
+/// Keeps what a store reports.
+#[derive(Default)]
+struct Reports(Mutex<Vec<Reached>>);
+
+impl Follow for Reports {
+    fn committed(&self, _: Vec<Change>) {}
+
+    fn reached(&self, reached: Vec<Reached>) {
+        self.0.lock().expect("no panic").extend(reached);
+    }
+}
+
+pub(super) async fn statuses_that_messages_reach_are_reported(ground: Ground) {
+    use MessageStatus::{Cancelled, Delivered, Failed, Read, Sending, Sent};
+    let reports = Arc::new(Reports::default());
+    ground.store.follow(reports.clone());
+    let channel = ground.channel("loja").await;
+    let told = || std::mem::take(&mut *reports.0.lock().expect("no panic"));
+    let reached = |status, after| Reached { channel, status, after };
+
+    ground.accept(channel, "551").await;
+    let claimed = ground.claim_one(channel).await;
+    assert_eq!(claimed.queued_at, NOW);
+    ground.settle(channel, claimed.seq, sent()).await;
+    // A repeated outcome moves nothing.
+    ground.settle(channel, claimed.seq, failed()).await;
+    assert_eq!(told(), [reached(Sending, None), reached(Sent, None)]);
+
+    let of = MessageRef::NetworkId(claimed.network_id.parse().expect("an id"));
+    let receipt = |status, at| Receipt {
+        channel,
+        of: of.clone(),
+        status,
+        at,
+        from: None,
+        account: None,
+        error: None,
+        pauses: None,
+        pricing: None,
+    };
+    let receipts = vec![receipt(Delivered, NOW + 1_500), receipt(Delivered, NOW + 1_700), receipt(Read, NOW + 9_000)];
+    ground.store.apply_receipts(receipts, NOW + 9_000).await.expect("stored");
+    assert_eq!(told(), [reached(Delivered, Some(1_500)), reached(Read, Some(9_000))]);
+
+    let cancelled = ground.accept(channel, "552").await;
+    assert_eq!(
+        ground.store.cancel(channel, cancelled, NOW).await.expect("stored"),
+        recado_domain::message::Cancelled::Done
+    );
+    ground.accept(channel, "553").await;
+    let claimed = ground.claim_one(channel).await;
+    ground.settle(channel, claimed.seq, failed()).await;
+    assert_eq!(told(), [reached(Cancelled, None), reached(Sending, None), reached(Failed, None)]);
 }
 
 pub(super) async fn every_settlement_moves_only_what_is_sending(ground: Ground) {

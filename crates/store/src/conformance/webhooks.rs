@@ -308,6 +308,27 @@ pub(super) async fn each_accepted_event_has_one_delivery(ground: Ground) {
     assert_eq!(ground.store.delivery(other, contacts.id, delivery.id).await.expect("read"), None);
 }
 
+pub(super) async fn waiting_deliveries_are_counted(ground: Ground) {
+    let (busy, idle) = (create(&ground, settings()).await, create(&ground, settings()).await);
+    let idle = set_active(&ground, &idle, false, NOW).await;
+    for subject in 1..=3 {
+        happen(&ground, subject).await;
+    }
+    fan_out(&ground, NOW + 7).await;
+    let claimed = claim(&ground, Lane::First, 1, NOW + 8).await;
+    let counted = async || {
+        let found = ground.store.webhook_backlogs().await.expect("read");
+        found
+            .into_iter()
+            .map(|one| (one.institution, one.id, one.disabled, one.waiting, one.oldest))
+            .collect::<Vec<_>>()
+    };
+    let (of, none) = (ground.institution, (ground.institution, idle.id, false, 0, None));
+    assert_eq!(counted().await, [(of, busy.id, false, 3, Some(NOW + 7)), none], "one is in flight");
+    settle(&ground, &claimed, 200, NOW + 9).await;
+    assert_eq!(counted().await, [(of, busy.id, false, 2, Some(NOW + 7)), none]);
+}
+
 pub(super) async fn a_webhook_receives_only_events_behind_its_beginning(ground: Ground) {
     assert_eq!(lead(&ground, NOW).await, None, "no webhook is active");
     ground.record_messages(Environment::Live, true).await;

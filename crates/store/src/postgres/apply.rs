@@ -12,6 +12,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::events::MessageEvents;
 use super::lock::{Locked, Queues, number};
 use super::recipients;
+use crate::commits::Reached;
 use crate::sql::reached_column;
 use crate::sqlkit::postgres::db::{Arg, Db, Done, Typed};
 
@@ -70,7 +71,12 @@ pub(super) async fn update(
     changes.set("head", BEHIND, |transition| transition.returns_to_queue().then_some(0_i16));
     let mut events = MessageEvents::default();
     events.extend(transitions.iter().filter(|transition| records(transition.channel())).flat_map(Transition::events));
-    changes.run(db, &events, returning).await
+    let rows = changes.run(db, &events, returning).await?;
+    if let Some(reached) = db.reached {
+        let moved: HashSet<Seq> = rows.iter().map(|row| row.get("seq")).collect();
+        reached.extend(transitions.iter().filter(|one| moved.contains(&one.seq())).flat_map(Reached::by));
+    }
+    Ok(rows)
 }
 
 // How a column `#` of a message `m` is set from a row `s`.

@@ -217,7 +217,7 @@ pub(super) fn plan_of_heads(
 pub(super) async fn send(db: Db<'_>, queues: &Queues, transitions: &[Transition<'_>]) -> Done<Vec<Claimed>> {
     let columns = "m.seq, m.id, m.network_id, m.recipient, m.kind, m.payload, m.rendition, m.card, m.card_account,
                    m.card_account_known, m.scenario, m.attempts, m.failures, m.recipient_holds, m.resent, m.unanswered,
-                   m.conversation_id IS NOT NULL AS joined";
+                   m.conversation_id IS NOT NULL AS joined, m.queued_at";
     let rows = update(db, transitions, |channel| queues.records(channel), columns).await?;
     let mut sent = rows.iter().map(claimed).collect::<Done<Vec<_>>>()?;
     sent.sort_unstable_by_key(|message| message.seq);
@@ -248,5 +248,6 @@ fn claimed(row: &Row) -> Done<Claimed> {
         resent: row.get("resent"),
         unanswered: row.get("unanswered"),
         joined: row.get("joined"),
+        queued_at: row.get("queued_at"),
     })
 }

@@ -129,7 +129,7 @@ impl Open {
     }
 
     fn db(&self) -> Db<'_> {
-        Db { client: &self.client, prepared: None }
+        Db { client: &self.client, prepared: None, reached: None }
     }
 
     /// The last number that was given. The sequence's own row would be wrong: whenever the sequence is logged, it

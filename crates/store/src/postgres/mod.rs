@@ -90,7 +90,7 @@ impl PgStore {
         let calls = database.pool(CALLS)?;
         let levels = Levels::default();
         levels.begin(&pool).await;
-        let follower = Follower::default();
+        let follower = database.follower().clone();
         let accepting = Accepting::start(calls.clone(), follower.clone(), levels.clone());
         let (dispatching, receiving) = (Dispatching::start(pool.clone(), connections), Receiving::start(pool.clone()));
         let direct_url = direct_url.to_owned();

@@ -35,7 +35,7 @@ pub struct Preflight {
 pub async fn preflight(url: &str) -> anyhow::Result<Preflight> {
     let (client, connection) = Hosts::parse(url, "")?.connect().await?;
     let connection = tokio::spawn(connection);
-    let found = check(Db { client: &client, prepared: None }).await;
+    let found = check(Db { client: &client, prepared: None, reached: None }).await;
     connection.abort();
     found.map_err(|failure| match failure {
         Failure::Postgres(error) => describe(error),

@@ -10,6 +10,7 @@ use recado_domain::status::MessageStatus;
 use rusqlite::{Statement, params};
 
 use super::{CachedChannel, Writing, events, recipients};
+use crate::commits::Reached;
 use crate::common::cards;
 use crate::sql::reached_column;
 
@@ -29,7 +30,7 @@ static SEND: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{} RETURNING id, network_id, recipient, payload, kind, rendition, scenario, attempts, failures,
                       recipient_holds, resent, unanswered, card, card_account, card_account_known,
-                      conversation_id IS NOT NULL",
+                      conversation_id IS NOT NULL, queued_at",
         &*UPDATE
     )
 });
@@ -74,6 +75,7 @@ pub(super) fn apply(writing: &mut Writing, transition: &Transition<'_>) -> rusql
     let changed = statement.raw_execute()? == 1;
     drop(statement);
     if changed {
+        writing.reached.extend(Reached::by(transition));
         record(writing, transition)?;
         index(writing, transition)?;
     }
@@ -98,7 +100,7 @@ pub(super) fn apply_all<'a>(
 }
 
 /// Applies the transition of a message to send.
-pub(super) fn send(writing: &Writing, transition: &Transition<'_>) -> rusqlite::Result<Claimed> {
+pub(super) fn send(writing: &mut Writing, transition: &Transition<'_>) -> rusqlite::Result<Claimed> {
     let mut statement = writing.connection.prepare_cached(&SEND)?;
     bind(&mut statement, transition)?;
     let mut rows = statement.raw_query();
@@ -121,7 +123,11 @@ pub(super) fn send(writing: &Writing, transition: &Transition<'_>) -> rusqlite::
         resent: row.get(10)?,
         unanswered: row.get(11)?,
         joined: row.get(15)?,
+        queued_at: row.get(16)?,
     };
+    drop(rows);
+    drop(statement);
+    writing.reached.extend(Reached::by(transition));
     record(writing, transition)?;
     Ok(claimed)
 }

@@ -27,7 +27,7 @@ use rusqlite::Connection;
 use rusqlite_migration::M;
 use tokio::sync::watch;
 
-use crate::commits::{Change, Follow};
+use crate::commits::{Change, Follow, Reached};
 use crate::common::webhooks::tidy;
 use crate::sqlkit::both::at_once;
 use crate::sqlkit::sqlite::readers::Readers;
@@ -86,6 +86,10 @@ pub(crate) struct Writing {
     last_seq: Seq,
     /// The changes to report after the commit.
     changes: Vec<Change>,
+    /// The statuses that messages reached, to report after the commit.
+    reached: Vec<Reached>,
+    /// How many of them the present call did not cause.
+    reached_before: usize,
 }
 
 impl Owned for Writing {
@@ -99,20 +103,30 @@ impl Owned for Writing {
         let last = "SELECT max(ifnull((SELECT max(seq) FROM messages), 0), -ifnull((SELECT min(seq) FROM messages), 0),
                         ifnull(max(cancel_before), 0)) FROM channels";
         let last_seq = connection.query_row(last, [], |row| row.get(0))?;
-        Ok(Self { connection, queues, last_seq, changes: Vec::new() })
+        Ok(Self { connection, queues, last_seq, changes: Vec::new(), reached: Vec::new(), reached_before: 0 })
     }
 
     fn connection(&self) -> &Connection {
         &self.connection
     }
 
+    fn call_begins(&mut self) {
+        self.reached_before = self.reached.len();
+    }
+
     fn rolled_back(&mut self) -> rusqlite::Result<()> {
+        self.reached.truncate(self.reached_before);
         self.queues = channels::queues(&self.connection)?;
         Ok(())
     }
 
     fn drain_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
+    }
+
+    fn drain_reached(&mut self) -> Vec<Reached> {
+        self.reached_before = 0;
+        std::mem::take(&mut self.reached)
     }
 }
 

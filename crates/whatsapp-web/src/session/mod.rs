@@ -126,6 +126,12 @@ impl Session {
         self.state.up.load(Ordering::Relaxed)
     }
 
+    /// When the network last sent something, in Unix milliseconds; `None` if it has not yet. Keep-alives count, so an open
+    /// session hears from it every minute.
+    pub fn last_heard(&self) -> Option<i64> {
+        i64::try_from(self.client.stats().last_data_received_ms).ok().filter(|at| *at > 0)
+    }
+
     /// The digits of the phone number of the linked account.
     pub fn phone(&self) -> Option<String> {
         self.client.pn().map(|jid| jid.user.to_string())

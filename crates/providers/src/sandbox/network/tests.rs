@@ -71,6 +71,7 @@ fn arrival(owner: u8, number: u8) -> Arrival {
         resent: false,
         unanswered: false,
         joined: false,
+        queued_at: NOW,
     };
     let via = ChannelRef { key: i64::from(owner), institution: institution(owner), id: "loja".parse().expect("an id") };
     Arrival { via, message, at: NOW, receipts: true }

@@ -2,9 +2,11 @@
 
 use recado_domain::clock::Millis;
 use recado_domain::event::{EventId, EventSeq, Owner};
-use recado_domain::ids::WebhookId;
+use recado_domain::ids::{InstitutionId, WebhookId};
 use recado_domain::message::SCANNED_AT_MOST;
-use recado_domain::webhook::{Delivery, DeliveryId, DeliveryPage, DeliveryQuery, DeliveryStatus, WebhookKey, read_log};
+use recado_domain::webhook::{
+    Delivery, DeliveryId, DeliveryPage, DeliveryQuery, DeliveryStatus, WebhookBacklog, WebhookKey, read_log,
+};
 
 use super::{cursor, key_of};
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
@@ -149,4 +151,26 @@ pub(crate) async fn one<E: Executor>(
     let sql = format!("SELECT {COLUMNS} FROM deliveries WHERE event_seq = ?1 AND webhook_key = ?2");
     let found = db.row(&sql, values![id.event_seq(), key], |row| delivery(row, owner, webhook)).await?;
     Ok(found.filter(|delivery| delivery.id == id))
+}
+
+/// The deliveries of each webhook that wait or are in flight.
+pub(crate) async fn backlogs<E: Executor>(db: &E) -> Result<Vec<WebhookBacklog>, E::Error> {
+    let sql = "SELECT w.id, w.institution_id, NOT w.active AND w.disabled_at IS NOT NULL AS disabled,
+                      coalesce(o.waiting, 0) AS waiting, d.created_at AS oldest
+               FROM webhooks w
+               LEFT JOIN (SELECT webhook_key, count(*) AS waiting, min(event_seq) AS first FROM deliveries
+                          WHERE state = 0 GROUP BY webhook_key) AS o ON o.webhook_key = w.key
+               LEFT JOIN deliveries d ON d.webhook_key = w.key AND d.event_seq = o.first
+               WHERE NOT w.deleted ORDER BY w.key";
+    let read = |row: &Row<'_>| {
+        let (id, institution) = (row.bytes("id")?, row.bytes("institution_id")?);
+        Ok(WebhookBacklog {
+            institution: InstitutionId::from_bytes(institution),
+            id: WebhookId::from_bytes(id),
+            disabled: row.get("disabled")?,
+            waiting: row.number("waiting")?,
+            oldest: row.get("oldest")?,
+        })
+    };
+    db.rows(sql, values![], read).await
 }

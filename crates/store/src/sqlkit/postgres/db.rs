@@ -1,12 +1,14 @@
 //! Runs statements, on a connection or in a transaction.
 
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::StatementCache;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 
+use crate::commits::Reached;
 pub use crate::sqlkit::postgres::failure::{Done, Failure, not_understood};
 
 /// The longest time of a transaction, and the longest wait for a connection.
@@ -81,6 +83,22 @@ pub struct Db<'a> {
     pub client: &'a Client,
     /// Its prepared statements; `None` behind a transaction pooler.
     pub prepared: Option<&'a StatementCache>,
+    /// Where statuses that messages reach are collected; `None` where none change.
+    pub reached: Option<&'a AllReached>,
+}
+
+/// The statuses that messages reached in a transaction, to report after its commit.
+#[derive(Default)]
+pub struct AllReached(Mutex<Vec<Reached>>);
+
+impl AllReached {
+    pub fn extend(&self, reached: impl Iterator<Item = Reached>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(reached);
+    }
+
+    pub fn into_inner(self) -> Vec<Reached> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Db<'_> {
@@ -135,12 +153,14 @@ macro_rules! with_transaction {
         loop {
             let mut client = $pool.get().await?;
             let prepared = $pool.prepared(&client);
+            let reached = $crate::sqlkit::postgres::db::AllReached::default();
             let done = $crate::sqlkit::postgres::db::limited(async {
                 let transaction = client.transaction().await?;
                 let done = {
                     let $db = $crate::sqlkit::postgres::db::Db {
                         client: transaction.client(),
                         prepared: prepared.as_deref(),
+                        reached: Some(&reached),
                     };
                     // A connection without a pooler has them as its options. Sent together with the first statement.
                     let limits = async {
@@ -160,6 +180,7 @@ macro_rules! with_transaction {
             let failure = match done {
                 Ok(done) => {
                     client.recycle();
+                    $pool.report(reached);
                     break Ok(done);
                 }
                 Err(failure) => failure,
@@ -182,13 +203,19 @@ macro_rules! with_connection {
         loop {
             let client = $pool.get().await?;
             let prepared = $pool.prepared(&client);
+            let reached = $crate::sqlkit::postgres::db::AllReached::default();
             let done = {
-                let $db = $crate::sqlkit::postgres::db::Db { client: &client, prepared: prepared.as_deref() };
+                let $db = $crate::sqlkit::postgres::db::Db {
+                    client: &client,
+                    prepared: prepared.as_deref(),
+                    reached: Some(&reached),
+                };
                 $crate::sqlkit::postgres::db::limited($work).await
             };
             let failure = match done {
                 Ok(done) => {
                     client.recycle();
+                    $pool.report(reached);
                     break Ok(done);
                 }
                 Err(failure) => failure,

@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 
-use crate::sqlkit::postgres::db::{OPTIONS, PATIENCE};
+use crate::commits::Follower;
+use crate::sqlkit::postgres::db::{AllReached, OPTIONS, PATIENCE};
 use crate::sqlkit::postgres::failure::{Failure, FailureClass};
 use crate::sqlkit::postgres::hosts::{Hosts, ProbeResult};
 use crate::{Health, Result, StoreError};
@@ -42,6 +43,7 @@ pub struct Database {
     /// Whether a probe is running.
     probing: AtomicBool,
     closed: CancellationToken,
+    follower: Follower,
 }
 
 impl Database {
@@ -50,7 +52,8 @@ impl Database {
         let hosts = Hosts::parse(url, if prepares { OPTIONS } else { "" })?;
         let (pools, health) = (Mutex::default(), watch::Sender::new(Health::Up));
         let (server, probing, closed) = (Mutex::default(), AtomicBool::new(false), CancellationToken::new());
-        Ok(Arc::new(Self { hosts, prepares, pools, health, server, probing, closed }))
+        let follower = Follower::default();
+        Ok(Arc::new(Self { hosts, prepares, pools, health, server, probing, closed, follower }))
     }
 
     /// A new pool of this size.
@@ -65,6 +68,11 @@ impl Database {
 
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
+    }
+
+    /// The follower of commits.
+    pub fn follower(&self) -> &Follower {
+        &self.follower
     }
 
     /// Probes whether the database still answers, after a connection was lost for this reason.
@@ -160,6 +168,11 @@ impl Pool {
 
     pub fn close(&self) {
         self.connections.close();
+    }
+
+    /// Reports the statuses that messages reached in a committed transaction.
+    pub fn report(&self, reached: AllReached) {
+        self.database.follower.reached(reached.into_inner());
     }
 
     /// A connection; waits up to [`PATIENCE`] for one.

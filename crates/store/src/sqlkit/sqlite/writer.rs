@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::commits::{Change, Follower};
+use crate::commits::{Change, Follower, Reached};
 use crate::sqlkit::sqlite::BUSY_TIMEOUT;
 use crate::sqlkit::sqlite::tail::Tail;
 use crate::{Health, StoreError};
@@ -42,12 +42,18 @@ pub trait Owned: Sized + Send + 'static {
     /// Opens the file, makes or migrates its tables, and reads what is derived from it.
     fn open(path: &Path) -> rusqlite::Result<Self>;
     fn connection(&self) -> &Connection;
+    /// A call begins that may be rolled back alone.
+    fn call_begins(&mut self) {}
     /// A call's writes were rolled back: resets what is derived from the file.
     fn rolled_back(&mut self) -> rusqlite::Result<()> {
         Ok(())
     }
     /// The changes that were committed since the last call, for followers.
     fn drain_changes(&mut self) -> Vec<Change> {
+        Vec::new()
+    }
+    /// The statuses that messages reached since the last call, for followers.
+    fn drain_reached(&mut self) -> Vec<Reached> {
         Vec::new()
     }
 }
@@ -75,6 +81,7 @@ impl<S: Owned, T: Send, F: FnMut(&mut S) -> rusqlite::Result<T> + Send> Call<S> 
 
     fn run_apart(&mut self, state: &mut S) -> rusqlite::Result<()> {
         state.connection().prepare_cached("SAVEPOINT one_call")?.execute([])?;
+        state.call_begins();
         self.result = Some(match (self.work)(state) {
             Ok(value) => Ok(value),
             Err(error) if ends_the_batch(&error, state.connection()) => return Err(error),
@@ -303,6 +310,7 @@ impl<S: Owned> Thread<S> {
             if committed.is_ok() {
                 self.tail.iter_mut().for_each(|tail| tail.note(LOG_PAGES.get()));
                 // Even if no caller waits.
+                self.follower.reached(state.drain_reached());
                 self.follower.notify(state.drain_changes());
             }
             batch.drain(..).for_each(|call| call.answer(outcome.clone()));

@@ -1,0 +1,54 @@
+//! The record of the last backup, in the data directory: `recado status` and the metrics show its age.
+
+use std::fs::{File, Permissions, read_to_string, rename, set_permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use recado_domain::clock::Millis;
+use serde::{Deserialize, Serialize};
+
+/// The record's file.
+pub const LAST_BACKUP_FILE: &str = "last-backup.json";
+
+/// A backup that succeeded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastBackup {
+    /// When it ended, in Unix milliseconds.
+    pub at: Millis,
+    /// Its directory.
+    pub to: PathBuf,
+}
+
+/// Records that a backup of this data directory succeeded. An interruption leaves the former record.
+pub fn record(data_dir: &Path, backup: &LastBackup) -> io::Result<()> {
+    let path = data_dir.join(LAST_BACKUP_FILE);
+    let unfinished = path.with_extension("unfinished");
+    let mut file = File::create(&unfinished)?;
+    set_permissions(&unfinished, Permissions::from_mode(0o600))?;
+    file.write_all(serde_json::to_string(backup)?.as_bytes())?;
+    file.sync_all()?;
+    rename(unfinished, path)
+}
+
+/// The last backup of this data directory; `None` if there was none, or if the record cannot be read.
+pub fn read(data_dir: &Path) -> Option<LastBackup> {
+    serde_json::from_str(&read_to_string(data_dir.join(LAST_BACKUP_FILE)).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_record_counts() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(read(dir.path()), None);
+        let of = |at| LastBackup { at, to: "/backups/monday".into() };
+        record(dir.path(), &of(1)).expect("written");
+        record(dir.path(), &of(2)).expect("written");
+        assert_eq!(read(dir.path()), Some(of(2)));
+        std::fs::write(dir.path().join(LAST_BACKUP_FILE), "{\"at\":").expect("written");
+        assert_eq!(read(dir.path()), None, "a damaged record is none");
+    }
+}

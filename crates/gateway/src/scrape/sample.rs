@@ -1,0 +1,129 @@
+//! What is in the store or in files is read in the background, and only while something scrapes: an idle server does not poll.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use recado_domain::clock::Millis;
+use recado_domain::webhook::WebhookBacklog;
+use recado_store::StoreError;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use super::channels::{self, Channels};
+use crate::gateway::{Gateway, STORE_FILE};
+use crate::last_backup;
+use crate::metrics::{METRICS, Metrics, OfWebhook, seconds};
+
+/// The shortest time between two reads of the store.
+const PAUSE: Duration = Duration::from_secs(5);
+/// The time between two reads is this many times their duration, so that they use little of the store.
+const SHARE: u32 = 20;
+/// The longest time between two reads.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// Webhooks that have series of their own.
+const WEBHOOKS: usize = 1_000;
+
+/// Reads what is sampled.
+pub struct Sampler {
+    gateway: Arc<Gateway>,
+    /// The most channels that have series of their own.
+    most: usize,
+    data_dir: PathBuf,
+    scraped: Notify,
+}
+
+/// A sample.
+struct Sample {
+    channels: Channels,
+    webhooks: Vec<WebhookBacklog>,
+    files: Files,
+    now: Millis,
+}
+
+/// Sizes in bytes, and the time of the last backup.
+#[derive(Default)]
+struct Files {
+    store: i64,
+    wal: i64,
+    free: i64,
+    backup_at: Millis,
+}
+
+impl Sampler {
+    pub fn new(gateway: Arc<Gateway>, most: usize, data_dir: PathBuf) -> Self {
+        Self { gateway, most, data_dir, scraped: Notify::new() }
+    }
+
+    /// Something has scraped: the next scrape should get fresh values.
+    pub fn scraped(&self) {
+        self.scraped.notify_one();
+    }
+
+    /// Reads for each scrape, but not too often.
+    pub async fn run(&self) {
+        // The first read is for the first scrape.
+        loop {
+            let began = Instant::now();
+            match self.read().await {
+                Ok(sample) => {
+                    let most = self.most;
+                    // With thousands of channels this takes milliseconds, in which a task must not hold its thread.
+                    drop(
+                        tokio::task::spawn_blocking(move || METRICS.replace(|metrics| set(metrics, &sample, most)))
+                            .await,
+                    );
+                }
+                Err(error) => tracing::debug!(%error, "channels not read for metrics; the next scrape tries again"),
+            }
+            sleep((began.elapsed() * SHARE).clamp(PAUSE, LONGEST_PAUSE)).await;
+            self.scraped.notified().await;
+        }
+    }
+
+    async fn read(&self) -> Result<Sample, StoreError> {
+        let channels = channels::read(&self.gateway).await?;
+        let webhooks = self.gateway.store.webhook_backlogs().await?;
+        let (data_dir, in_file) = (self.data_dir.clone(), !self.gateway.nodes.are_shared());
+        let files = tokio::task::spawn_blocking(move || files(&data_dir, in_file)).await;
+        Ok(Sample { channels, webhooks, files: files.unwrap_or_default(), now: self.gateway.clock.now() })
+    }
+}
+
+fn files(data_dir: &Path, in_file: bool) -> Files {
+    let size = |name: &str| std::fs::metadata(data_dir.join(name)).map_or(0, |file| clamped(file.len()));
+    let free = rustix::fs::statvfs(data_dir).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    let (store, wal) = if in_file { (size(STORE_FILE), size(&format!("{STORE_FILE}-wal"))) } else { (0, 0) };
+    Files { store, wal, free: clamped(free), backup_at: last_backup::read(data_dir).map_or(0, |backup| backup.at) }
+}
+
+fn clamped(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+fn set(metrics: &Metrics, sample: &Sample, most: usize) {
+    metrics.sampled_at.set(seconds(sample.now));
+    channels::set(metrics, &sample.channels, most);
+    set_webhooks(metrics, sample);
+    let Files { store, wal, free, backup_at } = sample.files;
+    metrics.store_file_bytes.set(store);
+    metrics.store_wal_bytes.set(wal);
+    metrics.data_dir_free.set(free);
+    metrics.backup_at.set(seconds(backup_at));
+}
+
+/// The webhooks, those with the oldest waiting deliveries first.
+fn set_webhooks(metrics: &Metrics, Sample { webhooks, now, .. }: &Sample) {
+    metrics.webhook_waiting.clear();
+    metrics.webhook_oldest.clear();
+    metrics.webhook_disabled.clear();
+    let mut webhooks: Vec<_> = webhooks.iter().collect();
+    webhooks.sort_by_key(|webhook| webhook.oldest.unwrap_or(Millis::MAX));
+    for webhook in webhooks.into_iter().take(WEBHOOKS) {
+        let of = OfWebhook { institution: webhook.institution.to_string(), endpoint: webhook.id.to_string() };
+        let age = webhook.oldest.map_or(0, |oldest| (now - oldest).max(0));
+        metrics.webhook_waiting.get_or_create(&of).set(clamped(webhook.waiting));
+        metrics.webhook_oldest.get_or_create(&of).set(seconds(age));
+        metrics.webhook_disabled.get_or_create(&of).set(webhook.disabled.into());
+    }
+}
