@@ -2,8 +2,10 @@
 //!
 //! The texts are those of `--help`, and of the table in `docs/operations.md`, which a test writes from here.
 
+mod addresses;
 mod metrics;
 mod times;
+mod variables;
 
 use std::fs::File;
 use std::io::Read;
@@ -15,15 +17,17 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::Country;
-use recado_providers::outbound::BaseUrl;
 use recado_providers::outbound::address::Network;
 use recado_store::sealed::KeyRing;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::origin::Origin;
+pub use addresses::address;
+use addresses::{node_url, public_url};
 pub use metrics::MetricsConfig;
 use times::{time_at_least_a_second, time_of_a_connection, time_of_a_drain};
+pub use variables::name_variable;
 
 /// Where the files are.
 #[derive(Debug, Clone, Args)]
@@ -50,7 +54,8 @@ pub struct Config {
     pub data_dir: DataDir,
 
     /// Address to listen on; port 0 chooses a free one, which the first line of standard output names
-    #[arg(long, env = "RECADO_LISTEN", hide_env_values = true, default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    #[arg(long, env = "RECADO_LISTEN", hide_env_values = true, default_value = "127.0.0.1:8080", value_name = "ADDR",
+          value_parser = address)]
     pub listen: SocketAddr,
 
     /// Connections at a time; further ones wait to be accepted
@@ -105,7 +110,7 @@ pub struct NodeConfig {
     pub node_name: Option<String>,
 
     /// Where other nodes reach this one, such as `http://10.0.0.5:8080`. They forward calls about a WhatsApp Web session to its node; without it they answer 503
-    #[arg(long, env = "RECADO_NODE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "RECADO_NODE_URL", hide_env_values = true, value_name = "URL", value_parser = node_url)]
     pub node_url: Option<String>,
 }
 
@@ -192,7 +197,7 @@ pub struct SecretKey {
 }
 
 /// The variable with the key itself. It has no flag, because every user of a machine can read command lines.
-const SECRET_KEY: &str = "RECADO_SECRET_KEY";
+pub const SECRET_KEY: &str = "RECADO_SECRET_KEY";
 /// The most bytes of a key file.
 const SECRET_KEY_LIMIT: usize = 64 << 10;
 
@@ -382,11 +387,6 @@ impl WhatsAppWebConfig {
     }
 }
 
-/// The text of the URL, without a slash at the end.
-fn public_url(text: &str) -> Result<String, String> {
-    BaseUrl::parse("--public-url", text).map(|url| url.text).map_err(|error| format!("{error:#}"))
-}
-
 fn three_numbers(text: &str) -> Result<(u32, u32, u32), String> {
     let numbers: Vec<u32> = text.split('.').map(str::parse).collect::<Result<_, _>>().unwrap_or_default();
     <[u32; 3]>::try_from(numbers).map(Into::into).map_err(|_| "three numbers with points between them".to_owned())
@@ -402,7 +402,9 @@ struct FromEnvironment {
 impl Behaviour {
     /// The defaults and the variables, for commands that have no flags for them.
     pub fn from_environment() -> Self {
-        <FromEnvironment as clap::Parser>::parse_from(["recado"]).behaviour
+        let parsed = <FromEnvironment as clap::Parser>::try_parse_from(["recado"]);
+        let command = <FromEnvironment as clap::CommandFactory>::command;
+        parsed.unwrap_or_else(|error| name_variable(error, &command(), std::iter::empty()).exit()).behaviour
     }
 
     /// What is put before the path of a file; nothing without a public address.

@@ -84,6 +84,14 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// Checks the settings that are otherwise read when the parts are built.
+    pub fn check(behaviour: &Behaviour) -> anyhow::Result<()> {
+        Graph::new(&behaviour.graph_url, &behaviour.graph_version)?;
+        #[cfg(feature = "whatsapp-web")]
+        behaviour.whatsapp_web.options()?;
+        Ok(())
+    }
+
     /// Opens the files of a data directory, or the named database. No task runs yet.
     #[expect(clippy::too_many_lines, reason = "a list of parts, and how they are connected")]
     pub async fn open(data_dir: &Path, behaviour: Behaviour, secrets: KeyRing) -> anyhow::Result<Arc<Self>> {

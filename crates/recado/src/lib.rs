@@ -3,6 +3,7 @@
 mod api;
 mod backup;
 mod channels;
+mod check;
 mod completions;
 mod data;
 mod doctor;
@@ -25,12 +26,14 @@ mod sealed;
 mod secrets;
 mod send;
 mod serve;
+mod settings;
+mod variables;
 mod webhooks;
 
 use std::path::Path;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use recado_domain::api_key::{Environment, RateLimit};
 use recado_gateway::WHATSAPP_WEB;
 use serde_json::Value;
@@ -38,7 +41,7 @@ use serde_json::Value;
 pub use crate::exit::{Exit, end};
 
 use recado_domain::clock::random;
-use recado_gateway::config::{Config, DataDir};
+use recado_gateway::config::{DataDir, name_variable};
 use recado_gateway::control::Command as Control;
 use recado_store::clock::SystemEntropy;
 
@@ -50,6 +53,9 @@ use crate::local::Local;
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// The settings of a server, if the command is about one.
+    #[arg(skip)]
+    settings: Vec<settings::Setting>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,7 +63,8 @@ enum Command {
     /// Create a data directory: a store, an institution, its keys and its sandbox channel
     Init(init::Init),
     /// Serve the API until SIGTERM
-    Serve(Box<Config>),
+    Serve(Box<serve::Serve>),
+    Config(Box<settings::Show>),
     /// Institutions: tenants that are isolated from each other
     Institutions {
         #[command(subcommand)]
@@ -149,11 +156,22 @@ struct Output {
     json: bool,
 }
 
+/// Reads the arguments and the variables; ends the process if they are invalid.
+pub fn parse() -> Cli {
+    let mut command = Cli::command();
+    let parsed = command
+        .try_get_matches_from_mut(std::env::args_os())
+        .and_then(|matches| Ok(Cli { settings: settings::given(&matches), ..Cli::from_arg_matches(&matches)? }));
+    parsed.unwrap_or_else(|error| name_variable(error, &command, std::env::args()).exit())
+}
+
 /// Runs the command.
 pub async fn run(cli: Cli) -> Result<Exit> {
+    variables::check()?;
     match cli.command {
         Command::Init(init) => init.run().await.map(Exit::done),
-        Command::Serve(config) => Ok(serve::run(*config).await),
+        Command::Serve(server) => Ok(server.run(&cli.settings).await),
+        Command::Config(show) => show.run(&cli.settings).map(Exit::done),
         Command::Institutions { command } => command.run().await.map(Exit::done),
         Command::Keys { command } => command.run().await.map(Exit::done),
         Command::Channels { command } => command.run().await.map(Exit::done),

@@ -5,7 +5,11 @@ use std::net::{IpAddr, UdpSocket};
 use std::sync::{Arc, PoisonError};
 
 use anyhow::{Context, Result, bail};
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
 use recado_domain::channel::ChannelType;
+use recado_domain::clock::{Clock, Millis};
+use recado_gateway::WHATSAPP_WEB;
 use recado_gateway::api::Api;
 use recado_gateway::config::{Config, Role};
 use recado_gateway::control::Socket;
@@ -20,6 +24,7 @@ use recado_gateway::systemd::Systemd;
 use recado_gateway::{
     contents, events, housekeeping, idle, media, outages, read_signals, schedule, scrape, server, stranded, webhooks,
 };
+use recado_store::clock::rfc3339;
 use recado_store::nodes::NewNode;
 use recado_store::sealed::KeyRing;
 use recado_store::{StoreError, postgres};
@@ -27,13 +32,50 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::exit::{Exit, end_with};
+use crate::check;
+use crate::exit::{Exit, end, end_with};
+use crate::settings::{self, Setting};
 
-pub async fn run(config: Config) -> Exit {
-    let log = Log::start(&config.log);
-    let served = serve(config).await.map(Exit::done);
-    // Through the log as well: a failed start must end, whatever is behind standard error.
-    end_with(served, |why| log.write_plain(why))
+/// Serve the API until SIGTERM
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    config: Config,
+    /// Check the settings, the store and the addresses, and end: 0 if the server would start. Works beside a running server
+    #[arg(long)]
+    check: bool,
+}
+
+impl Serve {
+    pub async fn run(self, settings: &[Setting]) -> Exit {
+        if self.check {
+            return end(check::run(&self.config).await.map(Exit::done));
+        }
+        let log = Log::start(&self.config.log);
+        announce_start(&self.config);
+        settings::log(settings);
+        let served = serve(self.config).await.map(Exit::done);
+        // Through the log as well: a failed start must end, whatever is behind standard error.
+        end_with(served, |why| log.write_plain(why))
+    }
+}
+
+/// Logs what starts, so that a log shows it before anything goes wrong.
+fn announce_start(config: &Config) {
+    let engine = if config.behaviour.database.urls().is_some() { "postgresql" } else { "sqlite" };
+    let roles: Vec<_> = config.node.roles.iter().filter_map(ValueEnum::to_possible_value).collect();
+    let roles = roles.iter().map(PossibleValue::get_name).collect::<Vec<_>>().join(",");
+    let (version, data_dir) = (env!("CARGO_PKG_VERSION"), config.data_dir.data_dir.display());
+    tracing::info!(version, whatsapp_web = WHATSAPP_WEB, engine, roles, %data_dir, "server starting");
+}
+
+/// A store that is newer than the clock: messages would wait, or their order of times would be wrong.
+fn check_clock(gateway: &Gateway, created: impl Iterator<Item = Millis>) {
+    let now = gateway.clock.now();
+    if let Some(newest) = created.max().filter(|newest| *newest > now) {
+        let (clock, store) = (rfc3339(now), rfc3339(newest));
+        tracing::warn!(clock, store, "clock behind the store: messages may wait until it has caught up");
+    }
 }
 
 async fn serve(mut config: Config) -> Result<()> {
@@ -116,11 +158,18 @@ fn listen_for_scrapes(config: &Config) -> Result<Option<TcpListener>> {
     Ok(Some(listener))
 }
 
-/// Checks the preconditions before anything is opened.
-async fn prepare(config: &Config) -> Result<KeyRing> {
-    if config.behaviour.sandbox_delay_max < config.behaviour.sandbox_delay_min {
+/// Checks settings that depend on each other, and those that no parser of a single value checks.
+pub fn validate(config: &Config) -> Result<()> {
+    let behaviour = &config.behaviour;
+    if behaviour.sandbox_delay_max < behaviour.sandbox_delay_min {
         bail!("--sandbox-delay-max must not be shorter than --sandbox-delay-min");
     }
+    Gateway::check(behaviour)
+}
+
+/// Checks the preconditions before anything is opened.
+async fn prepare(config: &Config) -> Result<KeyRing> {
+    validate(config)?;
     let dir = &config.data_dir.data_dir;
     if let Some((_, direct_url)) = config.behaviour.database.urls() {
         make_private(dir)?;
@@ -134,7 +183,9 @@ async fn prepare(config: &Config) -> Result<KeyRing> {
 /// Opens the store, which must have an institution.
 async fn open(config: &Config, secrets: KeyRing) -> Result<Arc<Gateway>> {
     let gateway = Gateway::open(&config.data_dir.data_dir, config.behaviour.clone(), secrets).await?;
-    if gateway.store.institutions().await?.is_empty() {
+    let institutions = gateway.store.institutions().await?;
+    check_clock(&gateway, institutions.iter().map(|institution| institution.created_at));
+    if institutions.is_empty() {
         gateway.close().await;
         bail!("the store has no institution, so no caller could authenticate: make the first one with `recado init`");
     }

@@ -9,7 +9,7 @@ use clap::Args;
 pub struct MetricsConfig {
     /// Address on which `GET /metrics` answers Prometheus, without a key; default: none. They name all institutions and
     /// channels, so callers must not reach it
-    #[arg(long, env = "RECADO_METRICS_LISTEN", hide_env_values = true, value_name = "ADDR")]
+    #[arg(long, env = "RECADO_METRICS_LISTEN", hide_env_values = true, value_name = "ADDR", value_parser = super::address)]
     pub metrics_listen: Option<SocketAddr>,
 
     /// Channels with series of their own, those with the oldest waiting messages first

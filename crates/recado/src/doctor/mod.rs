@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use recado_gateway::config::{Database, SecretKey};
+use recado_gateway::config::{Database, SecretKey, address};
 use recado_gateway::control::{Client, SOCKET_FILE};
 use recado_gateway::lock::DataDirLock;
 use serde::Serialize;
@@ -27,7 +27,8 @@ use crate::{Common, Exit, output};
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// Address that the server listens on, or is to
-    #[arg(long, env = "RECADO_LISTEN", hide_env_values = true, default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    #[arg(long, env = "RECADO_LISTEN", hide_env_values = true, default_value = "127.0.0.1:8080", value_name = "ADDR",
+          value_parser = address)]
     listen: SocketAddr,
     /// Connections of the server at a time
     #[arg(long, env = "RECADO_MAX_CONNECTIONS", hide_env_values = true, default_value_t = 16_384, value_name = "N")]

@@ -8,6 +8,7 @@ use deadpool_postgres::Connect;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
+use recado_domain::error_chain::causes;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
@@ -120,11 +121,22 @@ impl Connect for Hosts {
     }
 }
 
+/// Why the parser refuses a URL. Its error may repeat a part of the URL, and so the password. The name of a known option is no
+/// part of it.
+fn why_unreadable(error: &Error) -> String {
+    let text = causes(error);
+    match text.split('`').nth(1).filter(|_| text.contains("invalid value for option")) {
+        Some("sslmode") => "its sslmode must be disable, prefer or require".to_owned(),
+        Some(option) => format!("the value of {option} is invalid"),
+        None => "it must be like postgres://user:password@host:5432/database".to_owned(),
+    }
+}
+
 /// Parses the URL, and fills in defaults.
 fn config(url: &str) -> anyhow::Result<Config> {
-    // The error of the parser may repeat a part of the URL, and so the password.
-    let Ok(mut config) = url.parse::<Config>() else {
-        bail!("the database's URL cannot be read: postgres://user:password@host:5432/database")
+    let mut config = match url.parse::<Config>() {
+        Ok(config) => config,
+        Err(error) => bail!("the database's URL cannot be read: {}", why_unreadable(&error)),
     };
     if config.get_hosts().is_empty() {
         bail!("the database's URL names no host");
