@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, bail};
 use recado_domain::clock::{Clock, Entropy, NewIds};
@@ -56,6 +57,8 @@ pub struct Gateway {
     pub nodes: Arc<dyn Nodes>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
+    /// Whether the secret key opened what channels need, when this process started.
+    pub opens_secrets: AtomicBool,
     /// Encrypts and decrypts secrets; empty if no key was given.
     pub secrets: Arc<KeyRing>,
     pub failed_logins: FailedLogins,
@@ -149,6 +152,7 @@ impl Gateway {
             nodes,
             clock,
             entropy,
+            opens_secrets: AtomicBool::new(true),
             secrets,
             events,
             webhooks: Arc::new(webhooks),

@@ -112,7 +112,8 @@ async fn tell(gateway: Arc<Gateway>, signal: ReadSignal) {
         ReadOutcome::Told | ReadOutcome::Refused => None,
     };
     if outcome != ReadOutcome::Told && retry_at.is_none() {
-        tracing::warn!(channel.key = signal.channel, conversation.id = %signal.conversation, "read signal dropped");
+        let id = gateway.directory.channel(signal.channel).map(|entry| entry.via.id.to_string());
+        tracing::warn!(channel.id = id, conversation.id = %signal.conversation, "read signal dropped");
     }
     if let Err(error) = gateway.store.end_read(signal, retry_at, now).await {
         // Its attempt counts as lost later, and the signal is sent again.

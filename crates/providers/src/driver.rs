@@ -133,12 +133,12 @@ pub trait ChannelDriver: Send + Sync {
     async fn stop(&self) {}
 
     /// Loads the stored credentials of these channels when a server starts. The result says whether that was possible.
-    async fn load(&self, _: &[ChannelKey]) -> Result<bool, StoreError> {
+    async fn load(&self, _: &[ChannelRef]) -> Result<bool, StoreError> {
         Ok(true)
     }
 
     /// Replaces the credentials of these channels by the stored ones. A channel without a [`Link`] has no credentials.
-    fn reload(&self, _: &[ChannelKey], _: &[Link]) {}
+    fn reload(&self, _: &[ChannelRef], _: &[Link]) {}
 
     /// Opens the session of a channel again. It was open when a server ended, or another node released the channel.
     async fn restore(&self, _: &ChannelRef) -> Result<(), StoreError> {

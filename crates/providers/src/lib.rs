@@ -15,10 +15,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use recado_domain::channel::{Channel, ChannelKey, ChannelType, Link};
+use recado_domain::channel::{Channel, ChannelRef, ChannelType, Link};
 use recado_domain::clock::Millis;
 use recado_domain::error::AppError;
-use recado_domain::ids::NetworkId;
+use recado_domain::ids::{ChannelId, NetworkId};
 
 pub use driver::{ChannelDriver, Connect, Connected, Context, Given};
 
@@ -145,7 +145,7 @@ impl Drivers {
     /// Replaces the credentials of these channels by the stored ones.
     pub fn reload(&self, channels: &[Channel], rows: &[Link]) {
         for (kind, driver) in self.all() {
-            let own: Vec<_> = channels.iter().filter(|one| one.kind == kind).map(|one| one.key).collect();
+            let own: Vec<_> = channels.iter().filter(|one| one.kind == kind).map(ChannelRef::from).collect();
             driver.reload(&own, rows);
         }
     }
@@ -162,6 +162,6 @@ impl Drivers {
 }
 
 /// Logs that this node has another secret key than the one that encrypted a channel's secrets.
-pub fn log_foreign_key(channel: ChannelKey, error: &dyn std::error::Error) {
-    tracing::error!(channel.key = channel, %error, "channel credentials not readable; every node needs the same secret key");
+pub fn log_foreign_key(channel: &ChannelId, error: &dyn std::error::Error) {
+    tracing::error!(channel.id = %channel, %error, "channel credentials not readable; every node needs the same secret key");
 }

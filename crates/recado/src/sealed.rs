@@ -1,12 +1,14 @@
-//! The sealed secrets in a store's file.
+//! The sealed secrets in a store.
 
 use std::collections::BTreeSet;
 
 use recado_domain::incoming::SealedIncoming;
 use recado_domain::message::Seq;
 use recado_domain::webhook::SealedWebhook;
+use recado_store::postgres::PgStore;
 use recado_store::sealed::{KeyId, Place, ReceivedPart};
 use recado_store::sqlite::copy::{links, sealed_incoming, sealed_webhooks, session_rows};
+use recado_store::{Inbox, Links, Sessions, StoreError, Webhooks};
 use rusqlite::Connection;
 
 /// The most session rows, or messages, that are held in memory.
@@ -22,21 +24,50 @@ pub fn each(connection: &Connection, mut see: impl FnMut(Place<'_>, &[u8])) -> r
     }
     let mut page = sealed_incoming(connection, Seq::MIN, PAGE)?;
     while let Some(last) = page.last() {
-        for SealedIncoming { channel, network_id, raw, file, .. } in &page {
-            let place = |part| Place::Received { channel: *channel, network_id, part };
-            raw.iter().for_each(|raw| see(place(ReceivedPart::Message), raw));
-            file.iter().for_each(|(_, file)| see(place(ReceivedPart::File), file));
-        }
+        page.iter().for_each(|message| of_message(message, &mut see));
         page = sealed_incoming(connection, last.seq, PAGE)?;
     }
-    for webhook in sealed_webhooks(connection)? {
-        let SealedWebhook { id, secret, previous_secret, headers, .. } = &webhook;
-        for secret in [Some(secret), previous_secret.as_ref()].into_iter().flatten() {
-            see(Place::WebhookSecret(*id), secret);
-        }
-        headers.iter().for_each(|headers| see(Place::WebhookHeaders(*id), headers));
+    sealed_webhooks(connection)?.iter().for_each(|webhook| of_webhook(webhook, &mut see));
+    Ok(())
+}
+
+/// The same for a store in a database.
+pub async fn each_in_database(
+    store: &PgStore,
+    mut see: impl FnMut(Place<'_>, &[u8]),
+) -> Result<(), StoreError> {
+    store.links().await?.iter().for_each(|link| see(Place::Link(link.channel), &link.sealed));
+    let mut page = store.session_rows(None, PAGE).await?;
+    while let Some(last) = page.last().map(|row| row.of.clone()) {
+        page.iter().for_each(|row| see((&row.of).into(), &row.sealed));
+        page = store.session_rows(Some(last), PAGE).await?;
+    }
+    let mut page = store.sealed_incoming(Seq::MIN, PAGE).await?;
+    while let Some(last) = page.last().map(|message| message.seq) {
+        page.iter().for_each(|message| of_message(message, &mut see));
+        page = store.sealed_incoming(last, PAGE).await?;
+    }
+    let mut page = store.sealed_webhooks(0, PAGE).await?;
+    while let Some(last) = page.last().map(|webhook| webhook.key) {
+        page.iter().for_each(|webhook| of_webhook(webhook, &mut see));
+        page = store.sealed_webhooks(last, PAGE).await?;
     }
     Ok(())
+}
+
+fn of_message(message: &SealedIncoming, see: &mut impl FnMut(Place<'_>, &[u8])) {
+    let SealedIncoming { channel, network_id, raw, file, .. } = message;
+    let place = |part| Place::Received { channel: *channel, network_id, part };
+    raw.iter().for_each(|raw| see(place(ReceivedPart::Message), raw));
+    file.iter().for_each(|(_, file)| see(place(ReceivedPart::File), file));
+}
+
+fn of_webhook(webhook: &SealedWebhook, see: &mut impl FnMut(Place<'_>, &[u8])) {
+    let SealedWebhook { id, secret, previous_secret, headers, .. } = webhook;
+    for secret in [Some(secret), previous_secret.as_ref()].into_iter().flatten() {
+        see(Place::WebhookSecret(*id), secret);
+    }
+    headers.iter().for_each(|headers| see(Place::WebhookHeaders(*id), headers));
 }
 
 /// The ids of the keys that sealed the secrets of a store.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, UdpSocket};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use anyhow::{Context, Result, bail};
@@ -204,6 +205,7 @@ fn start_sandbox(gateway: &Gateway, background: &TaskTracker, receipts_stop: Can
 async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker) -> Result<()> {
     let opens = secrets::load(gateway).await.context("cannot read how channels are linked")?;
     METRICS.secret_key_ok.set(opens.into());
+    gateway.opens_secrets.store(opens, Ordering::Relaxed);
     background.spawn(housekeeping::purge(gateway.clone()));
     background.spawn(housekeeping::note_key_uses(gateway.clone()));
     let expiring = gateway.clone();

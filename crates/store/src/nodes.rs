@@ -33,6 +33,19 @@ pub struct Node {
     pub address: Option<String>,
 }
 
+/// A node as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub id: NodeId,
+    pub name: String,
+    pub address: Option<String>,
+    /// The channel types that it sends for.
+    pub types: Vec<String>,
+    pub channels: u64,
+    /// How long its lease is still valid; negative if it is over.
+    pub lease_left: Millis,
+}
+
 /// How the channels of one type are distributed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelQuota {
@@ -95,6 +108,8 @@ pub trait ClusterStore: SharedQuota {
     /// The nodes, oldest first. Evicts the nodes whose lease has expired: a later renewal finds no row. The calling
     /// node is not evicted: channels that no other node acquired are still its own.
     async fn nodes(&self, own: Option<NodeId>) -> Result<Vec<Node>>;
+    /// The nodes with their channels and leases, oldest first. Evicts none.
+    async fn members(&self) -> Result<Vec<Member>>;
     /// The distribution of channels, by type.
     async fn quotas(&self, node: NodeId) -> Result<Vec<ChannelQuota>>;
     /// Acquires free channels of a type, at most `limit`.

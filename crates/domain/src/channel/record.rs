@@ -55,6 +55,12 @@ pub struct ChannelRef {
     pub id: ChannelId,
 }
 
+impl From<&Channel> for ChannelRef {
+    fn from(channel: &Channel) -> Self {
+        Self { key: channel.key, institution: channel.institution, id: channel.id.clone() }
+    }
+}
+
 /// A channel to create.
 #[derive(Debug, Clone)]
 pub struct NewChannel {

@@ -1,6 +1,7 @@
 //! Whether the process is alive, and whether it accepts messages. Load balancers have no key, so none is needed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -23,11 +24,15 @@ struct Status {
     /// `store`: the store accepts no writes. `stopping`: the server stops, and accepts calls until `--drain` is over.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    /// `secret_key`: this node has not the secret key that its channels need. Their messages wait, or another node sends them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("items" = {"enum": ["secret_key"]}))]
+    warnings: Vec<&'static str>,
 }
 
 /// 200 while the process answers at all.
 pub async fn live() -> Response {
-    answers::answer(StatusCode::OK, &Status { status: "ok", reason: None })
+    answers::answer(StatusCode::OK, &Status { status: "ok", reason: None, warnings: Vec::new() })
 }
 
 /// 200 while messages are accepted; otherwise 503 with the reason.
@@ -40,7 +45,10 @@ pub async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
         Some("store")
     };
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    answers::answer(status, &Status { status: if reason.is_none() { "ok" } else { "unavailable" }, reason })
+    // No reason to take the node out of rotation: it accepts messages.
+    let warnings = (!gateway.opens_secrets.load(Ordering::Relaxed)).then_some("secret_key").into_iter().collect();
+    let shown = Status { status: if reason.is_none() { "ok" } else { "unavailable" }, reason, warnings };
+    answers::answer(status, &shown)
 }
 
 /// The operation in the OpenAPI document.

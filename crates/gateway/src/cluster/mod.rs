@@ -16,12 +16,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use recado_domain::channel::ChannelKey;
+use recado_domain::channel::{ChannelKey, ChannelType};
 use recado_domain::clock::Clock;
 use recado_providers::Drivers;
 use recado_store::StoreError;
 use recado_store::lease::{Leases, Notification, Notifier, WakeReason};
-use recado_store::nodes::{ClusterStore, ListenEvent, NewNode, Node as OtherNode, NodeId, SharedQuota};
+use recado_store::nodes::{ClusterStore, ListenEvent, Member, NewNode, Node as OtherNode, NodeId, SharedQuota};
 use secrecy::SecretString;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -70,6 +70,16 @@ pub trait Nodes: Send + Sync + 'static {
 
     /// The channels of this process that have open messages.
     async fn open_channels(&self) -> Result<Vec<ChannelKey>, StoreError>;
+
+    /// All nodes; none if this process has the store alone.
+    async fn members(&self) -> Result<Vec<Member>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Whether no node sends for channels of this type, for some seconds already.
+    fn leaves_unserved(&self, _: ChannelType) -> bool {
+        false
+    }
 
     /// Notifies the nodes that a channel was created.
     fn channel_created(&self);
@@ -173,6 +183,14 @@ impl Nodes for Cluster {
         let own = self.node_id();
         let nodes = self.parts.store.nodes(own).await?;
         Ok(nodes.first().is_some_and(|node| Some(node.id) == own))
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, StoreError> {
+        self.parts.store.members().await
+    }
+
+    fn leaves_unserved(&self, kind: ChannelType) -> bool {
+        self.node.get().is_some_and(|node| node.leaves_unserved(kind))
     }
 
     async fn open_channels(&self) -> Result<Vec<ChannelKey>, StoreError> {

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use recado_domain::channel::{ChannelKey, Epoch};
+use recado_domain::channel::{ChannelKey, ChannelType, Epoch};
 use recado_store::StoreError;
 use recado_store::nodes::{ChannelQuota, NewNode, NodeId};
 use tokio::sync::Notify;
@@ -43,6 +43,8 @@ const RENEW: Duration = Duration::from_millis(2_500);
 const RETRY: Duration = Duration::from_millis(500);
 /// The interval of rebalancing. With the lease: other nodes acquire the channels of a crashed node within 12 s.
 const REBALANCE: Duration = Duration::from_secs(2);
+/// After so many rounds a type without a node is reported: nodes start and stop one after another.
+const UNSERVED: u32 = 3;
 
 /// How long the last steps of a stop may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -66,6 +68,8 @@ struct Shared {
     rebalance: Notify,
     /// Channels were acquired, and those with work are not woken yet.
     has_new_channels: AtomicBool,
+    /// For how many rounds no node has sent for a type that has channels.
+    unserved: Mutex<HashMap<ChannelType, u32>>,
     /// The node drains all its channels.
     draining: CancellationToken,
     ended: CancellationToken,
@@ -76,13 +80,21 @@ impl Node {
         let sessions = Sessions::new(parts.clone());
         let (id, rebalance, has_new_channels) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
         let (draining, ended) = (CancellationToken::new(), CancellationToken::new());
-        let shared = Arc::new(Shared { parts, sync, sessions, new, id, rebalance, has_new_channels, draining, ended });
+        let unserved = Mutex::default();
+        let shared = Shared { parts, sync, sessions, new, id, rebalance, has_new_channels, unserved, draining, ended };
+        let shared = Arc::new(shared);
         let task = tokio::sync::Mutex::new(tokio::spawn(shared.clone().join_loop()));
         Self { shared, task }
     }
 
     pub fn id(&self) -> Option<NodeId> {
         self.shared.id()
+    }
+
+    /// Whether no node sends for channels of this type, for some rounds.
+    pub fn leaves_unserved(&self, kind: ChannelType) -> bool {
+        let unserved = self.shared.unserved.lock().unwrap_or_else(PoisonError::into_inner);
+        unserved.get(&kind).is_some_and(|rounds| *rounds >= UNSERVED)
     }
 
     /// Rebalances soon.
@@ -244,6 +256,7 @@ impl Shared {
     async fn rebalance(&self, id: NodeId, deleted: bool) -> Result<Vec<ChannelKey>, StoreError> {
         self.parts.store.nodes(Some(id)).await?;
         let quotas = self.parts.store.quotas(id).await?;
+        self.note_unserved(&quotas);
         if quotas.iter().map(|quota| quota.held_with_deleted).sum::<usize>() != self.parts.leases.all().len() {
             // The answer of an earlier statement was lost.
             self.reconcile(id).await?;
@@ -264,6 +277,22 @@ impl Shared {
         self.wake(id).await?;
         self.sessions.restore_pending().await;
         Ok(excess)
+    }
+
+    /// Notes the types that have channels and no node, and warns of those that stay so.
+    fn note_unserved(&self, quotas: &[ChannelQuota]) {
+        let mut unserved = self.unserved.lock().unwrap_or_else(PoisonError::into_inner);
+        for quota in quotas {
+            if quota.all == 0 || quota.nodes > 0 {
+                unserved.remove(&quota.kind);
+                continue;
+            }
+            let rounds = unserved.entry(quota.kind).or_default();
+            *rounds = rounds.saturating_add(1);
+            if *rounds >= UNSERVED {
+                tracing::warn!(kind = quota.kind.name(), "no node sends for a channel type");
+            }
+        }
     }
 
     /// Makes the leases in memory equal to those in the database.

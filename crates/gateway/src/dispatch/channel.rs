@@ -75,7 +75,8 @@ pub(super) async fn run(
         task.shared.joins.join_left(task.owner(), (key, epoch)).await;
         task.work().await;
     } else {
-        tracing::warn!(channel.key = key, "no provider compiled in for channel type");
+        let id = shared.directory.channel(key).map(|entry| entry.via.id.to_string());
+        tracing::warn!(channel.id = id, "no provider compiled in for channel type");
     }
 }
 

@@ -18,6 +18,8 @@ use recado_store::{Queue, StoreError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::directory::Directory;
+
 /// The most messages that one transaction of the store joins.
 const TOGETHER: usize = 128;
 /// The most messages of one owner that wait.
@@ -35,6 +37,7 @@ const RETRY: Duration = Duration::from_millis(200);
 pub(super) struct Joins {
     queue: Arc<dyn Queue>,
     clock: Arc<dyn Clock>,
+    directory: Arc<Directory>,
     /// The messages that wait. Each owner here has a task that stores them; the task removes the owner when it ends.
     owners: Mutex<HashMap<Owner, VecDeque<Waiting>>>,
     /// The epochs in which the messages of a crashed process were joined, by their channels.
@@ -61,8 +64,13 @@ impl Joining {
 }
 
 impl Joins {
-    pub(super) fn new(queue: Arc<dyn Queue>, clock: Arc<dyn Clock>) -> Self {
-        Self { queue, clock, owners: Mutex::default(), examined: Mutex::default() }
+    pub(super) fn new(queue: Arc<dyn Queue>, clock: Arc<dyn Clock>, directory: Arc<Directory>) -> Self {
+        Self { queue, clock, directory, owners: Mutex::default(), examined: Mutex::default() }
+    }
+
+    /// The public id of a channel, for the log.
+    fn id(&self, channel: ChannelKey) -> Option<String> {
+        self.directory.channel(channel).map(|entry| entry.via.id.to_string())
     }
 
     /// Begins to add a message to its conversation.
@@ -75,7 +83,7 @@ impl Joins {
             if others.len() < WAITING {
                 others.push_back(waiting);
             } else {
-                gives_up(&waiting);
+                self.gives_up(&waiting);
             }
         } else {
             owners.insert(owner, VecDeque::from([waiting]));
@@ -120,7 +128,7 @@ impl Joins {
             if one.since.elapsed() < GIVE_UP {
                 waiting.push_front(one);
             } else {
-                gives_up(&one);
+                self.gives_up(&one);
             }
         }
     }
@@ -147,7 +155,11 @@ impl Joins {
                 }
                 Ok(Err(StoreError::Refused(reason))) => {
                     let channel = part.first().map(|one| one.message.channel);
-                    tracing::error!(channel.key = channel, error = reason, "message joins no conversation");
+                    tracing::error!(
+                        channel.id = channel.and_then(|key| self.id(key)),
+                        error = reason,
+                        "message joins no conversation"
+                    );
                 }
                 Ok(Err(_)) => failed.extend(part),
                 Err(error) => {
@@ -157,6 +169,11 @@ impl Joins {
             }
         }
         failed
+    }
+
+    fn gives_up(&self, one: &Waiting) {
+        let id = self.id(one.message.channel);
+        tracing::warn!(channel.id = id, "message sent without a conversation: store unavailable");
     }
 
     /// Adds the messages to conversations that a crashed process had in flight on a channel. Once for each channel that this
@@ -176,7 +193,7 @@ impl Joins {
         };
         let Ok(left) = timeout(LEFT_TIMEOUT, read).await else {
             tracing::warn!(
-                channel.key = channel,
+                channel.id = self.id(channel),
                 "messages of a crashed process join no conversations: store unavailable"
             );
             return;
@@ -187,8 +204,4 @@ impl Joins {
         // Those that need longer join after the claim.
         drop(timeout(LEFT_TIMEOUT, join_all(answers)).await);
     }
-}
-
-fn gives_up(one: &Waiting) {
-    tracing::warn!(channel.key = one.message.channel, "message sent without a conversation: store unavailable");
 }

@@ -108,7 +108,7 @@ impl Dispatcher {
             (Semaphore::new(MAX_CONCURRENT_CLAIMS), TaskTracker::new(), CancellationToken::new());
         let runtime = Handle::current();
         let shared = Shared {
-            joins: Arc::new(Joins::new(queue.clone(), clock.clone())),
+            joins: Arc::new(Joins::new(queue.clone(), clock.clone(), directory.clone())),
             queue,
             health,
             drivers,

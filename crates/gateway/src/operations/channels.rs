@@ -130,6 +130,16 @@ pub async fn get(gateway: &Gateway, entry: &ChannelEntry) -> Result<Channel, App
     found.filter(|channel| channel.deleted_at.is_none()).ok_or(AppError::ChannelNotFound)
 }
 
+/// Why the messages of a connected channel wait, if no node can send them.
+const UNSERVED: &str = "Nenhum no envia por canais deste tipo agora: confira a chave secreta e os papeis dos nos.";
+
+/// The channel as callers see it. The state of its own network is stored; that no node serves it is known in memory.
+pub fn as_seen(gateway: &Gateway, channel: Channel) -> Channel {
+    let waits = channel.state == ChannelState::Connected && gateway.nodes.leaves_unserved(channel.kind);
+    let state_reason = channel.state_reason.or_else(|| waits.then(|| UNSERVED.to_owned()));
+    Channel { state_reason, ..channel }
+}
+
 /// Connects a channel with the fields of the call. Returns the channel, and the progress of its linking if a phone links it.
 pub async fn connect(
     gateway: &Gateway,

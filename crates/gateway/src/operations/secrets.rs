@@ -46,10 +46,10 @@ enum Outcome {
 /// Loads the credentials of all channels when a server starts. Returns whether this node could do so, and has the key that
 /// its channels need.
 pub async fn load(gateway: &Gateway) -> Result<bool, StoreError> {
-    let mut all = !gateway.nodes.are_shared() || opens_sessions(gateway).await?;
+    let mut all = opens_sessions(gateway).await?;
     let channels = gateway.directory.channels();
     for (kind, driver) in gateway.drivers.all() {
-        let own: Vec<_> = channels.iter().filter(|entry| entry.kind == kind).map(|entry| entry.via.key).collect();
+        let own: Vec<_> = channels.iter().filter(|entry| entry.kind == kind).map(|entry| entry.via.clone()).collect();
         all &= driver.load(&own).await?;
     }
     Ok(all)
@@ -59,7 +59,10 @@ pub async fn load(gateway: &Gateway) -> Result<bool, StoreError> {
 async fn opens_sessions(gateway: &Gateway) -> Result<bool, StoreError> {
     let Some(row) = gateway.store.session_rows(None, 1).await?.pop() else { return Ok(true) };
     let opened = gateway.secrets.open((&row.of).into(), &row.sealed);
-    Ok(opened.inspect_err(|error| log_foreign_key(row.of.channel, error)).is_ok())
+    if let (Err(error), Some(entry)) = (&opened, gateway.directory.channel(row.of.channel)) {
+        log_foreign_key(&entry.via.id, error);
+    }
+    Ok(opened.is_ok())
 }
 
 /// Encrypts with the first key what older keys encrypted. It may be interrupted at any point: the next run does the rest.

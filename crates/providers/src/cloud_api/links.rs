@@ -1,9 +1,9 @@
 //! The stored credentials of channels: decrypted with the key ring, and loaded.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use recado_domain::channel::{self, Actor, ChannelKey, ChannelMove, ChannelState};
+use recado_domain::channel::{self, Actor, ChannelKey, ChannelMove, ChannelRef, ChannelState};
 use recado_store::StoreError;
 use recado_store::sealed::{Place, SealError};
 use secrecy::{ExposeSecret, SecretString};
@@ -44,25 +44,24 @@ impl CloudApi {
     /// server that was started without its secret key) is paused with the reason, and resumes at the start that finds the
     /// link usable again. Other channels are not affected. One of several nodes pauses nothing, because another node may
     /// have the right key.
-    pub(super) async fn load_links(&self, channels: &[ChannelKey]) -> Result<bool, StoreError> {
+    pub(super) async fn load_links(&self, channels: &[ChannelRef]) -> Result<bool, StoreError> {
         let (mut all, mut usable) = (true, Vec::new());
-        let of_these: HashSet<_> = channels.iter().copied().collect();
+        let of_these: HashMap<_, _> = channels.iter().map(|via| (via.key, via)).collect();
         for row in self.context.store.links().await? {
             let channel = row.channel;
-            if !of_these.contains(&channel) {
-                continue;
-            }
+            let Some(via) = of_these.get(&channel) else { continue };
             match self.open(&row) {
                 Ok(link) => {
                     usable.push((channel, Arc::new(link)));
                     self.move_at_start(channel, None).await?;
                 }
                 Err(error) if !self.context.leases.is_standalone() => {
-                    log_foreign_key(channel, &error);
+                    log_foreign_key(&via.id, &error);
                     all = false;
                 }
                 Err(error) => {
-                    tracing::warn!(channel.key = channel, %error, "channel credentials not readable; channel paused");
+                    all = false;
+                    tracing::warn!(channel.id = %via.id, %error, "channel credentials not readable; channel paused");
                     self.move_at_start(channel, Some(error.reason())).await?;
                 }
             }
@@ -72,12 +71,12 @@ impl CloudApi {
     }
 
     /// Replaces the links of these channels by the stored ones.
-    pub(super) fn reload_links(&self, channels: &[ChannelKey], rows: &[channel::Link]) {
-        for key in channels {
+    pub(super) fn reload_links(&self, channels: &[ChannelRef], rows: &[channel::Link]) {
+        for ChannelRef { key, id, .. } in channels {
             match rows.iter().find(|row| row.channel == *key).map(|row| self.open(row)) {
                 Some(Ok(link)) => self.set(*key, Arc::new(link)),
                 Some(Err(error)) => {
-                    log_foreign_key(*key, &error);
+                    log_foreign_key(id, &error);
                     // The former link leads to another number, or is no longer valid.
                     self.remove(*key);
                 }

@@ -328,11 +328,11 @@ impl ChannelDriver for CloudApi {
         self.graph.mark_read(&link, &newest.network_id).await
     }
 
-    async fn load(&self, channels: &[ChannelKey]) -> Result<bool, StoreError> {
+    async fn load(&self, channels: &[ChannelRef]) -> Result<bool, StoreError> {
         self.load_links(channels).await
     }
 
-    fn reload(&self, channels: &[ChannelKey], rows: &[channel::Link]) {
+    fn reload(&self, channels: &[ChannelRef], rows: &[channel::Link]) {
         self.reload_links(channels, rows);
     }
 

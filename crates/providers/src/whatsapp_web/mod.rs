@@ -44,7 +44,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use recado_domain::account::KnownAccount;
 use recado_domain::channel::{ChannelKey, ChannelRef, ChannelSettings, Epoch};
-use recado_domain::clock::{Clock, Entropy};
+use recado_domain::clock::{Clock, Entropy, Millis};
 use recado_domain::conversation::ReadSignal;
 use recado_domain::error::AppError;
 use recado_domain::incoming::Media;

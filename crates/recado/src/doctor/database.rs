@@ -1,9 +1,9 @@
 //! The shared database.
 
-use recado_gateway::config::Database;
+use recado_gateway::config::{Database, SecretKey};
 use recado_store::postgres::{SCHEMA_VERSION, preflight};
 
-use crate::doctor::Check;
+use crate::doctor::{Check, secrets};
 
 /// The oldest server version that supports the tables.
 const OLDEST: i32 = 130_000;
@@ -12,7 +12,7 @@ const BESIDE: i64 = 11;
 /// Connections of other programs.
 const OTHERS: i64 = 10;
 
-pub async fn checks(database: &Database) -> Vec<Check> {
+pub async fn checks(database: &Database, secret_key: &SecretKey) -> Vec<Check> {
     let Some((url, direct_url)) = database.urls() else { return Vec::new() };
     let name = "database";
     let found = match preflight::preflight(direct_url).await {
@@ -32,6 +32,10 @@ pub async fn checks(database: &Database) -> Vec<Check> {
     checks.push(tables(&found));
     if found.tables.is_some() {
         checks.push(crate::doctor::institutions(found.institutions));
+        // Other tables are of another version, and are reported above.
+        if found.tables == Some(SCHEMA_VERSION) && !found.importing {
+            checks.push(secrets::check_database((url, direct_url), secret_key).await);
+        }
     }
     checks.extend(found.wrong.iter().map(|(setting, is)| {
         let to_do = format!("set {setting} as docs/operations.md says: accepted messages may be lost with it");

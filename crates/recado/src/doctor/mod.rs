@@ -82,7 +82,7 @@ impl Doctor {
         if self.database.urls().is_some() {
             // With a shared database, the directory contains only the lock and the socket, and is created when a node
             // starts.
-            checks.extend(database::checks(&self.database).await);
+            checks.extend(database::checks(&self.database, &self.secret_key).await);
         } else if is_read_only(dir) {
             checks.push(read_only(dir));
         } else if dir.is_dir() {

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use recado_gateway::config::SecretKey;
 use recado_gateway::gateway::STORE_FILE;
+use recado_store::Store;
+use recado_store::postgres::PgStore;
 use recado_store::sealed::{KeyRing, Place, SealError};
 use recado_store::sqlkit::sqlite::open_read_only;
 
@@ -12,6 +14,8 @@ use crate::doctor::Check;
 use crate::sealed;
 
 const NAME: &str = "secret key";
+/// Connections to a database.
+const CONNECTIONS: usize = 2;
 const ROTATE: &str = "run `recado secrets rotate`, and only then remove the old key";
 
 pub fn check(dir: &Path, from: &SecretKey) -> Check {
@@ -34,6 +38,25 @@ pub fn check(dir: &Path, from: &SecretKey) -> Check {
         (Ok(found), None) => Check::ok(NAME, found),
         (Err(wrong), _) => wrong,
     }
+}
+
+/// The same for the secrets in a database.
+pub async fn check_database((url, direct_url): (&str, &str), from: &SecretKey) -> Check {
+    let keys = match from.read() {
+        Ok(keys) => keys,
+        Err(error) => return Check::fail(NAME, format!("{error:#}"), "give the key as the server has it"),
+    };
+    let mut found = Found::default();
+    let read = async {
+        let store = PgStore::open(url, direct_url, CONNECTIONS).await?;
+        let read = sealed::each_in_database(&store, |place, secret| found.try_open(&keys, place, secret)).await;
+        store.close().await;
+        anyhow::Ok(read?)
+    };
+    if let Err(error) = read.await {
+        return Check::fail(NAME, format!("the secrets cannot be read: {error:#}"), "see the database");
+    }
+    found.evaluate(&keys).map_or_else(|wrong| wrong, |found| Check::ok(NAME, found))
 }
 
 /// The encrypted secrets in a store, counted.

@@ -7,6 +7,7 @@ mod limits;
 mod nodes;
 mod primary;
 mod rolling;
+mod secret_key;
 mod webhooks;
 
 use std::time::Duration;

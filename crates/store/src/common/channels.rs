@@ -46,8 +46,8 @@ pub(crate) fn channel(row: &Row<'_>) -> Read<Channel> {
 pub(crate) fn if_known(row: &Row<'_>) -> Read<Option<Channel>> {
     match channel(row) {
         Err(Unreadable::Unknown(what)) => {
-            let channel: ChannelKey = row.get("key")?;
-            tracing::warn!(channel.key = channel, error = what, "channel skipped: unknown to this version");
+            let id: String = row.get("id")?;
+            tracing::warn!(channel.id = id, error = what, "channel skipped: unknown to this version");
             Ok(None)
         }
         read => read.map(Some),

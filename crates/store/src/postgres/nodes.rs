@@ -17,7 +17,7 @@ use super::{PgStore, channels, levels};
 use crate::Result;
 use crate::common::links::{LINK, link};
 use crate::common::tenants::{API_KEY, api_key};
-use crate::nodes::{Changes, ChannelQuota, ClusterStore, ListenEvent, NewNode, Node, NodeId, SharedQuota};
+use crate::nodes::{Changes, ChannelQuota, ClusterStore, ListenEvent, Member, NewNode, Node, NodeId, SharedQuota};
 use crate::sql::{OPEN, QUEUED};
 use crate::sqlkit::both::{Executor, Row, values};
 use crate::sqlkit::postgres::db::{Db, Done, args, with_connection, with_transaction};
@@ -59,6 +59,10 @@ impl ClusterStore for PgStore {
         })?;
         self.levels.refresh(&self.coordination).await;
         Ok(nodes)
+    }
+
+    async fn members(&self) -> Result<Vec<Member>> {
+        with_connection!(self.coordination, db => members(db))
     }
 
     async fn quotas(&self, node: NodeId) -> Result<Vec<ChannelQuota>> {
@@ -171,6 +175,22 @@ async fn join(db: Db<'_>, node: &NewNode, types: &str, lease: i64) -> Done<NodeI
                VALUES ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond', $5) RETURNING id";
     let row = db.row(sql, args![node.name, node.address, types, lease, levels::LEVEL]).await?;
     Ok(row.map_or(0, |row| row.get(0)))
+}
+
+async fn members(db: Db<'_>) -> Done<Vec<Member>> {
+    let sql = "SELECT id, name, address, types,
+                      (SELECT count(*) FROM channels WHERE lease_node = n.id AND deleted_at IS NULL) AS channels,
+                      (extract(epoch FROM lease_until - clock_timestamp()) * 1000)::bigint AS lease_left
+               FROM nodes n ORDER BY id";
+    let member = |row: &tokio_postgres::Row| Member {
+        id: row.get("id"),
+        name: row.get("name"),
+        address: row.get("address"),
+        types: row.get::<_, &str>("types").split_whitespace().map(str::to_owned).collect(),
+        channels: u64::try_from(row.get::<_, i64>("channels")).unwrap_or(0),
+        lease_left: row.get("lease_left"),
+    };
+    Ok(db.rows(sql, args![]).await?.iter().map(member).collect())
 }
 
 async fn quotas(db: Db<'_>, node: NodeId) -> Done<Vec<ChannelQuota>> {

@@ -25,7 +25,7 @@ pub async fn get(
     Ids([channel]): Ids<1>,
 ) -> Result<Response, ApiError> {
     let entry = caller.channel(&gateway, &channel)?;
-    let channel = channels::get(&gateway, &entry).await?;
+    let channel = channels::as_seen(&gateway, channels::get(&gateway, &entry).await?);
     Ok(json::answer(StatusCode::OK, &Data { data: ChannelView::from(channel) }))
 }
 

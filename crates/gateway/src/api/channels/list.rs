@@ -16,6 +16,7 @@ use crate::api::json::{self, List, Pagination};
 use crate::api::openapi::{Operation, schemas};
 use crate::api::query::{self, Query};
 use crate::gateway::Gateway;
+use crate::operations::channels::as_seen;
 
 /// Lists channels.
 pub async fn list(
@@ -37,7 +38,7 @@ pub async fn list(
     let more = channels.len() > limit;
     channels.truncate(limit);
     let next_cursor = channels.last().filter(|_| more).map(|channel| channel.id.to_string());
-    let data = channels.into_iter().map(ChannelView::from).collect();
+    let data = channels.into_iter().map(|channel| ChannelView::from(as_seen(&gateway, channel))).collect();
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
 }
 
