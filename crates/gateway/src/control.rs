@@ -6,8 +6,10 @@
 
 mod call;
 mod client;
+mod english;
 mod institutions;
 mod socket;
+mod status;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use call::{Call, CallScope, Reply};
-pub use client::{AskError, Client};
+pub use client::{AskError, Client, Told};
 pub use socket::{SOCKET_FILE, Socket};
 
 use recado_store::person::{Erasure, Person, PersonQuery};
@@ -104,6 +106,7 @@ pub enum Command {
         which: WhichChannel,
     },
     RotateSecrets,
+    Status,
     /// Parses a person's number by the rules of the institution.
     ReadNumber {
         institution: Option<InstitutionId>,
@@ -197,6 +200,7 @@ impl CommandHandler {
                 let done = secrets::rotate(&self.gateway).await?;
                 Ok(rotation(&self.gateway, &done))
             }
+            Command::Status => status::show(&self.gateway).await,
             Command::ReadNumber { institution, text } => {
                 Ok(person::number(&self.gateway, institution, &text)?.digits().into())
             }
@@ -236,10 +240,12 @@ async fn manage(gateway: &Gateway, command: Command) -> Result<Value, ApiError> 
             Ok(json!({ "id": key.id, "key": secret.reveal() }))
         }
         Command::ListKeys { institution } => {
-            let institution = institutions::find_id(gateway, institution.as_deref()).await?;
-            let keys = [Environment::Test, Environment::Live].map(|kind| gateway.directory.keys(institution, kind));
-            let valid = keys.iter().flatten().filter(|entry| !entry.is_revoked());
-            as_list(valid.map(|entry| ApiKeyView::new(&entry.key, entry.last_used_at())))
+            institutions::list_all(gateway, institution.as_deref(), async |institution| {
+                let keys = [Environment::Test, Environment::Live].map(|kind| gateway.directory.keys(institution, kind));
+                let valid = keys.iter().flatten().filter(|entry| !entry.is_revoked());
+                valid.map(|entry| as_value(ApiKeyView::new(&entry.key, entry.last_used_at()))).collect()
+            })
+            .await
         }
         Command::RevokeKey { institution, id } => {
             let institution = institutions::find_id(gateway, institution.as_deref()).await?;
@@ -272,10 +278,10 @@ async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: &[(String, Stri
 fn unknown_field(gateway: &Gateway, entry: &ChannelEntry, (name, value): (&str, &str)) -> ApiError {
     let mut all = ChannelType::ALL.into_iter().flat_map(|kind| kind.descriptor().connect);
     if !all.any(|field| field.name == name && field.text == FieldText::Phone) {
-        return ApiError::field("type", "Canais deste tipo nao precisam de credenciais.");
+        return ApiError::field("type", "channels of this type need no credentials");
     }
     let phone = PhoneNumber::parse(value.trim(), gateway.country(entry.via.institution));
-    let not_linked = |_| "Canais deste tipo nao sao ligados por um telefone.";
+    let not_linked = |_| "channels of this type are not linked by a phone";
     ApiError::field("phone", phone.map_or_else(|fault| fault.text(BAD_PHONE), not_linked))
 }
 
@@ -290,12 +296,14 @@ async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, A
             as_value(ChannelView::from(made))
         }
         Command::ListChannels { institution } => {
-            let institution = institutions::find_id(gateway, institution.as_deref()).await?;
-            as_list(all_channels(gateway, institution).await?.into_iter())
+            institutions::list_all(gateway, institution.as_deref(), async |institution| {
+                all_channels(gateway, institution).await?.into_iter().map(as_value).collect()
+            })
+            .await
         }
         Command::ShowChannel { which } => {
             let entry = find_channel(gateway, &which).await?;
-            as_value(ChannelView::from(channels::get(gateway, &entry).await?))
+            as_value(ChannelView::from(channels::as_seen(gateway, channels::get(gateway, &entry).await?)))
         }
         Command::ConnectChannel { which, given: Credentials(given) } => {
             let entry = find_channel(gateway, &which).await?;
@@ -345,10 +353,6 @@ fn as_value(view: impl Serialize) -> Result<Value, ApiError> {
     serde_json::to_value(view).map_err(|_| ApiError::Internal)
 }
 
-fn as_list<T: Serialize>(views: impl Iterator<Item = T>) -> Result<Value, ApiError> {
-    views.map(as_value).collect::<Result<Vec<_>, _>>().map(Value::from)
-}
-
 fn new_key(
     gateway: &Gateway,
     name: &str,
@@ -362,19 +366,19 @@ fn new_key(
     for scope in scopes {
         match Scope::from_name(scope) {
             Some(scope) => known.push(scope),
-            None => errors.push("scopes", format!("Escopo desconhecido: {scope}")),
+            None => errors.push("scopes", format!("unknown scope: {scope}")),
         }
     }
     if scopes.is_empty() {
-        errors.push("scopes", "Informe ao menos um escopo.");
+        errors.push("scopes", "at least one scope is needed");
     }
     if rate_limit.is_some_and(|limit| !(1..=MAX_RATE_LIMIT).contains(&limit)) {
-        errors.push("rate-limit", "O limite deve ser um numero de 1 a 10000, ou unlimited.");
+        errors.push("rate-limit", "a number from 1 to 10000, or unlimited");
     }
     let now = gateway.clock.now();
     let end = expires_at.map(|text| parse_time(text).filter(|end| *end > now));
     if end == Some(None) {
-        errors.push("expires-at", "A expiracao deve ser uma data futura no formato ISO 8601.");
+        errors.push("expires-at", "a future time in ISO 8601");
     }
     let (Some(name), true) = (name, errors.is_empty()) else { return Err(errors.into()) };
     let scopes: Scopes = known.into_iter().collect();
@@ -390,7 +394,7 @@ async fn all_channels(gateway: &Gateway, institution: InstitutionId) -> Result<V
             let page = gateway.store.channels_of((institution, environment), after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = last.key;
-            views.extend(page.into_iter().map(ChannelView::from));
+            views.extend(page.into_iter().map(|channel| ChannelView::from(channels::as_seen(gateway, channel))));
         }
     }
     Ok(views)
@@ -411,13 +415,15 @@ async fn find_channel(gateway: &Gateway, which: &WhichChannel) -> Result<Arc<Cha
 }
 
 fn in_both_environments() -> ApiError {
-    ApiError::field("environment", "Ha um canal com este id em cada ambiente: informe --environment.")
+    ApiError::field("environment", "both environments have a channel with this id: name one with --environment")
 }
 
-/// An error of the API as text lines for a person.
+/// An error of the API as text lines for a person, in English. The errors of fields are the API's.
 pub fn explain(error: &Value) -> String {
     let fields = faults(error).map(|fault| format!("\n  {fault}"));
-    format!("{}{}", error["message"].as_str().unwrap_or_default(), fields.collect::<String>())
+    let known = error["code"].as_str().and_then(english::text);
+    let text = known.or(error["message"].as_str()).unwrap_or_default();
+    format!("{text}{}", fields.collect::<String>())
 }
 
 /// The invalid fields of an API error, each with its error.

@@ -48,7 +48,7 @@ pub enum Command {
     },
     /// List the channels
     List {
-        /// Institution of the channels; needed if there is more than one
+        /// Institution of the channels; if omitted, those of all are listed
         #[arg(long, value_name = "ID")]
         institution: Option<String>,
         #[command(flatten)]

@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use recado_gateway::control::AskError;
+use serde_json::{Value, json};
 
 use crate::output::{note, tame};
 
@@ -78,6 +79,28 @@ pub fn unavailable(text: impl Into<String>) -> anyhow::Error {
 /// Prints the reason of a failure, and returns the exit code.
 pub fn end(result: anyhow::Result<Exit>) -> Exit {
     end_with(result, note)
+}
+
+/// The same as one JSON object, for programs.
+pub fn end_for_programs(result: anyhow::Result<Exit>) -> Exit {
+    let Err(error) = &result else { return end(result) };
+    let told = for_programs(error).to_string();
+    end_with(result, |_| note(&told))
+}
+
+/// A failure with its code, and the invalid fields if there are some.
+fn for_programs(error: &anyhow::Error) -> Value {
+    let (code, fields) = match (error.downcast_ref::<AskError>(), error.downcast_ref::<Failure>()) {
+        (Some(error), _) => error.for_programs(),
+        (None, Some(Failure { exit: Exit::Usage, .. })) => ("USAGE", None),
+        (None, Some(Failure { exit: Exit::Unavailable, .. })) => ("NO_ANSWER", None),
+        (None, _) => ("FAILED", None),
+    };
+    let mut told = json!({ "code": code, "message": format!("{error:#}") });
+    if let Some(fields) = fields {
+        told["errors"] = fields.clone();
+    }
+    told
 }
 
 /// The same, printed by `print`.

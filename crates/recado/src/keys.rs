@@ -39,7 +39,7 @@ pub enum Command {
     Create(Create),
     /// List the keys that are not revoked
     List {
-        /// Institution of the keys; needed if there is more than one
+        /// Institution of the keys; if omitted, those of all are listed
         #[arg(long, value_name = "ID")]
         institution: Option<String>,
         #[command(flatten)]

@@ -27,6 +27,7 @@ mod secrets;
 mod send;
 mod serve;
 mod settings;
+mod status;
 mod variables;
 mod webhooks;
 
@@ -38,7 +39,8 @@ use recado_domain::api_key::{Environment, RateLimit};
 use recado_gateway::WHATSAPP_WEB;
 use serde_json::Value;
 
-pub use crate::exit::{Exit, end};
+pub use crate::exit::Exit;
+use crate::exit::{end, end_for_programs};
 
 use recado_domain::clock::random;
 use recado_gateway::config::{DataDir, name_variable};
@@ -56,6 +58,9 @@ pub struct Cli {
     /// The settings of a server, if the command is about one.
     #[arg(skip)]
     settings: Vec<settings::Setting>,
+    /// A failure is printed as JSON.
+    #[arg(skip)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -121,6 +126,7 @@ enum Command {
         #[command(subcommand)]
         command: data::Command,
     },
+    Status(status::Status),
     /// Copy the store and the sandbox, also while a server runs, or check such a copy
     Backup(backup::Backup),
     /// Make a data directory of a backup, with its channels paused
@@ -159,14 +165,23 @@ struct Output {
 /// Reads the arguments and the variables; ends the process if they are invalid.
 pub fn parse() -> Cli {
     let mut command = Cli::command();
+    let json = std::env::args_os().any(|argument| argument == "--json");
     let parsed = command
         .try_get_matches_from_mut(std::env::args_os())
-        .and_then(|matches| Ok(Cli { settings: settings::given(&matches), ..Cli::from_arg_matches(&matches)? }));
+        .and_then(|matches| Ok(Cli { settings: settings::given(&matches), json, ..Cli::from_arg_matches(&matches)? }));
     parsed.unwrap_or_else(|error| name_variable(error, &command, std::env::args()).exit())
 }
 
+/// Runs the command, prints the reason of a failure, and returns the exit code.
+pub fn main(cli: Cli) -> Exit {
+    let json = cli.json;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(cli)));
+    if json { end_for_programs(result) } else { end(result) }
+}
+
 /// Runs the command.
-pub async fn run(cli: Cli) -> Result<Exit> {
+async fn run(cli: Cli) -> Result<Exit> {
     variables::check()?;
     match cli.command {
         Command::Init(init) => init.run().await.map(Exit::done),
@@ -183,6 +198,7 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Command::Listen(listen) => listen.run().await,
         Command::Secrets { command } => command.run().await,
         Command::Data { command } => command.run().await,
+        Command::Status(status) => status.run().await.map(Exit::done),
         Command::Backup(backup) => backup.run().await,
         Command::Restore(restore) => restore.run().await,
         Command::MigrateStore(migration) => migration.run().await,

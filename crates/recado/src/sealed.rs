@@ -32,10 +32,7 @@ pub fn each(connection: &Connection, mut see: impl FnMut(Place<'_>, &[u8])) -> r
 }
 
 /// The same for a store in a database.
-pub async fn each_in_database(
-    store: &PgStore,
-    mut see: impl FnMut(Place<'_>, &[u8]),
-) -> Result<(), StoreError> {
+pub async fn each_in_database(store: &PgStore, mut see: impl FnMut(Place<'_>, &[u8])) -> Result<(), StoreError> {
     store.links().await?.iter().for_each(|link| see(Place::Link(link.channel), &link.sealed));
     let mut page = store.session_rows(None, PAGE).await?;
     while let Some(last) = page.last().map(|row| row.of.clone()) {

@@ -1,5 +1,6 @@
 //! The command's side of the control socket.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -23,19 +24,38 @@ pub enum AskError {
     NobodyThere(String),
     /// The server refused the command.
     #[error("{0}")]
-    Refused(String),
+    Refused(Told),
     /// A queue is full, and nothing was done.
     #[error("{0}")]
-    Unavailable(String),
+    Unavailable(Told),
     /// No answer, or a failure: the command may have been executed.
     #[error("{0}")]
-    NoAnswer(String),
+    NoAnswer(Told),
+}
+
+/// What is said about a failure: a text for people, and the error of the API if there is one.
+#[derive(Debug, Default)]
+pub struct Told {
+    text: String,
+    error: Value,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl From<String> for Told {
+    fn from(text: String) -> Self {
+        Self { text, error: Value::Null }
+    }
 }
 
 impl AskError {
     /// A refusal, from the body of an API error.
     pub fn refused(error: &Value) -> Self {
-        let text = explain(error);
+        let text = Told { text: explain(error), error: error.clone() };
         let is = |known: ApiError| error["code"] == known.parts().1;
         if is(ApiError::QueueFull) {
             Self::Unavailable(text)
@@ -44,6 +64,19 @@ impl AskError {
         } else {
             Self::Refused(text)
         }
+    }
+}
+
+impl AskError {
+    /// The code, for programs, and the invalid fields, if there are some.
+    pub fn for_programs(&self) -> (&str, Option<&Value>) {
+        let (told, otherwise) = match self {
+            Self::NobodyThere(_) => return ("NO_SERVER", None),
+            Self::Refused(told) => (told, "REFUSED"),
+            Self::Unavailable(told) => (told, "UNAVAILABLE"),
+            Self::NoAnswer(told) => (told, "NO_ANSWER"),
+        };
+        (told.error["code"].as_str().unwrap_or(otherwise), told.error.get("errors"))
     }
 }
 
@@ -79,9 +112,9 @@ impl Client {
         let answer = answer.map_err(anyhow::Error::from).flatten().map_err(|error| {
             // Most likely the server is gone, so all kept connections are dead.
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            AskError::NoAnswer(format!(
-                "the server gave no answer ({error}); does it hang, or is it of another version?"
-            ))
+            AskError::NoAnswer(
+                format!("the server gave no answer ({error}); does it hang, or is it of another version?").into(),
+            )
         })?;
         self.keep(stream);
         match answer {

@@ -51,7 +51,7 @@ pub(super) async fn find(gateway: &Gateway, named: Option<&str>) -> Result<Insti
             all.into_iter().find(|institution| institution.id.to_string() == id).ok_or(ApiError::InstitutionNotFound)
         }
         None if all.len() > 1 => {
-            Err(ApiError::field("institution", "Ha mais de uma instituicao: informe --institution."))
+            Err(ApiError::field("institution", "there is more than one: name it with --institution"))
         }
         None => all.pop().ok_or(ApiError::InstitutionNotFound),
     }
@@ -60,4 +60,26 @@ pub(super) async fn find(gateway: &Gateway, named: Option<&str>) -> Result<Insti
 /// The id of the named institution, or of the only one.
 pub(super) async fn find_id(gateway: &Gateway, named: Option<&str>) -> Result<InstitutionId, ApiError> {
     Ok(find(gateway, named).await?.id)
+}
+
+/// The rows of the named institution, or of all. If several are listed, each row names its institution.
+pub(super) async fn list_all(
+    gateway: &Gateway,
+    named: Option<&str>,
+    rows: impl AsyncFn(InstitutionId) -> Result<Vec<Value>, ApiError>,
+) -> Result<Value, ApiError> {
+    let all = match named {
+        Some(_) => vec![find(gateway, named).await?],
+        None => gateway.store.institutions().await?,
+    };
+    let mut listed = Vec::new();
+    for institution in &all {
+        for mut row in rows(institution.id).await? {
+            if all.len() > 1 {
+                row["institutionId"] = json!(institution.id);
+            }
+            listed.push(row);
+        }
+    }
+    Ok(listed.into())
 }

@@ -145,7 +145,8 @@ impl Api {
                 let Request { method, path, headers, body } = request;
                 let call = Call { whose: self.whose.clone(), method: method.to_owned(), path, headers, body };
                 let value = local.execute(Command::Call(call)).await?;
-                let unexpected = |error| AskError::NoAnswer(format!("{error}: is the server of another version?"));
+                let unexpected =
+                    |error| AskError::NoAnswer(format!("{error}: is the server of another version?").into());
                 serde_json::from_value(value).map_err(unexpected)
             }
         }

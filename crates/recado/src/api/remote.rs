@@ -58,24 +58,26 @@ impl Remote {
     }
 
     pub async fn call(&self, request: Request) -> Result<Reply, AskError> {
-        let request = self.request(request).map_err(|error| AskError::Refused(format!("{error:#}")))?;
+        let request = self.request(request).map_err(|error| AskError::Refused(format!("{error:#}").into()))?;
         let answered = tokio::time::timeout(TIMEOUT, async {
             let response = self.client.request(request).await.map_err(|error| {
                 let causes = causes(&error);
                 if error.is_connect() {
                     AskError::NobodyThere(format!("{}: {causes}", self.base))
                 } else {
-                    AskError::NoAnswer(format!("{} gave no answer: {causes}", self.base))
+                    AskError::NoAnswer(format!("{} gave no answer: {causes}", self.base).into())
                 }
             })?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_LIMIT).collect().await;
-            let body =
-                body.map_err(|error| AskError::NoAnswer(format!("half an answer: {}", causes(&*error))))?.to_bytes();
+            let body = body
+                .map_err(|error| AskError::NoAnswer(format!("half an answer: {}", causes(&*error)).into()))?
+                .to_bytes();
             Ok::<_, AskError>((parts, body))
         });
-        let (parts, body) =
-            answered.await.map_err(|_| AskError::NoAnswer(format!("no answer in {} s", TIMEOUT.as_secs())))??;
+        let (parts, body) = answered
+            .await
+            .map_err(|_| AskError::NoAnswer(format!("no answer in {} s", TIMEOUT.as_secs()).into()))??;
         let text =
             |(name, value): (&HeaderName, &HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
         Ok(Reply {

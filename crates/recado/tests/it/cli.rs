@@ -3,6 +3,7 @@
 mod backup;
 mod broken_sandbox;
 mod completions;
+mod config;
 mod csv;
 mod data;
 mod doctor;
@@ -18,6 +19,7 @@ mod restore;
 mod secrets;
 mod send;
 mod serve;
+mod status;
 mod webhooks;
 
 use std::os::unix::fs::PermissionsExt;
@@ -150,7 +152,7 @@ fn commands_refuse(home: &Home) {
     assert_fails(&key("ab", "messages.read", "7", end), 1, &["3 a 100"]);
     assert_fails(&key("abc", "messages.reed", "7", end), 1, &["messages.reed"]);
     assert_fails(&key("abc", "messages.read", "0", end), 1, &["10000"]);
-    assert_fails(&key("abc", "messages.read", "7", "2020-01-01T00:00:00Z"), 1, &["futura"]);
+    assert_fails(&key("abc", "messages.read", "7", "2020-01-01T00:00:00Z"), 1, &["future"]);
     assert_fails(&key("abc", "messages.read", "many", end), 2, &["unlimited"]);
     let channel = |args: &[&str]| run_in(home.dir(), &[&["channels"], args, &first].concat());
     assert_fails(&channel(&["create", "--name", "x", "--type", "SANDBOX", "--id", "sandbox"]), 1, &["reservado"]);
@@ -158,14 +160,50 @@ fn commands_refuse(home: &Home) {
     assert_fails(&channel(&["create", "--name", "x", "--type", "WHATSAPP_WABA"]), 1, &["RECADO_SECRET_KEY"]);
     let missing = if cfg!(feature = "whatsapp-web") { "RECADO_SECRET_KEY" } else { "./dev run --whatsapp-web" };
     assert_fails(&channel(&["create", "--name", "x", "--type", "WHATSAPP_BAILEYS"]), 1, &[missing]);
-    assert_fails(&channel(&["delete", "sandbox"]), 1, &["nao pode ser removido"]);
-    assert_fails(&channel(&["show", "nowhere"]), 1, &["Canal nao encontrado"]);
+    assert_fails(&channel(&["delete", "sandbox"]), 1, &["cannot be deleted"]);
+    assert_fails(&channel(&["show", "nowhere"]), 1, &["There is no such channel"]);
     let revoke = run_in(home.dir(), &[&["keys", "revoke", "x"], &first[..]].concat());
-    assert_fails(&revoke, 1, &["Chave de API nao encontrada"]);
+    assert_fails(&revoke, 1, &["There is no such API key"]);
     let stranger = run_in(home.dir(), &["keys", "list", "--institution", "x"]);
-    assert_fails(&stranger, 1, &["Instituicao nao encontrada"]);
-    // With two institutions, one must be named.
-    assert_fails(&run_in(home.dir(), &["keys", "list"]), 1, &["--institution"]);
+    assert_fails(&stranger, 1, &["There is no such institution"]);
+    // With two institutions, one must be named, except for a list.
+    let create = ["channels", "create", "--name", "x", "--type", "SANDBOX"];
+    assert_fails(&run_in(home.dir(), &create), 1, &["--institution"]);
+    let all = home.cli(&["institutions", "list"]);
+    let second = all.as_array().and_then(|all| all.last()).expect("the second one").clone();
+    for what in ["channels", "keys"] {
+        let listed = home.cli(&[what, "list"]);
+        let of = |institution: &str| {
+            let rows = listed.as_array().expect("a list");
+            rows.iter().filter(|row| row["institutionId"] == institution).count()
+        };
+        let wanted = if what == "keys" { 2 } else { 1 };
+        assert_eq!((of(&home.institution), of(text(&second, "id"))), (wanted, wanted), "{what}: {listed}");
+        let one = home.cli(&[what, "list", "--institution", text(&second, "id")]);
+        assert!(one[0].get("institutionId").is_none(), "{one}");
+    }
+}
+
+#[test]
+fn failures_for_programs_have_a_code() {
+    let home = Home::init();
+    let told = |args: &[&str], code: i32| {
+        let output = run_in(home.dir(), &[args, &["--json"]].concat());
+        assert_fails(&output, code, &[]);
+        serde_json::from_slice::<Value>(&output.stderr).unwrap_or_else(|error| panic!("no JSON ({error}): {output:?}"))
+    };
+    let expected = json!({"code": "CHANNEL_NOT_FOUND", "message": "There is no such channel."});
+    assert_eq!(told(&["channels", "show", "nowhere"], 1), expected);
+    let create = ["channels", "create", "--name", "x", "--type", "SANDBOX", "--id", "a b"];
+    let invalid = told(&create, 1);
+    assert_eq!((&invalid["code"], &invalid["errors"][0]["field"]), (&json!("VALIDATION_ERROR"), &json!("id")));
+    assert_eq!(told(&["events", "list", "--from", "yesterday"], 1)["errors"][0]["field"], "from");
+    // Something that the API does not know.
+    assert_eq!(told(&["backup", "--to", home.dir()], 1)["code"], "FAILED");
+    assert_eq!(
+        told(&["send", "text", "--channel", "sandbox", "--to", "5511999998888", "--content", "a"], 4)["code"],
+        "NO_ANSWER"
+    );
 }
 
 #[test]

@@ -455,7 +455,7 @@ fn a_run_ends_when_no_line_can_succeed() {
     let args = ["send", "contact", "--channel", "x", "--json", "--csv", path(&batch.file)];
     let output = run_in(stage.home.dir(), &args);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("Canal nao conectado"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("The channel is not connected"), "{output:?}");
     assert_eq!(batch.rows(), Vec::<[String; 4]>::new());
     let output = run_in(stage.home.dir(), &["send", "contact", "--channel", "x", "--csv", path(&batch.file)]);
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -465,7 +465,7 @@ fn a_run_ends_when_no_line_can_succeed() {
     let script = format!("set -o pipefail; {run} --data-dir {} | true", stage.home.dir());
     let output = Command::new("bash").args(["-c", &script]).output().expect("bash runs");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("Canal nao conectado"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("The channel is not connected"), "{output:?}");
     // No server answers.
     let url = stage.server.url("");
     let key = stage.key.clone();

@@ -193,7 +193,7 @@ fn recorded_events_are_listed_and_shown_with_and_without_a_server() {
     let printed = run_in(home.dir(), &["events", "list"]).stdout;
     let printed = String::from_utf8(printed).expect("UTF-8");
     assert!(printed.lines().count() == 7 && ids.iter().all(|id| printed.contains(id)), "{printed}");
-    assert_fails(&run_in(home.dir(), &["events", "show", "x"]), 1, &["Evento nao encontrado"]);
+    assert_fails(&run_in(home.dir(), &["events", "show", "x"]), 1, &["There is no such event"]);
 }
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

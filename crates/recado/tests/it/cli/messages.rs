@@ -39,9 +39,9 @@ fn messages_are_listed_shown_and_cancelled() {
     let table = String::from_utf8(table.stdout).expect("UTF-8");
     assert!(table.contains(&id) && table.contains("5511900000777") && table.lines().count() == 2, "{table}");
     let fails = |args: &[&str], words: &[&str]| assert_fails(&run_in(stage.home.dir(), args), 1, words);
-    fails(&["messages", "cancel", &id, "--channel", "sandbox"], &["nao pode mais ser cancelada"]);
-    fails(&["messages", "show", "../x?", "--channel", "sandbox"], &["Mensagem nao encontrada"]);
-    fails(&["messages", "list", "--channel", "no/such"], &["Canal nao encontrado"]);
+    fails(&["messages", "cancel", &id, "--channel", "sandbox"], &["can no longer be cancelled"]);
+    fails(&["messages", "show", "../x?", "--channel", "sandbox"], &["There is no such message"]);
+    fails(&["messages", "list", "--channel", "no/such"], &["There is no such channel"]);
     fails(&["messages", "list", "--channel", "sandbox", "--to", "x"], &["to: O numero"]);
     let wrong = run_in(stage.home.dir(), &["messages", "list", "--channel", "sandbox", "--status", "LOST"]);
     assert_fails(&wrong, 2, &["QUEUED"]);

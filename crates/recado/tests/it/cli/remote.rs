@@ -47,7 +47,7 @@ fn an_address_with_the_api_version_is_reported() {
     let stage = Stage::set();
     for url in ["/v1", "/v1/"] {
         let output = run_at(&stage.server.url(url), Some(&stage.key), &LIST);
-        assert_fails(&output, 1, &["--url ends in /v1", "Recurso nao encontrado."]);
+        assert_fails(&output, 1, &["--url ends in /v1", "There is no such path."]);
     }
 }
 

@@ -56,7 +56,7 @@ fn a_webhook_is_created_changed_and_deleted() {
     assert!(table.contains("message.read,channel.*") && table.lines().count() == 2, "{table}");
     cli(&stage, &["delete", id]);
     assert_eq!(cli(&stage, &["list"]), json!([]));
-    assert_fails(&run_in(home.dir(), &["webhooks", "get", id]), 1, &["Webhook nao encontrado"]);
+    assert_fails(&run_in(home.dir(), &["webhooks", "get", id]), 1, &["There is no such webhook"]);
 }
 
 #[test]

@@ -1,0 +1,44 @@
+//! The errors of the API in English, for the command line. The API answers in Portuguese.
+
+/// The text for a code. `None`: the text of the API is shown.
+pub fn text(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "VALIDATION_ERROR" => "Invalid input.",
+        "NOT_SUPPORTED_BY_CHANNEL" => "The channel does not offer this.",
+        "UNAUTHORIZED" => "The API key is missing or invalid.",
+        "FORBIDDEN" => "The API key lacks the scope for this.",
+        "CHANNEL_NOT_FOUND" => "There is no such channel.",
+        "MESSAGE_NOT_FOUND" => "There is no such message.",
+        "CARD_NOT_FOUND" => "The message has no contact card.",
+        "API_KEY_NOT_FOUND" => "There is no such API key.",
+        "INSTITUTION_NOT_FOUND" => "There is no such institution.",
+        "EVENT_NOT_FOUND" => "There is no such event.",
+        "WEBHOOK_NOT_FOUND" => "There is no such webhook.",
+        "DELIVERY_NOT_FOUND" => "There is no such delivery.",
+        "CONVERSATION_NOT_FOUND" => "There is no such conversation.",
+        "CONTACT_NOT_FOUND" => "There is no such contact.",
+        "MEDIA_NOT_FOUND" => "There is no such file.",
+        "NOT_FOUND" => "There is no such path.",
+        "METHOD_NOT_ALLOWED" => "The path does not have this method.",
+        "CHANNEL_NOT_CONNECTED" => "The channel is not connected.",
+        "CHANNEL_ALREADY_EXISTS" => "There is a channel with this id already.",
+        "CHANNEL_RESERVED" => "The sandbox channel cannot be deleted.",
+        "API_KEY_LIMIT_REACHED" => "There are 500 valid API keys already, which is the limit.",
+        "WEBHOOK_LIMIT_REACHED" => "The limit of webhooks is reached.",
+        "WEBHOOK_INACTIVE" => "The webhook is not active.",
+        "MESSAGE_NOT_CANCELLABLE" => "The message can no longer be cancelled.",
+        "CURSOR_EXPIRED" => "The cursor has expired.",
+        "IDEMPOTENCY_KEY_REUSED" => "The idempotency key was used with another content.",
+        "RATE_LIMIT_EXCEEDED" => "The rate limit is exceeded: try again in some seconds.",
+        "NOT_IMPLEMENTED" => "This is not available yet.",
+        "WHATSAPP_WEB_MISSING" => {
+            "This build has no WhatsApp Web: build it with --features whatsapp-web, or ./dev run --whatsapp-web."
+        }
+        "SECRET_KEY_MISSING" => "There is no RECADO_SECRET_KEY, which is needed to store secrets.",
+        "QUEUE_FULL" => "The channel's queue is full: try again later.",
+        "UPGRADE_IN_PROGRESS" => "Nodes are being upgraded: try again later.",
+        "SERVICE_UNAVAILABLE" => "The service is unavailable: try again in some seconds.",
+        "INTERNAL_ERROR" => "Internal error.",
+        _ => return None,
+    })
+}
