@@ -240,12 +240,13 @@ async fn manage(gateway: &Gateway, command: Command) -> Result<Value, ApiError> 
             Ok(json!({ "id": key.id, "key": secret.reveal() }))
         }
         Command::ListKeys { institution } => {
-            institutions::list_all(gateway, institution.as_deref(), async |institution| {
-                let keys = [Environment::Test, Environment::Live].map(|kind| gateway.directory.keys(institution, kind));
+            let mut lists = Lists::default();
+            for one in institutions::listed(gateway, institution.as_deref()).await? {
+                let keys = [Environment::Test, Environment::Live].map(|kind| gateway.directory.keys(one.id, kind));
                 let valid = keys.iter().flatten().filter(|entry| !entry.is_revoked());
-                valid.map(|entry| as_value(ApiKeyView::new(&entry.key, entry.last_used_at()))).collect()
-            })
-            .await
+                lists.add(one.id, valid.map(|entry| ApiKeyView::new(&entry.key, entry.last_used_at())))?;
+            }
+            Ok(lists.joined())
         }
         Command::RevokeKey { institution, id } => {
             let institution = institutions::find_id(gateway, institution.as_deref()).await?;
@@ -296,10 +297,11 @@ async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, A
             as_value(ChannelView::from(made))
         }
         Command::ListChannels { institution } => {
-            institutions::list_all(gateway, institution.as_deref(), async |institution| {
-                all_channels(gateway, institution).await?.into_iter().map(as_value).collect()
-            })
-            .await
+            let mut lists = Lists::default();
+            for one in institutions::listed(gateway, institution.as_deref()).await? {
+                lists.add(one.id, all_channels(gateway, one.id).await?.into_iter())?;
+            }
+            Ok(lists.joined())
         }
         Command::ShowChannel { which } => {
             let entry = find_channel(gateway, &which).await?;
@@ -347,6 +349,30 @@ fn rotation(gateway: &Gateway, done: &secrets::Rotation) -> Value {
         "keyId": done.key.to_string(), "sealedAnew": done.reencrypted, "already": done.already,
         "failed": failed.collect::<Vec<_>>(),
     })
+}
+
+/// The rows of several institutions.
+#[derive(Default)]
+struct Lists(Vec<(InstitutionId, Vec<Value>)>);
+
+impl Lists {
+    fn add(&mut self, of: InstitutionId, views: impl Iterator<Item = impl Serialize>) -> Result<(), ApiError> {
+        self.0.push((of, views.map(as_value).collect::<Result<_, _>>()?));
+        Ok(())
+    }
+
+    /// One list. If it is of several institutions, each row names its own.
+    fn joined(self) -> Value {
+        let names = self.0.len() > 1;
+        let rows = self.0.into_iter().flat_map(|(of, rows)| rows.into_iter().map(move |row| (of, row)));
+        rows.map(|(of, mut row)| {
+            if names {
+                row["institutionId"] = json!(of);
+            }
+            row
+        })
+        .collect()
+    }
 }
 
 fn as_value(view: impl Serialize) -> Result<Value, ApiError> {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use recado_domain::channel::ChannelType;
-use recado_domain::clock::{Clock, Millis};
+use recado_domain::clock::Millis;
 use recado_gateway::WHATSAPP_WEB;
 use recado_gateway::api::Api;
 use recado_gateway::config::{Config, Role};
@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::check;
-use crate::exit::{Exit, end, end_with};
+use crate::exit::{self, Exit, end_with};
 use crate::settings::{self, Setting};
 
 /// Serve the API until SIGTERM
@@ -50,7 +50,7 @@ pub struct Serve {
 impl Serve {
     pub async fn run(self, settings: &[Setting]) -> Exit {
         if self.check {
-            return end(check::run(&self.config).await.map(Exit::done));
+            return exit::end(check::run(&self.config).await.map(Exit::done));
         }
         let log = Log::start(&self.config.log);
         announce_start(&self.config);

@@ -8,7 +8,7 @@ use clap::{ArgMatches, Args, CommandFactory};
 use recado_gateway::config::{Config, SECRET_KEY};
 use serde_json::{Value, json};
 
-use crate::{Cli, Output, output};
+use crate::{Cli, Output, output, serve};
 
 /// Show the settings that `recado serve` would use, and where each comes from
 ///
@@ -16,7 +16,7 @@ use crate::{Cli, Output, output};
 #[derive(Debug, Args)]
 pub struct Show {
     #[command(flatten)]
-    pub config: Config,
+    config: Config,
     #[command(flatten)]
     output: Output,
 }
@@ -113,7 +113,9 @@ impl Show {
                 json!({ "flag": flag, "variable": variable, "value": value, "origin": origin.name() })
             })
             .collect();
-        output::show(&self.output, &rows.into())
+        output::show(&self.output, &rows.into())?;
+        // Values that do not fit together are an error here too.
+        serve::validate(&self.config)
     }
 }
 

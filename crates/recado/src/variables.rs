@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use clap::{Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory};
 
 use crate::Cli;
 use crate::exit::{Exit, Failure};
@@ -41,11 +41,11 @@ fn is_unknown(name: &str, known: &BTreeSet<String>) -> bool {
 
 fn known() -> BTreeSet<String> {
     fn add(command: &Command, all: &mut BTreeSet<String>) {
-        let of_flags = command.get_arguments().filter_map(|argument| argument.get_env());
+        let of_flags = command.get_arguments().filter_map(Arg::get_env);
         all.extend(of_flags.map(|variable| variable.to_string_lossy().into_owned()));
         command.get_subcommands().for_each(|command| add(command, all));
     }
-    let mut all = WITHOUT_FLAGS.map(str::to_owned).into();
+    let mut all: BTreeSet<String> = WITHOUT_FLAGS.map(str::to_owned).into();
     add(&Cli::command(), &mut all);
     all
 }

@@ -26,12 +26,12 @@ impl Inbox for MemoryInbox {
         if self.is_full.load(Ordering::Relaxed) {
             return Err(NotStored("the disk is full".to_owned()));
         }
-        let refuses = *self.refuses.lock().unwrap_or_else(PoisonError::into_inner);
+        let bad = *self.refuses.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
         let mut refused = Vec::new();
         for (at, inbound) in delivered.inbound.into_iter().enumerate() {
             let is_refused = |arrival: &Arrival| match &arrival.what {
-                What::Message(new) => Some(new.text.as_str()) == refuses,
+                What::Message(new) => Some(new.text.as_str()) == bad,
                 _ => false,
             };
             match &inbound {

@@ -17,8 +17,7 @@ use crate::gateway::Gateway;
 
 /// The state of the server.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Health")]
-struct Status {
+struct Health {
     #[schemars(extend("enum" = ["ok", "unavailable"]))]
     status: &'static str,
     /// `store`: the store accepts no writes. `stopping`: the server stops, and accepts calls until `--drain` is over.
@@ -32,7 +31,7 @@ struct Status {
 
 /// 200 while the process answers at all.
 pub async fn live() -> Response {
-    answers::answer(StatusCode::OK, &Status { status: "ok", reason: None, warnings: Vec::new() })
+    answers::answer(StatusCode::OK, &Health { status: "ok", reason: None, warnings: Vec::new() })
 }
 
 /// 200 while messages are accepted; otherwise 503 with the reason.
@@ -53,7 +52,7 @@ pub async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
 
 /// The operation in the OpenAPI document.
 pub fn describe_live(operation: Operation<'_>) -> Operation<'_> {
-    operation.named("Health", "live", "Whether the process lives").answers::<Status>(
+    operation.named("Health", "live", "Whether the process lives").answers::<Health>(
         200,
         "It does.",
         json!({"status": "ok"}),
@@ -64,6 +63,6 @@ pub fn describe_live(operation: Operation<'_>) -> Operation<'_> {
 pub fn describe_ready(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Health", "ready", "Whether messages are accepted")
-        .answers::<Status>(200, "They are.", json!({"status": "ok"}))
-        .answers::<Status>(503, "They are not.", json!({"status": "unavailable", "reason": "store"}))
+        .answers::<Health>(200, "They are.", json!({"status": "ok"}))
+        .answers::<Health>(503, "They are not.", json!({"status": "unavailable", "reason": "store"}))
 }

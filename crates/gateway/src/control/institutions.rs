@@ -62,24 +62,10 @@ pub(super) async fn find_id(gateway: &Gateway, named: Option<&str>) -> Result<In
     Ok(find(gateway, named).await?.id)
 }
 
-/// The rows of the named institution, or of all. If several are listed, each row names its institution.
-pub(super) async fn list_all(
-    gateway: &Gateway,
-    named: Option<&str>,
-    rows: impl AsyncFn(InstitutionId) -> Result<Vec<Value>, ApiError>,
-) -> Result<Value, ApiError> {
-    let all = match named {
-        Some(_) => vec![find(gateway, named).await?],
-        None => gateway.store.institutions().await?,
-    };
-    let mut listed = Vec::new();
-    for institution in &all {
-        for mut row in rows(institution.id).await? {
-            if all.len() > 1 {
-                row["institutionId"] = json!(institution.id);
-            }
-            listed.push(row);
-        }
+/// The named institution, or all.
+pub(super) async fn listed(gateway: &Gateway, named: Option<&str>) -> Result<Vec<Institution>, ApiError> {
+    match named {
+        Some(_) => Ok(vec![find(gateway, named).await?]),
+        None => Ok(gateway.store.institutions().await?),
     }
-    Ok(listed.into())
 }

@@ -86,7 +86,7 @@ impl Stage {
         let (home, network) = (tempfile::tempdir().expect("a directory"), Arc::new(Network::default()));
         let clock = Arc::new(SystemClock);
         let path = home.path().join("sandbox.db");
-        let sandbox = Sandbox::open(&path, Pacing::default(), clock.clone(), ground.store.clone()).expect("opens");
+        let sandbox = Sandbox::open(&path, Pacing::default(), clock.clone(), ground.store.clone());
         let drivers = Arc::new(Drivers::new(Arc::new(sandbox)).with(ChannelType::CloudApi, network.clone()));
         let channels = Arc::<directory::Directory>::default();
         let files =

@@ -41,7 +41,9 @@ fn both_forms_have_the_same_series() {
 fn a_sample_is_in_both_forms_until_the_next_one() {
     let metrics = Metrics::new();
     let of = |channel: &str| OfChannel { institution: "i".to_owned(), channel: channel.to_owned() };
-    metrics.replace(|metrics| drop(metrics.channel_waiting.get_or_create(&of("loja")).set(3)));
+    metrics.replace(|metrics| {
+        metrics.channel_waiting.get_or_create(&of("loja")).set(3);
+    });
     let line = "recado_channel_waiting{institution=\"i\",channel=\"loja\"} 3\n";
     for open_metrics in [false, true] {
         let text = metrics.render(open_metrics).expect("text").0;
@@ -79,10 +81,14 @@ fn a_scrape_with_two_thousand_channels_is_cheap() {
             metrics.channel_waiting.get_or_create(&of).set(7);
         }
     });
-    let began = std::time::Instant::now();
-    let text = metrics.render(false).expect("text").0;
-    let took = began.elapsed();
-    assert!(text.lines().count() > 16_000, "{} lines", text.lines().count());
-    // The budget holds even without optimisation: a scrape copies the text of the sample.
-    assert!(took < Duration::from_millis(20), "{took:?} for {} bytes", text.len());
+    let render = || {
+        let began = std::time::Instant::now();
+        let text = metrics.render(false).expect("text").0;
+        (began.elapsed(), text.lines().count())
+    };
+    // The best of some: other tests run beside this one. The budget holds even without optimisation, because a scrape copies
+    // the text of the sample.
+    let (took, lines) = (0..10).map(|_| render()).min().expect("some");
+    assert!(lines > 16_000, "{lines} lines");
+    assert!(took < Duration::from_millis(20), "{took:?}");
 }

@@ -52,10 +52,10 @@ impl GroupNames {
     }
 
     /// The name of a group, if it is known. If it is not, or not any more, the network will be asked.
-    pub fn look(&self, address: &str) -> Option<String> {
+    pub fn look(&self, address: &str, now: Instant) -> Option<String> {
         let mut state = self.state();
         let known = state.known.get(address);
-        let (name, is_old) = (known.and_then(|known| known.name.clone()), known.is_none_or(Known::is_old));
+        let (name, is_old) = (known.and_then(|known| known.name.clone()), known.is_none_or(|known| known.until <= now));
         if is_old && state.wanted.len() < WANTED && !state.wanted.iter().any(|wanted| wanted == address) {
             state.wanted.push_back(address.to_owned());
             self.wanted.notify_one();
@@ -75,7 +75,7 @@ impl GroupNames {
     }
 
     /// Stores the answer of the network; `None`: there was none.
-    fn put(&self, address: &str, name: Option<String>) {
+    fn put(&self, address: &str, name: Option<String>, now: Instant) {
         let mut state = self.state();
         state.wanted.retain(|wanted| wanted != address);
         if state.known.len() >= KNOWN && !state.known.contains_key(address) {
@@ -84,13 +84,7 @@ impl GroupNames {
         }
         let kept = if name.is_some() { KEPT } else { FAILED };
         let former = state.known.get(address).and_then(|known| known.name.clone());
-        state.known.insert(address.to_owned(), Known { name: name.or(former), until: Instant::now() + kept });
-    }
-}
-
-impl Known {
-    fn is_old(&self) -> bool {
-        self.until <= Instant::now()
+        state.known.insert(address.to_owned(), Known { name: name.or(former), until: now + kept });
     }
 }
 
@@ -103,14 +97,13 @@ impl Connection {
             let answer = session.group_name(address.trim_end_matches(GROUP)).await;
             // The library's text is omitted, because it may contain a number.
             let name = answer.ok().filter(|name| !name.is_empty());
-            self.groups.put(&address, name.clone());
-            match name {
-                Some(name) => {
-                    if let Err(error) = self.shared.store.name_group(self.via.key, address, name).await {
-                        tracing::debug!(channel.id = %self.via.id, %error, "name of a group not stored");
-                    }
+            self.groups.put(&address, name.clone(), Instant::now());
+            if let Some(name) = name {
+                if let Err(error) = self.shared.store.name_group(self.via.key, address, name).await {
+                    tracing::debug!(channel.id = %self.via.id, %error, "name of a group not stored");
                 }
-                None => tracing::debug!(channel.id = %self.via.id, "name of a group not known"),
+            } else {
+                tracing::debug!(channel.id = %self.via.id, "name of a group not known");
             }
             tokio::time::sleep(BETWEEN).await;
         }
@@ -126,42 +119,42 @@ impl Connection {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_group_is_asked_for_once_and_again_when_its_name_is_old() {
-        let groups = GroupNames::default();
-        assert_eq!(groups.look("1@g.us"), None);
-        assert_eq!(groups.look("1@g.us"), None);
-        assert_eq!(groups.look("2@g.us"), None);
+        let (groups, now) = (GroupNames::default(), Instant::now());
+        assert_eq!(groups.look("1@g.us", now), None);
+        assert_eq!(groups.look("1@g.us", now), None);
+        assert_eq!(groups.look("2@g.us", now), None);
         assert_eq!(groups.next().await, "1@g.us");
-        groups.put("1@g.us", Some("Vendas".to_owned()));
+        groups.put("1@g.us", Some("Vendas".to_owned()), now);
         assert_eq!(groups.next().await, "2@g.us", "once");
-        groups.put("2@g.us", None);
-        assert_eq!((groups.look("1@g.us").as_deref(), groups.look("2@g.us")), (Some("Vendas"), None));
+        groups.put("2@g.us", None, now);
+        assert_eq!((groups.look("1@g.us", now).as_deref(), groups.look("2@g.us", now)), (Some("Vendas"), None));
         assert!(groups.state().wanted.is_empty());
-        tokio::time::advance(FAILED).await;
-        assert_eq!((groups.look("1@g.us").as_deref(), groups.look("2@g.us")), (Some("Vendas"), None));
+        let later = now + FAILED;
+        assert_eq!((groups.look("1@g.us", later).as_deref(), groups.look("2@g.us", later)), (Some("Vendas"), None));
         assert_eq!(groups.state().wanted, ["2@g.us"], "without an answer sooner");
-        groups.put("2@g.us", None);
-        tokio::time::advance(KEPT - FAILED).await;
-        assert_eq!(groups.look("1@g.us").as_deref(), Some("Vendas"), "the former name until there is another");
+        groups.put("2@g.us", None, later);
+        let later = now + KEPT;
+        assert_eq!(groups.look("1@g.us", later).as_deref(), Some("Vendas"), "the former name until there is another");
         assert_eq!(groups.next().await, "1@g.us");
-        groups.put("1@g.us", None);
-        assert_eq!(groups.look("1@g.us").as_deref(), Some("Vendas"), "no answer takes no name away");
+        groups.put("1@g.us", None, later);
+        assert_eq!(groups.look("1@g.us", later).as_deref(), Some("Vendas"), "no answer takes no name away");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_is_remembered_is_bounded() {
-        let groups = GroupNames::default();
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (groups, now) = (GroupNames::default(), Instant::now());
         for n in 0..KNOWN + 50 {
-            groups.look(&format!("{n}@g.us"));
+            groups.look(&format!("{n}@g.us"), now);
             assert!(groups.state().wanted.len() <= WANTED);
         }
         for n in 0..KNOWN + 50 {
-            groups.put(&format!("{n}@g.us"), Some("x".to_owned()));
-            tokio::time::advance(Duration::from_millis(1)).await;
+            let at = now + Duration::from_millis(u64::try_from(n).expect("small"));
+            groups.put(&format!("{n}@g.us"), Some("x".to_owned()), at);
         }
         assert_eq!(groups.state().known.len(), KNOWN);
-        assert_eq!(groups.look("49@g.us"), None, "the oldest are forgotten");
-        assert_eq!(groups.look("50@g.us").as_deref(), Some("x"));
+        assert_eq!(groups.look("49@g.us", now), None, "the oldest are forgotten");
+        assert_eq!(groups.look("50@g.us", now).as_deref(), Some("x"));
     }
 }

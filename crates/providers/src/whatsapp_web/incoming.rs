@@ -80,7 +80,7 @@ impl SessionInbox {
         }
         for arrival in &mut arrivals {
             if let (Some(group), What::Message(_)) = (&mut arrival.group, &arrival.what) {
-                group.name = connection.groups.look(&group.address);
+                group.name = connection.groups.look(&group.address, Instant::now());
             }
             self.seal(arrival);
         }

@@ -24,7 +24,7 @@ use recado_domain::party::{Party, Recipient};
 use recado_domain::queue::Claimed;
 use recado_store::clock::rfc3339;
 use recado_whatsapp_web::{Addressee, Outgoing, Session, SubmitError};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::SendOutcome;
 use crate::pairing::ConnectionError;
@@ -192,7 +192,7 @@ impl Connection {
         }
         if let Some(group) = recipient.strip_suffix(GROUP) {
             // Its conversation is named soon.
-            drop(self.groups.look(recipient));
+            drop(self.groups.look(recipient, Instant::now()));
             return Ok((Addressee::Group(group.to_owned()), None, Recipient::new(vec![recipient.to_owned()], None)));
         }
         let known = self.look_up(recipient).await.map_err(|error| self.lookup_failed(error))?;

@@ -85,7 +85,7 @@ async fn this_version_keeps_the_settings_of_a_newer_one() {
     let path = file.path();
     let ground = Ground::on(file).await;
     let other = || Connection::open(&path).expect("the file opens");
-    let change = |sql: &str| drop(other().execute(sql, []).expect("changed"));
+    let change = |sql: &str| _ = other().execute(sql, []).expect("changed");
     let count = |sql: &str| other().query_row(sql, [], |row| row.get(0)).expect("read");
     settings_of_a_newer_version_stay(ground, change, count).await;
 }

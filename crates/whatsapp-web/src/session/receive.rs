@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use recado_domain::incoming::{Arrival, UnsupportedReason, What};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use whatsapp_rust::types::durability_hook::InboundMessage;
 use whatsapp_rust::types::message::MessageInfo;
 use whatsapp_rust::wacore::types::events::{
@@ -117,7 +118,7 @@ impl Receiver {
     /// Keeps messages that the inbox refused.
     async fn keep(&self, refused: &[&(&wa::Message, Envelope)]) -> Result<(), NotStored> {
         for (message, envelope) in refused {
-            let kept = self.refused.keep(message, envelope).await;
+            let kept = self.refused.keep(message, envelope, Instant::now()).await;
             kept.map_err(|_| NotStored("a refused message could not be kept".to_owned()))?;
         }
         Ok(())
@@ -125,7 +126,7 @@ impl Receiver {
 
     /// Passes the kept messages again, if it is time.
     pub async fn retry_refused(&self, client: &Client) {
-        for Kept { row, inbound } in self.refused.due().await {
+        for Kept { row, inbound } in self.refused.due(Instant::now()).await {
             let Ok(refused) = self.pass(client, vec![inbound], true).await else { return };
             if refused.is_empty() {
                 tracing::info!("received message stored that was refused before");

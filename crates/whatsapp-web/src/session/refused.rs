@@ -60,7 +60,7 @@ impl Refused {
     }
 
     /// Keeps a message with its envelope.
-    pub async fn keep(&self, message: &wa::Message, of: &Envelope) -> Result<(), NotKept> {
+    pub async fn keep(&self, message: &wa::Message, of: &Envelope, now: Instant) -> Result<(), NotKept> {
         let mut state = self.state.lock().await;
         let kept = self.read(&mut state).await?;
         let (key, row) = (key(of), row(message, of, now_millis()));
@@ -71,21 +71,21 @@ impl Refused {
         let length = row.len();
         self.storage.put_refused(key.clone(), row).await.map_err(|_| NotKept)?;
         kept.insert(key, length);
-        state.next.get_or_insert_with(|| Instant::now() + RETRY);
+        state.next.get_or_insert(now + RETRY);
         Ok(())
     }
 
     /// The kept messages, oldest first, if a try is due. The next one is due later.
-    pub async fn due(&self) -> Vec<Kept> {
+    pub async fn due(&self, now: Instant) -> Vec<Kept> {
         let mut state = self.state.lock().await;
-        if state.next.is_some_and(|next| next > Instant::now()) {
+        if state.next.is_some_and(|next| next > now) {
             return Vec::new();
         }
         let is_empty = self.read(&mut state).await.is_ok_and(|kept| kept.is_empty());
         if is_empty {
             return Vec::new();
         }
-        state.next = Some(Instant::now() + RETRY);
+        state.next = Some(now + RETRY);
         let Ok(rows) = self.storage.refused().await else { return Vec::new() };
         let mut due: Vec<_> = rows.into_iter().filter_map(|(key, row)| read_row(key, &row)).collect();
         due.sort_by_key(|kept| kept.row.since);
@@ -173,16 +173,16 @@ mod tests {
         kept.iter().filter_map(text).collect()
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_refused_message_is_tried_again_until_it_is_stored() {
         let rows = Arc::new(MemoryRows::default());
-        let refused = Refused::new(Storage::new(rows.clone()));
-        assert!(refused.due().await.is_empty());
-        refused.keep(&message("um"), &envelope("3EB0A")).await.expect("kept");
-        refused.keep(&message("um"), &envelope("3EB0A")).await.expect("the same one");
-        assert!(refused.due().await.is_empty(), "not at once");
-        tokio::time::advance(RETRY).await;
-        let due = refused.due().await;
+        let (refused, now) = (Refused::new(Storage::new(rows.clone())), Instant::now());
+        assert!(refused.due(now).await.is_empty());
+        refused.keep(&message("um"), &envelope("3EB0A"), now).await.expect("kept");
+        refused.keep(&message("um"), &envelope("3EB0A"), now).await.expect("the same one");
+        assert!(refused.due(now).await.is_empty(), "not at once");
+        let now = now + RETRY;
+        let due = refused.due(now).await;
         assert_eq!(texts(&due), ["um"]);
         let Inbound::Arrival(arrival) = &due[0].inbound else { panic!("a message") };
         assert_eq!(
@@ -190,13 +190,12 @@ mod tests {
             ("3EB0A", 7_000, &SenderIds::of_lid("900"))
         );
         assert!(!due[0].row.is_given_up());
-        assert!(refused.due().await.is_empty(), "each time once");
+        assert!(refused.due(now).await.is_empty(), "each time once");
         let reopened = Refused::new(Storage::new(rows.clone()));
-        assert_eq!(texts(&reopened.due().await), ["um"], "when the session opens");
+        assert_eq!(texts(&reopened.due(now).await), ["um"], "when the session opens");
         reopened.forget(&due[0].row).await;
-        tokio::time::advance(RETRY).await;
-        assert!(reopened.due().await.is_empty());
-        assert!(Refused::new(Storage::new(rows)).due().await.is_empty());
+        assert!(reopened.due(now + RETRY).await.is_empty());
+        assert!(Refused::new(Storage::new(rows)).due(now).await.is_empty());
     }
 
     #[test]
@@ -219,17 +218,17 @@ mod tests {
     #[tokio::test]
     async fn what_is_kept_is_bounded_and_ends() {
         let rows = Arc::new(MemoryRows::default());
-        let refused = Refused::new(Storage::new(rows.clone()));
+        let (refused, now) = (Refused::new(Storage::new(rows.clone())), Instant::now());
         for n in 0..MOST {
-            refused.keep(&message("x"), &envelope(&format!("3EB0{n}"))).await.expect("kept");
+            refused.keep(&message("x"), &envelope(&format!("3EB0{n}")), now).await.expect("kept");
         }
-        assert_eq!(refused.keep(&message("x"), &envelope("3EB0MORE")).await, Err(NotKept));
-        refused.keep(&message("x"), &envelope("3EB00")).await.expect("the same one again");
+        assert_eq!(refused.keep(&message("x"), &envelope("3EB0MORE"), now).await, Err(NotKept));
+        refused.keep(&message("x"), &envelope("3EB00"), now).await.expect("the same one again");
         let large = Refused::new(Storage::new(Arc::new(MemoryRows::default())));
-        assert_eq!(large.keep(&message(&"x".repeat(MOST_BYTES)), &envelope("3EB0A")).await, Err(NotKept));
+        assert_eq!(large.keep(&message(&"x".repeat(MOST_BYTES)), &envelope("3EB0A"), now).await, Err(NotKept));
         let full = Arc::new(MemoryRows::default());
         full.refuse(true);
-        assert_eq!(Refused::new(Storage::new(full)).keep(&message("x"), &envelope("3EB0A")).await, Err(NotKept));
+        assert_eq!(Refused::new(Storage::new(full)).keep(&message("x"), &envelope("3EB0A"), now).await, Err(NotKept));
         let old = read_row(Vec::new(), &row(&message("x"), &envelope("3EB0A"), now_millis() - millis(KEPT)));
         assert!(old.expect("read").row.is_given_up());
         assert!(read_row(Vec::new(), b"of another version").is_none());
