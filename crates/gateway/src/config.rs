@@ -1,6 +1,6 @@
 //! Every setting of the server: by flag, or by the variable named beside it.
 //!
-//! The texts are those of `--help`, and of the table in `docs/operations.md`, which a test writes from here.
+//! The texts are those of `--help`, and of the table in `docs/settings.md`, which a test writes from here.
 
 mod addresses;
 mod metrics;

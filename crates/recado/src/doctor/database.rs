@@ -38,7 +38,7 @@ pub async fn checks(database: &Database, secret_key: &SecretKey) -> Vec<Check> {
         }
     }
     checks.extend(found.wrong.iter().map(|(setting, is)| {
-        let to_do = format!("set {setting} as docs/operations.md says: accepted messages may be lost with it");
+        let to_do = format!("set {setting} as docs/nodes.md says: accepted messages may be lost with it");
         Check::fail("settings", format!("{setting} is {is}"), to_do)
     }));
     if found.wrong.is_empty() {

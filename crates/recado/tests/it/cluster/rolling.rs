@@ -19,13 +19,15 @@ const CALLERS: usize = 24;
 const EVERY: Duration = Duration::from_millis(120);
 /// Between a node that is ready again and the next restart.
 const PAUSE: Duration = Duration::from_millis(700);
-/// The default drain of the nodes; `RECADO_TEST_DRAIN` sets another one. With `0s` calls fail.
-const DRAIN: &str = "1s";
+const NGINX: &str = include_str!("../../../../../deploy/nginx/nodes.conf");
+const HAPROXY: &str = include_str!("../../../../../deploy/haproxy/recado.cfg");
 
 #[test]
 fn a_rolling_restart_behind_nginx_fails_no_call() {
-    roll("nginx", |dir, port, nodes| {
-        let [first, second] = nodes;
+    roll("nginx", "1s", |dir, port, nodes| {
+        let http = deployed(NGINX, nodes).replace("listen 443 ssl;", &format!("listen 127.0.0.1:{port};"));
+        // The test has no certificate.
+        let http: Vec<&str> = http.lines().filter(|line| !line.trim_start().starts_with("ssl_certificate")).collect();
         let config = format!(
             "daemon off; user root; pid {dir}/nginx.pid; error_log stderr; worker_processes 2;
             events {{ worker_connections 1024; }}
@@ -33,19 +35,10 @@ fn a_rolling_restart_behind_nginx_fails_no_call() {
                 access_log off;
                 client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
                 uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
-                upstream recado {{
-                    server {first} max_fails=0; server {second} max_fails=0;
-                    keepalive 32; keepalive_timeout 60s;
-                }}
-                server {{
-                    listen 127.0.0.1:{port};
-                    location / {{
-                        proxy_pass http://recado; proxy_http_version 1.1; proxy_set_header Connection \"\";
-                        proxy_connect_timeout 2s; proxy_next_upstream error timeout;
-                    }}
-                }}
+                {http}
             }}",
             dir = dir.display(),
+            http = http.join("\n"),
         );
         (config, vec!["-e", "stderr", "-c"])
     });
@@ -53,39 +46,29 @@ fn a_rolling_restart_behind_nginx_fails_no_call() {
 
 #[test]
 fn a_rolling_restart_behind_haproxy_fails_no_call() {
-    roll("haproxy", |_, port, nodes| {
-        let [first, second] = nodes;
-        let config = format!(
-            "global
-                maxconn 1000
-            defaults
-                mode http
-                timeout connect 2s
-                timeout client 60s
-                timeout server 60s
-            frontend callers
-                bind 127.0.0.1:{port}
-                default_backend recado
-            backend recado
-                option httpchk GET /health/ready
-                option redispatch 1
-                default-server check inter 200ms fall 2 rise 1
-                server node1 {first}
-                server node2 {second}
-"
-        );
-        (config, vec!["-db", "-f"])
+    roll("haproxy", "3s", |_, port, nodes| {
+        let tls = "bind :443 ssl crt /etc/ssl/recado/recado.pem";
+        let config = deployed(HAPROXY, nodes).replace(tls, &format!("bind 127.0.0.1:{port}"));
+        (format!("global\n    maxconn 1000\n{config}"), vec!["-db", "-f"])
     });
+}
+
+/// A configuration that operators install, with the addresses of these nodes.
+fn deployed(config: &str, [first, second]: [SocketAddr; 2]) -> String {
+    let config = config.replace("10.0.0.5:8080", &first.to_string()).replace("10.0.0.6:8080", &second.to_string());
+    assert!(config.contains(&first.to_string()) && config.contains(&second.to_string()));
+    config
 }
 
 /// The text of a balancer's configuration, and the flags before the name of its file.
 type Configure = fn(&Path, u16, [SocketAddr; 2]) -> (String, Vec<&'static str>);
 
-fn roll(program: &str, configure: Configure) {
+/// Restarts nodes with this drain; `RECADO_TEST_DRAIN` sets another one. With `0s` calls fail.
+fn roll(program: &str, drain: &str, configure: Configure) {
     let place = Place::new();
     let key = place.home.unlimited_key();
     let names = ["first", "second"];
-    let drain = std::env::var("RECADO_TEST_DRAIN").unwrap_or_else(|_| DRAIN.to_owned());
+    let drain = std::env::var("RECADO_TEST_DRAIN").unwrap_or_else(|_| drain.to_owned());
     let drain = ["--drain", &drain];
     let mut nodes = names.map(|name| Some(place.start(name, &drain)));
     let addresses = nodes.each_ref().map(|node| node.as_ref().expect("running").address.parse().expect("an address"));

@@ -1,6 +1,5 @@
 //! Code blocks. Each has a language, and the language decides how the block is tested here; the list is in CONTRIBUTING.md.
 
-use std::path::Path;
 use std::process::{Command, Output};
 
 use clap::Parser;
@@ -15,7 +14,7 @@ use crate::harness::{Home, Server, recado};
 use crate::v1::ALL_SCOPES;
 
 /// Blocks that are shown and not run.
-const SHOWN: [&str; 8] = ["caddyfile", "console", "http", "ini", "mermaid", "nginx", "text", "toml"];
+const SHOWN: [&str; 7] = ["caddyfile", "console", "http", "mermaid", "nginx", "text", "toml"];
 
 fn blocks_of(languages: &[&str]) -> Vec<Block> {
     let blocks = pages().into_iter().flat_map(|page| page.blocks);
@@ -45,7 +44,7 @@ fn json_is_json() {
 #[test]
 fn commands_are_ones_that_the_binary_knows() {
     let mut known = 0;
-    for block in blocks_of(&["console", "sh", "ini"]) {
+    for block in blocks_of(&["console", "sh"]) {
         for words in commands(&block.text) {
             known += 1;
             let parsed = Cli::try_parse_from(&words);
@@ -195,15 +194,17 @@ fn run_examples(page: &Page) -> usize {
 
 #[test]
 fn systemd_understands_the_unit() {
-    let page = Page::read(Path::new("docs/operations.md"));
-    let mut units = page.blocks.iter().filter(|block| block.language == "ini" && block.text.contains("[Service]"));
-    assert_understood(&[("recado.service", &units.next().expect("a unit").text)]);
+    assert_understood(&[("recado.service", &unit("recado.service"))]);
+}
+
+/// A unit that operators install.
+fn unit(name: &str) -> String {
+    std::fs::read_to_string(root().join("deploy/systemd").join(name)).expect("a unit")
 }
 
 #[test]
 fn systemd_understands_the_timer_and_its_command() {
-    let read = |name: &str| std::fs::read_to_string(root().join("deploy/systemd").join(name)).expect("a unit");
-    let (service, timer) = (read("recado-backup.service"), read("recado-backup.timer"));
+    let (service, timer) = (unit("recado-backup.service"), unit("recado-backup.timer"));
     for words in commands(&service) {
         let parsed = Cli::try_parse_from(&words);
         assert!(parsed.is_ok(), "{words:?}: {}", parsed.expect_err("a refusal"));

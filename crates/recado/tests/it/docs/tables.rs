@@ -29,7 +29,7 @@ fn the_settings_are_those_of_the_code() {
         let default = default.map_or("none".to_owned(), |default| format!("`{default}`"));
         table += &format!("| `--{flag}` | {default} | {} |\n", meaning(&setting));
     }
-    assert_table("docs/operations.md", "settings", &table);
+    assert_table("docs/settings.md", "settings", &table);
 }
 
 #[test]
