@@ -85,9 +85,9 @@ impl Local {
             Self::Still(handler, _) if command.only_reads() => {
                 handler.execute(command).await.map_err(|error| (&error).into())
             }
-            Self::Still(_, copy) => {
-                Err(AskError::Refused(format!("{} is on a read-only disk: nothing can be changed", copy.of.display())))
-            }
+            Self::Still(_, copy) => Err(AskError::Refused(
+                format!("{} is on a read-only disk: nothing can be changed", copy.of.display()).into(),
+            )),
         }
     }
 

@@ -17,7 +17,8 @@ use crate::gateway::Gateway;
 
 /// The state of the server.
 #[derive(Serialize, JsonSchema)]
-struct Health {
+#[schemars(rename = "Health")]
+struct Shown {
     #[schemars(extend("enum" = ["ok", "unavailable"]))]
     status: &'static str,
     /// `store`: the store accepts no writes. `stopping`: the server stops, and accepts calls until `--drain` is over.
@@ -31,7 +32,7 @@ struct Health {
 
 /// 200 while the process answers at all.
 pub async fn live() -> Response {
-    answers::answer(StatusCode::OK, &Health { status: "ok", reason: None, warnings: Vec::new() })
+    answers::answer(StatusCode::OK, &Shown { status: "ok", reason: None, warnings: Vec::new() })
 }
 
 /// 200 while messages are accepted; otherwise 503 with the reason.
@@ -46,13 +47,13 @@ pub async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     // No reason to take the node out of rotation: it accepts messages.
     let warnings = (!gateway.opens_secrets.load(Ordering::Relaxed)).then_some("secret_key").into_iter().collect();
-    let shown = Status { status: if reason.is_none() { "ok" } else { "unavailable" }, reason, warnings };
+    let shown = Shown { status: if reason.is_none() { "ok" } else { "unavailable" }, reason, warnings };
     answers::answer(status, &shown)
 }
 
 /// The operation in the OpenAPI document.
 pub fn describe_live(operation: Operation<'_>) -> Operation<'_> {
-    operation.named("Health", "live", "Whether the process lives").answers::<Health>(
+    operation.named("Health", "live", "Whether the process lives").answers::<Shown>(
         200,
         "It does.",
         json!({"status": "ok"}),
@@ -63,6 +64,6 @@ pub fn describe_live(operation: Operation<'_>) -> Operation<'_> {
 pub fn describe_ready(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Health", "ready", "Whether messages are accepted")
-        .answers::<Health>(200, "They are.", json!({"status": "ok"}))
-        .answers::<Health>(503, "They are not.", json!({"status": "unavailable", "reason": "store"}))
+        .answers::<Shown>(200, "They are.", json!({"status": "ok"}))
+        .answers::<Shown>(503, "They are not.", json!({"status": "unavailable", "reason": "store"}))
 }

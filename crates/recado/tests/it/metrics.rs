@@ -127,7 +127,21 @@ fn is_counted(scraped: &Scraped, engine: &str) {
     scraped.expect("recado_secret_key_ok", 1.0);
     scraped.expect("recado_node_channels", 2.0);
 
-    // These come from the store, some seconds later.
+    polled_values_are_right(scraped, engine);
+    let (kind, text) = scraped.scrape("*/*");
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
+    assert!(text.contains(&format!("engine=\"{engine}\"")), "{text}");
+    assert!(!text.contains("5511"), "a phone number: {text}");
+    let kind = scraped.scrape("application/openmetrics-text;version=1.0.0,text/plain;q=0.5").0;
+    assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    // The listener has nothing else, and the API has no metrics.
+    let url = format!("http://{}/v1/channels", scraped.address);
+    call(&agent(), &url, "GET", Some(&scraped.key), &[], None).expect("an answer").expect(404);
+    scraped.server.get("/metrics", None).expect(404);
+}
+
+/// What comes from the store, some seconds later.
+fn polled_values_are_right(scraped: &Scraped, engine: &str) {
     let institution = &scraped.home.institution;
     let of = |name: &str, channel: &str| format!("{name}{{institution=\"{institution}\",channel=\"{channel}\"}}");
     scraped.expect(&of("recado_channel_waiting", "held"), 1.0);
@@ -151,17 +165,6 @@ fn is_counted(scraped: &Scraped, engine: &str) {
     let file = scraped.value("recado_store_file_bytes").expect("a size");
     assert_eq!(file > 0.0, engine == "sqlite", "{file}");
     scraped.expect("recado_backup_last_success_timestamp_seconds", 0.0);
-
-    let (kind, text) = scraped.scrape("*/*");
-    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
-    assert!(text.contains(&format!("engine=\"{engine}\"")), "{text}");
-    assert!(!text.contains("5511"), "a phone number: {text}");
-    let kind = scraped.scrape("application/openmetrics-text;version=1.0.0,text/plain;q=0.5").0;
-    assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
-    // The listener has nothing else, and the API has no metrics.
-    let url = format!("http://{}/v1/channels", scraped.address);
-    call(&agent(), &url, "GET", Some(&scraped.key), &[], None).expect("an answer").expect(404);
-    scraped.server.get("/metrics", None).expect(404);
 }
 
 #[test]

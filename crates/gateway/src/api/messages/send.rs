@@ -325,12 +325,20 @@ mod tests {
 
     use super::*;
 
-    /// A conversation with this address, and the number of its contact, if it has a contact.
-    fn conversation(address: &str, contact: Option<Option<&str>>) -> Conversation {
-        let who = |phone: Option<&str>| Who {
-            id: ContactId::new(1, [1; 10]),
-            name: "Ana".to_owned(),
-            phone: phone.map(str::to_owned),
+    /// The contact of a conversation.
+    #[derive(Debug)]
+    enum Contact {
+        No,
+        WithoutNumber,
+        Number(&'static str),
+    }
+
+    fn conversation(address: &str, contact: &Contact) -> Conversation {
+        let who = |phone| Who { id: ContactId::new(1, [1; 10]), name: "Ana".to_owned(), phone };
+        let contact = match contact {
+            Contact::No => None,
+            Contact::WithoutNumber => Some(who(None)),
+            Contact::Number(phone) => Some(who(Some((*phone).to_owned()))),
         };
         Conversation {
             id: ConversationId::new(1, [1; 10]),
@@ -340,7 +348,7 @@ mod tests {
             chat: ChatKind::Direct,
             address: address.to_owned(),
             chat_name: None,
-            contact: contact.map(who),
+            contact,
             assigned_to: None,
             department: None,
             note: None,
@@ -360,17 +368,17 @@ mod tests {
     fn a_person_is_reached_by_the_present_number_or_not_at_all() {
         let (long, short, other) = ("5511977776666", "551177776666", "5521966665555");
         for (address, contact, reached) in [
-            (long, None, Some(long)),
+            (long, Contact::No, Some(long)),
             // The form of the network, not the one that a caller typed.
-            (long, Some(Some(short)), Some(long)),
-            (long, Some(Some(other)), Some(other)),
-            (long, Some(None), None),
-            ("", Some(None), None),
-            ("900@lid", Some(None), Some("900@lid")),
-            ("900@lid", Some(Some(other)), Some("900@lid")),
-            ("120363@g.us", None, Some("120363@g.us")),
+            (long, Contact::Number(short), Some(long)),
+            (long, Contact::Number(other), Some(other)),
+            (long, Contact::WithoutNumber, None),
+            ("", Contact::WithoutNumber, None),
+            ("900@lid", Contact::WithoutNumber, Some("900@lid")),
+            ("900@lid", Contact::Number(other), Some("900@lid")),
+            ("120363@g.us", Contact::No, Some("120363@g.us")),
         ] {
-            let found = conversation(address, contact);
+            let found = conversation(address, &contact);
             assert_eq!(reachable(&found).map(String::as_str), reached, "{address} {contact:?}");
         }
     }

@@ -239,8 +239,8 @@ fn an_answer_goes_to_the_number_that_the_person_has_now() {
         let to_ana = json!({"conversationId": first, "content": "Para Ana"});
         assert_eq!(sends(stage, &to_ana)["to"], "900@lid");
         let body = json!({"conversationId": second, "content": "Para Ana"});
-        let send = || stage.server.post("/v1/channels/vendas/messages/text", &stage.key, &body);
-        assert_refused("a person without an address", &send(), NO_CONVERSATION);
+        let to_vendas = || stage.server.post("/v1/channels/vendas/messages/text", &stage.key, &body);
+        assert_refused("a person without an address", &to_vendas(), NO_CONVERSATION);
         // A caller knows the new number: every conversation has it, closed or not.
         let new = "5521966665555";
         let change = json!({"phone": new}).to_string();
@@ -248,7 +248,7 @@ fn an_answer_goes_to_the_number_that_the_person_has_now() {
         stage.server.call("PUT", &put, Some(&stage.key), &[JSON], Some(change.as_bytes())).expect(200);
         assert_eq!([address(&first), address(&second)], [json!(new), json!(new)]);
         assert_eq!(sends(stage, &to_ana)["to"], new);
-        let sent = crate::v1::location(&send().expect(202));
+        let sent = crate::v1::location(&to_vendas().expect(202));
         assert_eq!(stage.until(&sent, "READ")["to"], new);
         let to_beto = stage.rows(&format!("/v1/channels/sandbox/conversations/{of_beto}"));
         assert_eq!(to_beto.len(), 1, "nothing was sent to Beto: {to_beto:?}");
