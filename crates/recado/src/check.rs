@@ -4,18 +4,18 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use recado_gateway::config::{Config, Database};
-use recado_gateway::gateway::{self, STORE_FILE};
+use recado_gateway::gateway::{self, Gateway, STORE_FILE};
 use recado_gateway::lock::DataDirLock;
 use recado_gateway::server;
 use recado_store::postgres::{self, preflight};
 use recado_store::sqlite::{self, copy};
 use recado_store::sqlkit::sqlite::open_read_only;
 
-use crate::{output, serve};
+use crate::output;
 
 /// Checks the settings, the store and the addresses. An error says what would prevent the start.
 pub async fn run(config: &Config) -> Result<()> {
-    serve::validate(config)?;
+    validate(config)?;
     config.behaviour.secret_key.read()?;
     let dir = &config.data_dir.data_dir;
     let institutions = match config.behaviour.database.urls() {
@@ -31,6 +31,15 @@ pub async fn run(config: &Config) -> Result<()> {
         server::listen(address).with_context(|| format!("cannot listen on {address}"))?;
     }
     output::line("the server would start with these settings")
+}
+
+/// Checks settings that depend on each other, and those that no parser of a single value checks.
+pub fn validate(config: &Config) -> Result<()> {
+    let behaviour = &config.behaviour;
+    if behaviour.sandbox_delay_max < behaviour.sandbox_delay_min {
+        bail!("--sandbox-delay-max must not be shorter than --sandbox-delay-min");
+    }
+    Gateway::check(behaviour)
 }
 
 fn in_file(dir: &Path) -> Result<i64> {

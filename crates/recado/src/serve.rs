@@ -159,18 +159,9 @@ fn listen_for_scrapes(config: &Config) -> Result<Option<TcpListener>> {
     Ok(Some(listener))
 }
 
-/// Checks settings that depend on each other, and those that no parser of a single value checks.
-pub fn validate(config: &Config) -> Result<()> {
-    let behaviour = &config.behaviour;
-    if behaviour.sandbox_delay_max < behaviour.sandbox_delay_min {
-        bail!("--sandbox-delay-max must not be shorter than --sandbox-delay-min");
-    }
-    Gateway::check(behaviour)
-}
-
 /// Checks the preconditions before anything is opened.
 async fn prepare(config: &Config) -> Result<KeyRing> {
-    validate(config)?;
+    check::validate(config)?;
     let dir = &config.data_dir.data_dir;
     if let Some((_, direct_url)) = config.behaviour.database.urls() {
         make_private(dir)?;

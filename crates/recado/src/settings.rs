@@ -8,7 +8,7 @@ use clap::{ArgMatches, Args, CommandFactory};
 use recado_gateway::config::{Config, SECRET_KEY};
 use serde_json::{Value, json};
 
-use crate::{Cli, Output, output, serve};
+use crate::{Cli, Output, check, output};
 
 /// Show the settings that `recado serve` would use, and where each comes from
 ///
@@ -115,7 +115,7 @@ impl Show {
             .collect();
         output::show(&self.output, &rows.into())?;
         // Values that do not fit together are an error here too.
-        serve::validate(&self.config)
+        check::validate(&self.config)
     }
 }
 

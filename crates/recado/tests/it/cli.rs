@@ -178,7 +178,9 @@ fn commands_refuse(home: &Home) {
             rows.iter().filter(|row| row["institutionId"] == institution).count()
         };
         let wanted = if what == "keys" { 2 } else { 1 };
-        assert_eq!((of(&home.institution), of(text(&second, "id"))), (wanted, wanted), "{what}: {listed}");
+        // The first institution may have keys of the test.
+        assert!(of(&home.institution) >= wanted, "{what}: {listed}");
+        assert_eq!(of(text(&second, "id")), wanted, "{what}: {listed}");
         let one = home.cli(&[what, "list", "--institution", text(&second, "id")]);
         assert!(one[0].get("institutionId").is_none(), "{one}");
     }

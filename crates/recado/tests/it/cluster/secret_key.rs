@@ -45,8 +45,9 @@ fn a_wrong_secret_key_is_visible_wherever_an_operator_looks() {
         assert_eq!(home.cli(&["status"])["secretKeyOk"], true);
         server.terminate();
         server.wait();
-        let (code, check) = doctor(&home, Some(SECRET_KEY));
-        assert_eq!((code, &check["status"]), (Some(0), &json!("ok")), "{check}");
+        // The database of the tests may fail other checks.
+        let (_, check) = doctor(&home, Some(SECRET_KEY));
+        assert_eq!(check["status"], "ok", "{check}");
         for wrong in [Some(ANOTHER_KEY), None] {
             let (code, check) = doctor(&home, wrong);
             assert_eq!((code, &check["status"]), (Some(1), &json!("fail")), "{check}");
@@ -56,7 +57,7 @@ fn a_wrong_secret_key_is_visible_wherever_an_operator_looks() {
         let ready = server.get("/health/ready", None).expect(200).json();
         assert_eq!(ready, json!({"status": "ok", "warnings": ["secret_key"]}));
         assert_eq!(home.cli(&["status"])["secretKeyOk"], false);
-        let reason = if home.database.is_some() { "confira a chave secreta" } else { "chave secreta" };
+        let reason = if home.database.is_some() { "confira a chave secreta" } else { "RECADO_SECRET_KEY" };
         let channel = || server.get("/v1/channels/vendas", Some(&key)).expect(200).json()["data"].clone();
         let says = |channel: &Value| channel["stateReason"].as_str().is_some_and(|text| text.contains(reason));
         wait_for("the reason in the channel's state", || says(&channel()));
