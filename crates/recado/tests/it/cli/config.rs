@@ -66,7 +66,7 @@ fn an_invalid_value_names_where_it_was_given() {
         command.args(args).args(["--data-dir", home.dir()]).env(variable, value);
         let output = command.ended();
         assert_fails(&output, 2, words);
-        let names_flag = String::from_utf8_lossy(&output.stderr).contains("'--");
+        let names_flag = String::from_utf8_lossy(&output.stderr).contains("for '--");
         assert_eq!(names_flag, args.contains(&"--listen"), "{output:?}");
     }
     let mut command = recado();

@@ -423,7 +423,7 @@ fn a_full_queue_and_a_limit_are_waited_out() {
     command.args(["--data-dir", stage.home.dir()]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
     let stderr = BufReader::new(child.stderr.take().expect("piped")).lines().next().expect("a line").expect("a line");
-    assert!(stderr.starts_with("5 of 20 lines") && stderr.contains("waits: Fila"), "{stderr}");
+    assert!(stderr.starts_with("5 of 20 lines") && stderr.contains("waits: The channel's queue is full"), "{stderr}");
     stage.act("sandbox", "resume");
     let output = child.wait_with_output().expect("it ends");
     assert_eq!((output.status.code(), batch.rows().len()), (Some(0), 20), "{output:?}");

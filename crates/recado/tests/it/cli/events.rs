@@ -126,7 +126,7 @@ fn events_are_followed_by_http_with_a_key_and_filters() {
         command.args(["events", "follow"]).args(args).args(["--url", &stage.server.url("")]);
         assert_fails(&command.env("RECADO_API_KEY", key).ended(), 1, words);
     };
-    refused(&create_key(&stage.home, "test", "messages.read", "60"), &[], &["Permissao insuficiente"]);
+    refused(&create_key(&stage.home, "test", "messages.read", "60"), &[], &["lacks the scope"]);
     refused(&stage.key, &["--events", "message.none"], &["Evento desconhecido"]);
     refused(&stage.key, &["--from", "never"], &["from: O campo from"]);
     // A place in another store.

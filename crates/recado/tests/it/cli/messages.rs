@@ -149,7 +149,7 @@ fn the_sandbox_phone_is_shown_and_emptied() {
     assert_eq!(cli(&["clear"])["success"], true);
     assert_eq!(cli(&["messages"]), json!([]));
     let live = run_in(stage.home.dir(), &["sandbox", "messages", "--environment", "live"]);
-    assert_fails(&live, 1, &["Permissao insuficiente"]);
+    assert_fails(&live, 1, &["lacks the scope"]);
     // With two institutions, one must be named.
     stage.home.cli(&["institutions", "create", "--name", "Second"]);
     assert_fails(&run_in(stage.home.dir(), &["sandbox", "messages"]), 1, &["--institution"]);
