@@ -101,7 +101,7 @@ fn a_system_without_certificates_serves_all_the_same() {
     let stage = Stage { home, server, graph, key };
     let id = stage.accept("vendas", "5511999998888");
     wait_for("the log event", || stage.server.log().contains("no CA certificates"));
-    assert_eq!(stage.message("vendas", &id)["status"], "QUEUED");
+    stage.until("vendas", &id, "QUEUED");
     stage.connect("vendas", &credentials(NUMBER)).expect(503);
     let stage = stage.crash();
     stage.until("vendas", &id, "READ");
