@@ -98,7 +98,9 @@ impl MediaFiles {
         if size.is_some_and(|size| size > to.most()) {
             return Err(too_large(to.most()));
         }
-        let part = Arc::new(self.begin(media.id, size.or(media.about.size).unwrap_or_default()).await?);
+        // The sender chooses the size that a message announces.
+        let announced = size.or(media.about.size).unwrap_or_default().min(to.most());
+        let part = Arc::new(self.begin(media.id, announced).await?);
         to.progress.send_modify(|progress| (progress.file, progress.size) = (Some(part.file.clone()), size));
         let (written, sha256) = match self.write((media.id, &part), from, to).await {
             Ok(done) => done,

@@ -67,8 +67,11 @@ impl MediaFiles {
     }
 }
 
-/// The files to delete for this many bytes.
+/// The files to delete for this many bytes; none, if all files together are smaller.
 fn choose(mut files: Vec<Stored>, bytes: u64) -> Vec<MediaId> {
+    if files.iter().map(|file| file.size).sum::<u64>() < bytes {
+        return Vec::new();
+    }
     // The one that was read last is the first.
     files.sort_unstable_by_key(|file| std::cmp::Reverse(file.read_at));
     let mut places = HashMap::new();
@@ -124,6 +127,7 @@ mod tests {
         assert_eq!(chosen(41), [4, 6]);
         assert_eq!(chosen(46), [4, 6, 5]);
         assert_eq!(chosen(150), [4, 6, 5, 3]);
-        assert_eq!(chosen(1_000).len(), 6);
+        assert_eq!(chosen(225).len(), 6);
+        assert_eq!(chosen(226), [] as [u8; 0], "no file is lost for room that cannot be made");
     }
 }

@@ -73,8 +73,9 @@ impl Failure {
             code if ["08", "57P"].iter().any(|class| code.code().starts_with(class)) => {
                 FailureClass::ConnectionLost(text)
             }
-            // Out of disk or memory for now. Other operations may succeed.
-            code if ["53", "57"].iter().any(|class| code.code().starts_with(class)) => {
+            // Out of disk or memory for now, an error of the disk, or a damaged table or index: no fault of the operation, which
+            // must not be dropped.
+            code if ["53", "57", "58", "XX001", "XX002"].iter().any(|class| code.code().starts_with(class)) => {
                 FailureClass::Operation(StoreError::Unavailable(text))
             }
             _ => FailureClass::Operation(StoreError::Refused(text)),
