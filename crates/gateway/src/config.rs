@@ -27,7 +27,7 @@ pub use addresses::address;
 use addresses::{node_url, public_url};
 pub use metrics::MetricsConfig;
 use times::{time_at_least_a_second, time_of_a_connection, time_of_a_drain};
-pub use variables::name_variable;
+pub use variables::{exit, name_variable};
 
 /// Where the files are.
 #[derive(Debug, Clone, Args)]
@@ -404,7 +404,7 @@ impl Behaviour {
     pub fn from_environment() -> Self {
         let parsed = <FromEnvironment as clap::Parser>::try_parse_from(["recado"]);
         let command = <FromEnvironment as clap::CommandFactory>::command;
-        parsed.unwrap_or_else(|error| name_variable(error, &command(), std::iter::empty()).exit()).behaviour
+        parsed.unwrap_or_else(|error| exit(&name_variable(error, &command(), std::iter::empty()))).behaviour
     }
 
     /// What is put before the path of a file; nothing without a public address.

@@ -197,6 +197,13 @@ impl Directory {
         own
     }
 
+    /// The valid keys that end: their institutions, their ids, and when.
+    pub fn ending_keys(&self, now: Millis) -> Vec<(InstitutionId, ApiKeyId, Millis)> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let ending = keys.values().filter(|entry| entry.is_valid(now));
+        ending.filter_map(|entry| Some((entry.key.institution, entry.key.id, entry.key.grant.expires_at?))).collect()
+    }
+
     /// Adds a key.
     pub fn add_key(&self, key: ApiKey) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);

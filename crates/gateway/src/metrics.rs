@@ -99,6 +99,8 @@ labels! {
     ActivityOf { institution: String, channel: String, kind: &'static str }
     /// A webhook.
     OfWebhook { institution: String, endpoint: String }
+    /// An API key.
+    OfKey { institution: String, key: String }
     /// A status that a message reached.
     Moved { channel_type: &'static str, to: &'static str }
     /// What a message has reached: `sent` since it was accepted, `delivered` since it was handed to the network.
@@ -192,6 +194,11 @@ metrics! { counted {
     node_channels: Gauge = Gauge::default(), "recado_node_channels", "Channels that this node owns";
     fenced: Counter = Counter::default(), "recado_node_fenced", "Writes that were refused because another node owns the channel";
     log_lines_lost: Counter = Counter::default(), "recado_log_lines_lost", "Log lines that were lost to a slow reader";
+    store_file_bytes: Gauge = Gauge::default(), "recado_store_file_bytes", "Size of the store's file (SQLite)";
+    store_wal_bytes: Gauge = Gauge::default(), "recado_store_wal_bytes", "Size of the write-ahead log (SQLite)";
+    data_dir_free: Gauge = Gauge::default(), "recado_data_dir_free_bytes", "Free space for the data directory";
+    backup_at: Seconds = Gauge::default(), "recado_backup_last_success_timestamp_seconds",
+        "When `recado backup` last succeeded on this directory; 0: never";
     cpu: Counter<f64, AtomicU64> = Counter::default(), "process_cpu_seconds", "User and system CPU time";
     memory: Gauge = Gauge::default(), "process_resident_memory_bytes", "Resident memory";
     files: Gauge = Gauge::default(), "process_open_fds", "Open files";
@@ -226,11 +233,8 @@ metrics! { counted {
         "Age of the oldest of them";
     webhook_disabled: Family<OfWebhook, Gauge> = Family::default(), "recado_webhook_disabled",
         "Whether the server disabled the webhook, because its receiver failed for too long";
-    store_file_bytes: Gauge = Gauge::default(), "recado_store_file_bytes", "Size of the store's file (SQLite)";
-    store_wal_bytes: Gauge = Gauge::default(), "recado_store_wal_bytes", "Size of the write-ahead log (SQLite)";
-    data_dir_free: Gauge = Gauge::default(), "recado_data_dir_free_bytes", "Free space for the data directory";
-    backup_at: Seconds = Gauge::default(), "recado_backup_last_success_timestamp_seconds",
-        "When `recado backup` last succeeded on this directory; 0: never";
+    api_key_expiry: Family<OfKey, Seconds> = Family::default(), "recado_api_key_expiry_timestamp_seconds",
+        "When a valid API key ends, of those that end; the same on each node";
 } }
 
 fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {

@@ -43,7 +43,7 @@ pub use crate::exit::Exit;
 use crate::exit::{end, end_for_programs};
 
 use recado_domain::clock::random;
-use recado_gateway::config::{DataDir, name_variable};
+use recado_gateway::config::{self, DataDir, name_variable};
 use recado_gateway::control::Command as Control;
 use recado_store::clock::SystemEntropy;
 
@@ -169,7 +169,7 @@ pub fn parse() -> Cli {
     let parsed = command
         .try_get_matches_from_mut(std::env::args_os())
         .and_then(|matches| Ok(Cli { settings: settings::given(&matches), json, ..Cli::from_arg_matches(&matches)? }));
-    parsed.unwrap_or_else(|error| name_variable(error, &command, std::env::args()).exit())
+    parsed.unwrap_or_else(|error| config::exit(&name_variable(error, &command, std::env::args())))
 }
 
 /// Runs the command, prints the reason of a failure, and returns the exit code.

@@ -1,7 +1,10 @@
 //! Errors of variables.
 
+use std::io::Write;
+
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command, Error};
+use serde_json::json;
 
 /// An error about the value of a variable names the variable, and not the flag that was not given.
 pub fn name_variable(mut error: Error, command: &Command, mut arguments: impl Iterator<Item = String>) -> Error {
@@ -27,4 +30,15 @@ fn variable_of(command: &Command, flag: &str) -> Option<String> {
     let own = command.get_arguments().find(|argument| argument.get_long() == Some(flag)).and_then(Arg::get_env);
     let own = own.map(|variable| variable.to_string_lossy().into_owned());
     own.or_else(|| command.get_subcommands().find_map(|command| variable_of(command, flag)))
+}
+
+/// Prints the error, and ends the process: as an object for programs if `--json` was given.
+pub fn exit(error: &Error) -> ! {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let told = json!({ "code": "USAGE", "message": error.to_string().trim_end() });
+        // Nothing can be done if it has no reader.
+        let _ = writeln!(std::io::stderr(), "{told}");
+        std::process::exit(error.exit_code());
+    }
+    error.exit()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recado_domain::clock::Millis;
+use recado_domain::ids::{ApiKeyId, InstitutionId};
 use recado_domain::webhook::WebhookBacklog;
 use recado_store::StoreError;
 use tokio::sync::Notify;
@@ -13,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::channels::{self, Channels};
 use crate::gateway::{Gateway, STORE_FILE};
 use crate::last_backup;
-use crate::metrics::{METRICS, Metrics, OfWebhook, seconds};
+use crate::metrics::{METRICS, Metrics, OfKey, OfWebhook, seconds};
 
 /// The shortest time between two reads of the store.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -23,6 +24,8 @@ const SHARE: u32 = 20;
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// Webhooks that have series of their own.
 const WEBHOOKS: usize = 1_000;
+/// Keys that have series of their own.
+const KEYS: usize = 1_000;
 
 /// Reads what is sampled.
 pub struct Sampler {
@@ -37,17 +40,9 @@ pub struct Sampler {
 struct Sample {
     channels: Channels,
     webhooks: Vec<WebhookBacklog>,
-    files: Files,
+    /// The keys that end, those that end first.
+    keys: Vec<(InstitutionId, ApiKeyId, Millis)>,
     now: Millis,
-}
-
-/// Sizes in bytes, and the time of the last backup.
-#[derive(Default)]
-struct Files {
-    store: i64,
-    wal: i64,
-    free: i64,
-    backup_at: Millis,
 }
 
 impl Sampler {
@@ -65,6 +60,8 @@ impl Sampler {
         // The first read is for the first scrape.
         loop {
             let began = Instant::now();
+            // First: they count most when the store fails, as on a full disk.
+            self.set_files().await;
             match self.read().await {
                 Ok(sample) => {
                     let most = self.most;
@@ -84,17 +81,30 @@ impl Sampler {
     async fn read(&self) -> Result<Sample, StoreError> {
         let channels = channels::read(&self.gateway).await?;
         let webhooks = self.gateway.store.webhook_backlogs().await?;
+        let now = self.gateway.clock.now();
+        let mut keys = self.gateway.directory.ending_keys(now);
+        keys.sort_unstable_by_key(|(_, _, ends_at)| *ends_at);
+        keys.truncate(KEYS);
+        Ok(Sample { channels, webhooks, keys, now })
+    }
+
+    async fn set_files(&self) {
         let (data_dir, in_file) = (self.data_dir.clone(), !self.gateway.nodes.are_shared());
-        let files = tokio::task::spawn_blocking(move || files(&data_dir, in_file)).await;
-        Ok(Sample { channels, webhooks, files: files.unwrap_or_default(), now: self.gateway.clock.now() })
+        drop(tokio::task::spawn_blocking(move || set_files(&data_dir, in_file)).await);
     }
 }
 
-fn files(data_dir: &Path, in_file: bool) -> Files {
+/// Sets the sizes of files, and the time of the last backup.
+fn set_files(data_dir: &Path, in_file: bool) {
     let size = |name: &str| std::fs::metadata(data_dir.join(name)).map_or(0, |file| clamped(file.len()));
-    let free = rustix::fs::statvfs(data_dir).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-    let (store, wal) = if in_file { (size(STORE_FILE), size(&format!("{STORE_FILE}-wal"))) } else { (0, 0) };
-    Files { store, wal, free: clamped(free), backup_at: last_backup::read(data_dir).map_or(0, |backup| backup.at) }
+    if in_file {
+        METRICS.store_file_bytes.set(size(STORE_FILE));
+        METRICS.store_wal_bytes.set(size(&format!("{STORE_FILE}-wal")));
+    }
+    if let Ok(disk) = rustix::fs::statvfs(data_dir) {
+        METRICS.data_dir_free.set(clamped(disk.f_bavail.saturating_mul(disk.f_frsize)));
+    }
+    METRICS.backup_at.set(seconds(last_backup::read(data_dir).map_or(0, |backup| backup.at)));
 }
 
 fn clamped(bytes: u64) -> i64 {
@@ -105,11 +115,11 @@ fn set(metrics: &Metrics, sample: &Sample, most: usize) {
     metrics.sampled_at.set(seconds(sample.now));
     channels::set(metrics, &sample.channels, most);
     set_webhooks(metrics, sample);
-    let Files { store, wal, free, backup_at } = sample.files;
-    metrics.store_file_bytes.set(store);
-    metrics.store_wal_bytes.set(wal);
-    metrics.data_dir_free.set(free);
-    metrics.backup_at.set(seconds(backup_at));
+    metrics.api_key_expiry.clear();
+    for (institution, key, ends_at) in &sample.keys {
+        let of = OfKey { institution: institution.to_string(), key: key.to_string() };
+        metrics.api_key_expiry.get_or_create(&of).set(seconds(*ends_at));
+    }
 }
 
 /// The webhooks, those with the oldest waiting deliveries first.

@@ -207,6 +207,7 @@ fn failures_for_programs_have_a_code() {
     assert_eq!(told(&["backup", "--to", home.dir()], 1)["code"], "FAILED");
     let send = ["send", "text", "--channel", "sandbox", "--to", "5511999998888", "--content", "a", "--wait"];
     assert_eq!(told(&send, 4)["code"], "NO_ANSWER");
+    assert_eq!(told(&["channels", "show"], 2)["code"], "USAGE");
 }
 
 #[test]

@@ -193,12 +193,14 @@ fn rules_and_dashboards_name_only_series_that_a_server_exports() {
     scraped.send("sandbox", CARD, 202);
     scraped.send("sandbox", &CARD.replace("5511999998888", "5511900000001"), 202);
     // Series of a channel or a code begin with it.
-    let hook = json!({"url": "http://127.0.0.1:9/", "events": ["message.*"]});
+    alerts::ending_key(&scraped.home, 30);
+    let hook = json!({"url": format!("http://{}/", alerts::free_address()), "events": ["message.*"]});
     scraped.server.post("/v1/webhooks", &every_scope(&scraped.home), &hook).expect(201);
     for late in [
         "recado_message_errors_total{",
         "recado_channel_last_activity_timestamp_seconds{",
         "recado_webhook_waiting{",
+        "recado_api_key_expiry_timestamp_seconds{",
         "until=\"delivered\"}",
     ] {
         wait_for(late, || scraped.scrape("*/*").1.contains(late));

@@ -50,6 +50,11 @@ fn printed(output: &Output) -> Value {
 
 /// The text of an error behind the name of its field.
 fn fault(error: &str) -> String {
+    // With --json it is an object.
+    let told: Value = serde_json::from_str(error).unwrap_or_default();
+    if let Some(fault) = told["errors"][0]["message"].as_str() {
+        return fault.to_owned();
+    }
     error.trim().rsplit_once(": ").map_or(error, |(_, fault)| fault).to_owned()
 }
 

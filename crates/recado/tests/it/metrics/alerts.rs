@@ -99,7 +99,7 @@ impl Drop for Prometheus {
 }
 
 /// An address that was free a moment ago.
-fn free_address() -> String {
+pub fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").to_string()
 }
@@ -109,6 +109,15 @@ fn scraped(home: Home, command: Command, address: &str) -> Scraped {
     let key = every_scope(&home);
     let server = Server::start(command, &home);
     Scraped { home, server, key, address: address.to_owned() }
+}
+
+/// Creates a key that ends after so many days.
+#[expect(clippy::disallowed_methods, reason = "the server under test has the machine's clock")]
+pub fn ending_key(home: &Home, days: i64) {
+    let ends = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
+    let key =
+        ["keys", "create", "--name", "ends", "--environment", "test", "--scopes", "messages.read", "--expires-at"];
+    home.cli(&[&key[..], &[&*ends.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()]].concat());
 }
 
 #[test]
@@ -147,7 +156,7 @@ fn failures_full_queues_webhooks_and_old_backups_alert() {
             });
         }
     });
-    let hook = json!({"url": "http://127.0.0.1:9/", "events": ["message.*"]});
+    let hook = json!({"url": format!("http://{}/", free_address()), "events": ["message.*"]});
     prometheus.fires_by("RecadoWebhookBehind", || {
         scraped.server.post("/v1/webhooks", &scraped.key, &hook).expect(201);
         (0..30).for_each(|_| scraped.send("sandbox", CARD, 202));
@@ -157,6 +166,7 @@ fn failures_full_queues_webhooks_and_old_backups_alert() {
     });
     std::fs::remove_dir_all(backup).expect("removed");
     prometheus.until_fires("RecadoWebhooksFailing");
+    prometheus.fires_by("RecadoKeyExpires", || ending_key(&scraped.home, 3));
     prometheus.fires_by("RecadoDown", || scraped.server.kill());
 }
 
