@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use recado_domain::clock::Millis;
 use recado_store::{Inbox, StoreError};
+use tokio::time::Instant;
 
 use crate::gateway::Gateway;
 
 /// The wait between two searches.
 const SEARCH_EVERY: Duration = Duration::from_mins(5);
-/// The pause between two batches, in which other writes run.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The pause between two batches, in which other writes run: so many times as long as the batch took, within these limits.
+const PAUSE: u32 = 9;
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// Deletes content until the server stops. Only one of the nodes does that.
 pub async fn delete(gateway: Arc<Gateway>) {
@@ -35,10 +37,13 @@ async fn delete_on_first_node(gateway: &Gateway) -> Result<(), StoreError> {
 
 /// Deletes all content that is due at this time.
 async fn delete_due<S: Inbox + ?Sized>(store: &S, now: Millis) -> Result<(), StoreError> {
-    while store.delete_contents(now).await? > 0 {
-        tokio::time::sleep(PAUSE).await;
+    loop {
+        let began = Instant::now();
+        if store.delete_contents(now).await? == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep((began.elapsed() * PAUSE).clamp(PAUSES.0, PAUSES.1)).await;
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -62,6 +62,11 @@ const MIGRATIONS: &[Migration] = &[
     },
     Migration { number: 25, sql: include_str!("../../../../migrations/postgres/0025_people.sql"), works_from: 5 },
     Migration { number: 26, sql: include_str!("../../../../migrations/postgres/0026_contents.sql"), works_from: 5 },
+    Migration {
+        number: 27,
+        sql: include_str!("../../../../migrations/postgres/0027_contents_of_channel.sql"),
+        works_from: 5,
+    },
 ];
 
 /// Identifies these tables on the server of the tests.

@@ -64,6 +64,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0024_latest_of_chat.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0025_people.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0026_contents.sql")),
+    M::up(include_str!("../../../../migrations/sqlite/0027_contents_of_channel.sql")),
 ];
 
 /// The version of the tables of this build, in SQLite's `user_version`.

@@ -14,7 +14,7 @@ use crate::sqlkit::both::{Executor, Row, values};
 use crate::views;
 
 /// Messages whose content one call deletes.
-const AT_ONCE: i64 = 100;
+const AT_ONCE: i64 = 20;
 /// The wait until the next look at a message whose events are not delivered yet.
 const NEXT_LOOK: Millis = 5 * 60 * 1_000;
 
@@ -32,31 +32,48 @@ pub(super) async fn note<E: Executor>(of: &Receiving<'_, E>, message: MessageId)
 /// Looks at a batch of messages whose content is not kept, and deletes the content of those whose events have ended. Returns
 /// how many it looked at.
 pub(crate) async fn delete_due<E: Executor>(db: &E, now: Millis) -> Result<usize, E::Error> {
-    let sql = "SELECT message_id, channel_key FROM content_to_delete WHERE next_at <= ?1 ORDER BY next_at LIMIT ?2";
-    let read =
-        |row: &Row<'_>| Ok((row.get::<ChannelKey>("channel_key")?, MessageId::from_bytes(row.bytes("message_id")?)));
-    let due = db.rows(sql, values![now, AT_ONCE], read).await?;
+    let sql = "SELECT channel_key FROM content_to_delete WHERE next_at <= ?1 ORDER BY next_at LIMIT 1";
     // Only the inbox of one owner is locked in a transaction.
-    let Some((channel, _)) = due.first().copied() else { return Ok(0) };
+    let channel: Option<ChannelKey> = db.row(sql, values![now], |row| row.get("channel_key")).await?;
+    let Some(channel) = channel else { return Ok(0) };
     let owner = owner(db, channel).await?;
     if let Some(owner) = owner {
         lock(db, owner).await?;
     }
-    let of_channel: Vec<_> = due.into_iter().filter(|(of, _)| *of == channel).map(|(_, id)| id).collect();
-    for id in &of_channel {
-        let message = rows::message(db, channel, *id).await?;
+    let sql =
+        "SELECT message_id FROM content_to_delete WHERE channel_key = ?1 AND next_at <= ?2 ORDER BY next_at LIMIT ?3";
+    let read = |row: &Row<'_>| Ok(MessageId::from_bytes(row.bytes("message_id")?));
+    let due = db.rows(sql, values![channel, now, AT_ONCE], read).await?;
+    for id in &due {
+        let has_ended = match owner {
+            Some(owner) => ends(db, (owner, channel), *id, now).await,
+            None => Ok(true),
+        };
         let id = &id.as_bytes()[..];
-        if let (Some(owner), Some(mut message)) = (owner, message) {
-            if is_awaited(db, owner, &message).await? {
-                let sql = "UPDATE content_to_delete SET next_at = ?2 WHERE message_id = ?1";
-                db.run(sql, values![id, now + NEXT_LOOK]).await?;
-                continue;
-            }
-            delete(db, owner, &mut message, now).await?;
+        if has_ended.unwrap_or(false) {
+            db.run("DELETE FROM content_to_delete WHERE message_id = ?1", values![id]).await?;
+        } else {
+            // A message that cannot be read must not keep the others from their turn.
+            let sql = "UPDATE content_to_delete SET next_at = ?2 WHERE message_id = ?1";
+            db.run(sql, values![id, now + NEXT_LOOK]).await?;
         }
-        db.run("DELETE FROM content_to_delete WHERE message_id = ?1", values![id]).await?;
     }
-    Ok(of_channel.len())
+    Ok(due.len())
+}
+
+/// Deletes the content of a message, unless its events are not delivered yet. Returns whether it has no content any more.
+async fn ends<E: Executor>(
+    db: &E,
+    (owner, channel): (Owner, ChannelKey),
+    id: MessageId,
+    now: Millis,
+) -> Result<bool, E::Error> {
+    let Some(mut message) = rows::message(db, channel, id).await? else { return Ok(true) };
+    if is_awaited(db, owner, &message).await? {
+        return Ok(false);
+    }
+    delete(db, owner, &mut message, now).await?;
+    Ok(true)
 }
 
 /// The owner of a channel, even of a deleted one: its messages stay readable.
@@ -71,14 +88,18 @@ async fn owner<E: Executor>(db: &E, channel: ChannelKey) -> Result<Option<Owner>
 /// Whether a webhook still waits for an event of the message.
 async fn is_awaited<E: Executor>(db: &E, owner: Owner, message: &Incoming) -> Result<bool, E::Error> {
     // An event behind the cursor of the fan-out has no deliveries yet.
-    let sql = "SELECT 1 AS found FROM events e WHERE e.subject = ?1 AND (
+    let sql = "SELECT 1 AS found FROM events e
+               WHERE e.subject IN (?1, ?4) AND (e.subject = ?1 OR e.data LIKE ?5) AND (
                    EXISTS (SELECT 1 FROM deliveries d WHERE d.event_seq = e.seq AND d.state = 0)
                    OR EXISTS (SELECT 1 FROM webhooks w, fan_out f
                               WHERE w.institution_id = ?2 AND w.environment = ?3 AND w.active AND NOT w.deleted
                                 AND f.seq < e.seq))
                LIMIT 1";
     let (institution, environment) = (&owner.0.as_bytes()[..], owner.1.name());
-    let found = db.row(sql, values![&message.id.as_bytes()[..], institution, environment], |_| Ok(())).await?;
+    let (id, conversation) = (&message.id.as_bytes()[..], &message.conversation.as_bytes()[..]);
+    // The last message of the conversation, in its events.
+    let names_it = format!("%\"{}\"%", message.id);
+    let found = db.row(sql, values![id, institution, environment, conversation, names_it], |_| Ok(())).await?;
     Ok(found.is_some())
 }
 

@@ -1,0 +1,2 @@
+-- Content is deleted channel by channel.
+CREATE INDEX content_to_delete_of_channel ON content_to_delete (channel_key, next_at);
