@@ -135,7 +135,8 @@ suite! { [
         sent_messages_move_with_their_conversation,
         messages_of_a_crashed_process_are_left_to_join,
         senders_and_receivers_at_once_share_one_conversation,
-        nothing_of_a_person_who_never_wrote_is_left;
+        nothing_of_a_person_who_never_wrote_is_left,
+        what_was_sent_to_a_former_number_is_erased_with_its_person;
     event_stream:
         each_owner_reads_its_own_events,
         an_event_from_the_future_keeps_no_old_ones,

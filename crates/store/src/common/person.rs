@@ -43,7 +43,7 @@ pub(crate) async fn page<E: Executor>(db: &E, query: &PersonQuery) -> Result<Per
     match query.part {
         PersonPart::Channels => Ok(owned::channels(&asked.channels.0)),
         PersonPart::Names if asked.owner.is_some() => asked.names_of_owner(&query.person).await,
-        PersonPart::Places if asked.owner.is_some() => asked.places_of_owner().await,
+        PersonPart::Places if asked.owner.is_some() => asked.places_of_owner(&query.person).await,
         PersonPart::Names => asked.names(&query.person).await,
         PersonPart::Messages => asked.messages().await,
         PersonPart::Places => asked.places().await,

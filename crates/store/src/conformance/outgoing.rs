@@ -16,7 +16,7 @@ use recado_domain::status::MessageStatus;
 
 use super::inbox::{arrival, batch, both, contacts, conversations, owner, receive, record, text};
 use crate::fixtures::{Ground, MINUTE, NOW, request, sent};
-use crate::person::{Erasure, Person, PersonPart, PersonQuery};
+use crate::person::{Erasure, Person, PersonPart, PersonQuery, PersonRow};
 
 const ANA: &str = "5511988887777";
 /// The same number without its ninth digit.
@@ -414,4 +414,28 @@ pub(super) async fn nothing_of_a_person_who_never_wrote_is_left(ground: Ground) 
     let named = ground.events(ground.event_query()).await.into_iter().filter(|event| event.complete);
     assert_eq!(named.count(), 0, "the event of the conversation has its address");
     assert!(ground.store.person(query).await.expect("read").rows.is_empty());
+}
+
+pub(super) async fn what_was_sent_to_a_former_number_is_erased_with_its_person(ground: Ground) {
+    let channel = ground.channel_of(ChannelType::CloudApi, "meta").await;
+    let answer = closed_with_ana(&ground, channel).await;
+    let id = contacts(&ground).await[0].id;
+    let change = ContactChange { phone: Some(BIA.to_owned()), ..ContactChange::default() };
+    ground.store.change_contact(owner(&ground), id, change, NOW).await.expect("stored");
+    // Another person has the former number.
+    send(&ground, channel, ANA, "Oi, Beto", NOW + MINUTE).await;
+    let (institution, environment) = owner(&ground);
+    let person = |number: &str| Person {
+        environment: Some(environment),
+        ..Person::new(vec![number.to_owned()], Some(institution))
+    };
+    let places = async || {
+        let query = PersonQuery { person: person(BIA), part: PersonPart::Places, after: 0 };
+        let place = |row| if let PersonRow::Place(place) = row { place.id } else { panic!("no place") };
+        ground.store.person(query).await.expect("read").rows.into_iter().map(place).collect::<Vec<_>>()
+    };
+    assert_eq!(places().await, [answer]);
+    // When that person is erased, the number is nowhere.
+    ground.store.erase_person(Erasure::Inbox { person: person(ANA) }, NOW).await.expect("stored");
+    assert_eq!(places().await, []);
 }

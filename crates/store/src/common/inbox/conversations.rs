@@ -168,15 +168,19 @@ async fn sent<E: Executor>(
     let sending = reached_column(MessageStatus::Sending);
     let sql = format!(
         "SELECT {} FROM messages{} WHERE channel_key = ?1 AND recipient = ?2 AND {PAST} AND seq {is_behind} ?3
-           AND (conversation_id = ?7 OR conversation_id IS NULL AND {sending} >= ?4 AND {sending} < ?5)
+           AND (conversation_id = ?7 OR ?8 = 1 AND conversation_id IS NULL AND {sending} >= ?4 AND {sending} < ?5)
          ORDER BY seq {order} LIMIT ?6",
         columns(),
         E::index("messages_past_by_recipient")
     );
     let (limit, id) = (one_more(query.limit), &conversation.id.as_bytes()[..]);
     let mut sent = Vec::new();
-    for name in recipients(db, conversation).await? {
-        let asked = values![conversation.channel, name, place, begin, end, limit, id];
+    let present = present(db, conversation).await?;
+    let former = former(db, conversation).await?;
+    // A former number may be another person's, so the time alone does not decide.
+    let former = former.iter().filter(|name| !present.contains(*name)).map(|name| (name, 0_i64));
+    for (name, is_present) in present.iter().map(|name| (name, 1_i64)).chain(former) {
+        let asked = values![conversation.channel, *name, place, begin, end, limit, id, is_present];
         sent.extend(db.rows(&sql, asked, message).await?);
     }
     sent.sort_by_key(|message| message.seq);
@@ -188,13 +192,24 @@ async fn sent<E: Executor>(
 
 /// Under which addresses messages of a conversation were sent.
 pub(super) async fn recipients<E: Executor>(db: &E, conversation: &Conversation) -> Result<BTreeSet<String>, E::Error> {
-    let phone = conversation.contact.as_ref().and_then(|who| who.phone.as_deref());
+    let mut names = present(db, conversation).await?;
+    names.extend(former(db, conversation).await?);
+    Ok(names)
+}
+
+/// The addresses that the person of a conversation had before.
+async fn former<E: Executor>(db: &E, conversation: &Conversation) -> Result<BTreeSet<String>, E::Error> {
     let sql = "SELECT former_addresses FROM conversations WHERE id = ?1";
     let id = &conversation.id.as_bytes()[..];
     let former: Option<String> = db.row(sql, values![id], |row| row.get("former_addresses")).await?.flatten();
-    let former = former.iter().flat_map(|former| former.split(' '));
-    let known = [Some(conversation.address.as_str()), phone].into_iter().flatten().chain(former);
-    let mut names: BTreeSet<String> = known.flat_map(forms).collect();
+    Ok(former.iter().flat_map(|former| former.split(' ')).flat_map(forms).collect())
+}
+
+/// The addresses that the person or the group of a conversation has now.
+async fn present<E: Executor>(db: &E, conversation: &Conversation) -> Result<BTreeSet<String>, E::Error> {
+    let phone = conversation.contact.as_ref().and_then(|who| who.phone.as_deref());
+    let mut names: BTreeSet<String> =
+        [Some(conversation.address.as_str()), phone].into_iter().flatten().flat_map(forms).collect();
     let identities = match &conversation.contact {
         Some(who) => book::identities(db, who.id).await?,
         None => Vec::new(),

@@ -8,6 +8,7 @@ use recado_domain::event::Owner;
 use recado_domain::ids::ContactId;
 use recado_domain::incoming::{IdentityKey, IdentityKind, Incoming};
 use recado_domain::message::Seq;
+use recado_domain::phone::forms;
 
 use super::clear::Gone;
 use super::rows::{INCOMING, incoming};
@@ -182,8 +183,44 @@ pub(crate) async fn erase<E: Executor>(db: &E, person: &Person) -> Result<Erased
             let name = if table == "poll_votes" { name.clone() } else { quoted(name) };
             db.run(&sql, values![name, institution, environment]).await?;
         }
+        forget_former(db, person, name).await?;
     }
     Ok(erased)
+}
+
+/// Removes a number from conversations of others, who had it before.
+async fn forget_former<E: Executor>(db: &E, person: &Person, name: &str) -> Result<(), E::Error> {
+    let sql = "UPDATE conversations
+               SET former_addresses = nullif(trim(replace(' ' || former_addresses || ' ', ?1, ' ')), '')
+               WHERE former_addresses IS NOT NULL AND ' ' || former_addresses || ' ' LIKE '%' || ?1 || '%'
+                 AND (?2 IS NULL OR institution_id = ?2) AND (?3 IS NULL OR environment = ?3)";
+    let (institution, environment) = person.owner();
+    // There are spaces between the addresses.
+    let name = format!(" {name} ");
+    db.run(sql, values![name, institution, environment]).await.map(drop)
+}
+
+/// A conversation of a person, and the addresses that the person had before.
+pub(crate) struct Former {
+    pub channel: ChannelKey,
+    pub conversation: Vec<u8>,
+    pub addresses: Vec<String>,
+}
+
+/// The conversations of a person whose address has changed.
+pub(crate) async fn former<E: Executor>(db: &E, person: &Person) -> Result<Vec<Former>, E::Error> {
+    let mut found = Vec::new();
+    for id in contacts(db, person).await? {
+        let sql = "SELECT channel_key, id, former_addresses FROM conversations
+                   WHERE contact_id = ?1 AND former_addresses IS NOT NULL";
+        let read = |row: &Row<'_>| {
+            let (channel, conversation) = (row.get("channel_key")?, row.get("id")?);
+            let addresses: String = row.get("former_addresses")?;
+            Ok(Former { channel, conversation, addresses: addresses.split(' ').flat_map(forms).collect() })
+        };
+        found.extend(db.rows(sql, values![&id.as_bytes()[..]], read).await?);
+    }
+    Ok(found)
 }
 
 /// Locks the inboxes of all owners that have contacts or conversations of the person, so that nothing is received
@@ -218,6 +255,9 @@ pub(crate) async fn erase_traces<E: Executor>(
     channel: Option<ChannelKey>,
     after: Seq,
 ) -> Result<Erased, E::Error> {
+    if let (Some(_), Some(institution), Some(environment)) = (channel, person.institution, person.environment) {
+        lock(db, (institution, environment)).await?;
+    }
     let last = |row: &Row<'_>| row.get::<Option<Seq>>("last");
     let last = if let Some(channel) = channel {
         let sql = "SELECT max(seq) AS last
