@@ -252,7 +252,10 @@ async fn open_store(data_dir: &Path, behaviour: &Behaviour, clock: Arc<dyn Clock
         let shared = Some(Shared { store: store.clone(), version, secret });
         return Ok(Opened { store, sandbox, shared });
     }
-    let store = Arc::new(SqliteStore::open(&data_dir.join(STORE_FILE)).context("cannot open the store")?);
+    let store = data_dir.join(STORE_FILE);
+    // Again, now under the directory's lock: a move may have ended since the first check.
+    Moved::refuse(&store)?;
+    let store = Arc::new(SqliteStore::open(&store).context("cannot open the store")?);
     let sandbox = Sandbox::open(&data_dir.join(SANDBOX_FILE), pacing, clock, store.clone());
     Ok(Opened { store, sandbox, shared: None })
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, Permissions, read_to_string, rename, set_permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use recado_domain::clock::Millis;
@@ -26,9 +26,19 @@ pub fn record(data_dir: &Path, backup: &LastBackup) -> io::Result<()> {
     let unfinished = path.with_extension("unfinished");
     let mut file = File::create(&unfinished)?;
     set_permissions(&unfinished, Permissions::from_mode(0o600))?;
+    give_to_owner_of(data_dir, &file);
     file.write_all(serde_json::to_string(backup)?.as_bytes())?;
     file.sync_all()?;
     rename(unfinished, path)
+}
+
+/// Gives a file that root has made to the owner of its directory, who must be able to replace it. Others cannot, and need not.
+pub fn give_to_owner_of(dir: &Path, file: &File) {
+    if let (Ok(dir), Ok(made)) = (dir.metadata(), file.metadata())
+        && dir.uid() != made.uid()
+    {
+        let _ = fchown(file, Some(dir.uid()), Some(dir.gid()));
+    }
 }
 
 /// The last backup of this data directory; `None` if there was none, or if the record cannot be read.

@@ -9,7 +9,7 @@ use recado_gateway::lock::DataDirLock;
 use recado_gateway::server;
 use recado_store::postgres::{self, preflight};
 use recado_store::sqlite::{self, copy};
-use recado_store::sqlkit::sqlite::open_read_only;
+use recado_store::sqlkit::sqlite::{open_read_only, tail};
 
 use crate::output;
 
@@ -45,6 +45,9 @@ pub fn validate(config: &Config) -> Result<()> {
 fn in_file(dir: &Path) -> Result<i64> {
     gateway::check_store_exists(dir)?;
     let path = dir.join(STORE_FILE);
+    if !DataDirLock::is_held(dir) {
+        tail::check(&path)?;
+    }
     let read = || {
         let connection = open_read_only(&path)?;
         let (version, _) = copy::version_and_newest(&connection)?;

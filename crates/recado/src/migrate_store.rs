@@ -14,6 +14,7 @@ use recado_gateway::moved::Moved;
 use recado_gateway::shutdown::Signals;
 use recado_store::clock::{SystemClock, rfc3339};
 use recado_store::postgres::import::{Count, Progress, import};
+use recado_store::sqlkit::sqlite::tail;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
@@ -56,6 +57,7 @@ impl MigrateStore {
         if Moved::of(&from)?.is_some_and(|moved| moved.complete) {
             return Moved::refuse(&from).map(Exit::done);
         }
+        tail::check(&from).with_context(|| format!("{} is not moved", from.display()))?;
         let mut signals = Signals::listen()?;
         let mut show = Show::new(self.output.json);
         let done = tokio::select! {

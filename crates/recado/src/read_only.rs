@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use recado_gateway::gateway::{SANDBOX_FILE, STORE_FILE};
 use recado_store::sqlite::copy::copy_bytes;
+use recado_store::sqlkit::sqlite::tail;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use crate::output::note;
@@ -48,6 +49,10 @@ impl TemporaryCopy {
         let made = DirBuilder::new().mode(0o700).create(&copy.dir);
         made.with_context(|| format!("cannot make {}", copy.dir.display()))?;
         note(&format!("{} is on a read-only disk; reading a copy in {}", data_dir.display(), parent.display()));
+        // The record of the log cannot be deleted there, and what is left can still be read.
+        if let Err(lost) = tail::check(&data_dir.join(STORE_FILE)) {
+            note(&format!("something is missing in what follows: {lost}"));
+        }
         for file in files.iter().filter(|file| file.exists()) {
             let name = file.file_name().unwrap_or_default();
             copy_bytes(file, &copy.dir.join(name), || false)

@@ -13,12 +13,13 @@ use recado_gateway::config::{Behaviour, SecretKey};
 use recado_gateway::control::AskError;
 use recado_gateway::gateway::{Gateway, SANDBOX_FILE, STORE_FILE};
 use recado_gateway::lock::{DataDirLock, LOCK_FILE, make_private};
+use recado_gateway::moved::Moved;
 use recado_gateway::operations::channels;
 use recado_providers::sandbox::network::SCHEMA_VERSION as SANDBOX_VERSION;
 use recado_store::clock::SystemClock;
 use recado_store::sealed::KeyRing;
 use recado_store::sqlite::{SCHEMA_VERSION, contents};
-use recado_store::sqlkit::sqlite::open_read_only;
+use recado_store::sqlkit::sqlite::{open_read_only, tail};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -68,7 +69,12 @@ impl Restore {
         let keys = self.secret_key.read()?;
         // Before anything is created.
         let manifest = if self.ignore_manifest { None } else { Some(verify::verify(&from)?) };
-        ensure!(from.join(STORE_FILE).is_file(), "there is no {STORE_FILE} in {}", from.display());
+        let store = from.join(STORE_FILE);
+        ensure!(store.is_file(), "there is no {STORE_FILE} in {}", from.display());
+        Moved::refuse(&store)?;
+        if !DataDirLock::is_held(&from) {
+            tail::check(&store)?;
+        }
         check_is_free(&dir)?;
         let was_there = dir.ancestors().find(|dir| dir.exists()).unwrap_or(&dir).to_owned();
         make_private(&dir)?;
@@ -132,6 +138,14 @@ impl Restore {
         drop(store);
         if !self.no_pause {
             report["channels"] = Handle::current().block_on(pause(unfinished))?;
+            // Only the files get their names, so nothing may be left in a log.
+            for name in files {
+                let log = unfinished.join(format!("{name}-wal"));
+                let left = log.metadata().map_or(0, |log| log.len());
+                ensure!(left == 0, "{} was not merged into its file", log.display());
+                let version = if *name == STORE_FILE { SCHEMA_VERSION } else { SANDBOX_VERSION };
+                verify::open_file(&unfinished.join(name), version)?;
+            }
         }
         Ok(report)
     }

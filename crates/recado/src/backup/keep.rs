@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use recado_domain::clock::Millis;
 use recado_gateway::gateway::STORE_FILE;
+use recado_gateway::last_backup::give_to_owner_of;
 use recado_store::clock::rfc3339;
 
 use crate::backup::manifest::{MANIFEST, Manifest};
@@ -31,6 +32,7 @@ impl Series {
         let path = dir.join(LOCK);
         let lock = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let lock = lock.with_context(|| format!("cannot open {}", path.display()))?;
+        give_to_owner_of(dir, &lock);
         match lock.try_lock() {
             Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => bail!("another backup to {} runs", dir.display()),
@@ -48,6 +50,9 @@ impl Series {
         for (path, names) in self.ours()? {
             if !names.contains(STORE_FILE) {
                 remove(&path)?;
+            } else if names.contains(UNFINISHED) {
+                // Killed after its last file had got its name.
+                std::fs::remove_dir_all(path.join(UNFINISHED))?;
             }
         }
         Ok(())
@@ -56,11 +61,22 @@ impl Series {
     /// Removes the oldest backups of this store, so that `keep` remain with the new one. Returns their paths.
     pub fn remove_old(&self, new: &Path, keep: usize) -> Result<Vec<PathBuf>> {
         let store = Manifest::read(new)?.store;
+        if store.is_empty() {
+            note("nothing is removed: this store has no identity yet, which its next start gives it");
+            return Ok(Vec::new());
+        }
         let of_this_store = |path: &Path| Manifest::read(path).is_ok_and(|manifest| manifest.store == store);
         let mut old: Vec<_> = self.ours()?.into_iter().map(|(path, _)| path).collect();
-        // A new backup is never removed, even if the clock was set back.
         old.retain(|path| path != new && of_this_store(path));
         old.sort();
+        // The names do not say which backups are old.
+        if let Some(later) = old.last().filter(|path| path.as_path() > new) {
+            note(&format!(
+                "nothing is removed: {} is later than this backup, so the clock was set back",
+                later.display()
+            ));
+            return Ok(Vec::new());
+        }
         old.truncate((old.len() + 1).saturating_sub(keep));
         for path in &old {
             remove(path)?;

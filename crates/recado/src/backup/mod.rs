@@ -19,6 +19,7 @@ use recado_gateway::config::Behaviour;
 use recado_gateway::gateway::{SANDBOX_FILE, STORE_FILE};
 use recado_gateway::last_backup::{self, LastBackup};
 use recado_gateway::lock::DataDirLock;
+use recado_gateway::moved::Moved;
 use recado_gateway::shutdown::Signals;
 use recado_store::clock::{SystemClock, rfc3339};
 use recado_store::sqlite::copy::{CopyError, copy, copy_still};
@@ -80,6 +81,8 @@ impl Backup {
         if !store.try_exists().with_context(|| format!("{} cannot be read", store.display()))? {
             bail!("there is no store in {}", from.display());
         }
+        // The database has what was accepted since.
+        Moved::refuse(&store)?;
         if !DataDirLock::is_held(&from) {
             // A copy would look right, and lack what the log had.
             tail::check(&store).with_context(|| format!("{} is not copied", store.display()))?;
@@ -127,7 +130,13 @@ fn back_up_series(from: &Path, to: &Path, keep: Option<usize>, stop: &dyn Fn() -
     series.remove_unfinished()?;
     let to = series.place(SystemClock.now());
     let mut value = back_up(from, &to, stop)?;
-    verify::verify(&to).context("the new backup is not right, so no older one was removed")?;
+    if let Err(error) = verify::verify(&to) {
+        // Under this name it counts as none of the backups to keep.
+        let bad = to.with_extension("bad");
+        std::fs::rename(&to, &bad)?;
+        let text = format!("the new backup is not right, so no older one was removed; it is {} now", bad.display());
+        return Err(error.context(text));
+    }
     record(from, &to);
     let removed = series.remove_old(&to, keep)?;
     value["removed"] = removed.iter().map(|path| path.display().to_string()).collect();
@@ -145,10 +154,16 @@ fn record(from: &Path, to: &Path) {
 /// The absolute target, which must not be in the data directory.
 fn outside(from: &Path, to: &Path) -> Result<PathBuf> {
     let to = std::path::absolute(to)?;
-    if to.starts_with(std::path::absolute(from)?) {
+    if real(&to).starts_with(real(&std::path::absolute(from)?)) {
         bail!("{} is in the data directory, whose loss a backup must survive", to.display());
     }
     Ok(to)
+}
+
+/// An absolute path without the links in the part of it that exists.
+fn real(path: &Path) -> PathBuf {
+    let found = path.ancestors().find_map(|there| Some((there.canonicalize().ok()?, path.strip_prefix(there).ok()?)));
+    found.map_or_else(|| path.to_owned(), |(there, rest)| there.join(rest))
 }
 
 fn back_up(from: &Path, to: &Path, stop: &dyn Fn() -> bool) -> Result<Value> {
@@ -211,8 +226,8 @@ fn fill(from: &Path, to: &Path, unfinished: &Path, stop: &dyn Fn() -> bool) -> R
     for name in files {
         let target = unfinished.join(name);
         match copy_file(&from.join(name), &target, stop) {
-            // A damaged sandbox must not prevent the backup of what matters.
-            Err(error) if name == SANDBOX_FILE && is_damaged(&error) => {
+            // A broken sandbox must not prevent the backup of what matters.
+            Err(error) if name == SANDBOX_FILE && is_of_source(&error) => {
                 note(&format!("the sandbox is left out of the backup: {error:#}"));
             }
             done => {
@@ -253,14 +268,13 @@ pub fn copy_file(source: &Path, target: &Path, stop: &dyn Fn() -> bool) -> Resul
     })
 }
 
-/// Whether the source is no database, or a damaged one.
-fn is_damaged(error: &anyhow::Error) -> bool {
+/// Whether a copy failed because of its source: it was not stopped, and there was room.
+fn is_of_source(error: &anyhow::Error) -> bool {
     match error.downcast_ref() {
         Some(CopyError::Damaged(_)) => true,
-        Some(CopyError::Database(error)) => {
-            matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-        }
-        _ => false,
+        Some(CopyError::Database(error)) => error.sqlite_error_code() != Some(ErrorCode::DiskFull),
+        Some(CopyError::File(error)) => error.kind() != ErrorKind::StorageFull,
+        Some(CopyError::Stopped) | None => false,
     }
 }
 

@@ -10,8 +10,8 @@ use recado_store::sqlite::copy::check;
 use recado_store::sqlkit::sqlite::open_read_only;
 use serde_json::{Value, json};
 
-use crate::backup::FILES;
 use crate::backup::manifest::{Copied, Manifest, counts, identity};
+use crate::backup::{FILES, UNFINISHED};
 
 /// Checks that the files of a backup belong together, are as they were made, and can be opened by this build.
 pub fn verify(dir: &Path) -> Result<Manifest> {
@@ -20,7 +20,9 @@ pub fn verify(dir: &Path) -> Result<Manifest> {
     for entry in dir.read_dir().with_context(|| format!("cannot read {}", dir.display()))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         // A log beside a copy would be used as its log.
-        if FILES.iter().any(|file| name.starts_with(file)) && !manifest.files.contains_key(&name) {
+        // What a killed backup left after its last file had got its name is no part of it.
+        let is_file = FILES.iter().any(|file| name.starts_with(file)) && name != UNFINISHED;
+        if is_file && !manifest.files.contains_key(&name) {
             bail!(
                 "{} does not belong to this backup: files of different copies must not be mixed",
                 dir.join(name).display()

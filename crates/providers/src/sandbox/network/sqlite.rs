@@ -3,7 +3,7 @@
 mod incoming;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use recado_store::sqlkit::sqlite::writer::{Owned, Writer};
 use recado_store::sqlkit::sqlite::{connect, migrate};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use rusqlite_migration::M;
+use tokio::sync::Mutex;
 
 use crate::sandbox::network::{
     Arrival, Due, KeptAct, Network, Passed, PhoneQuery, RECEIPTS_AT_ONCE, ReceiptSink, Shown, ShownOfPerson,
@@ -80,19 +81,26 @@ impl Opened {
 
 impl File {
     pub(in crate::sandbox) fn open(path: &Path) -> Self {
-        let file = Self { path: path.to_owned(), opened: OnceLock::new(), failed: Mutex::default() };
-        if let Err(error) = file.opened() {
-            tracing::error!(%error, "sandbox not opened; its channels wait");
+        let (opened, mut failed) = (OnceLock::new(), None);
+        match Opened::open(path) {
+            Ok(file) => drop(opened.set(file)),
+            Err(error) => {
+                tracing::error!(%error, "sandbox not opened; its channels wait");
+                failed = Some((Instant::now(), error));
+            }
         }
-        file
+        Self { path: path.to_owned(), opened, failed: Mutex::new(failed) }
     }
 
     /// The opened file. It is tried again once in a while: an operator may have moved a broken file away.
-    fn opened(&self) -> Result<&Opened, StoreError> {
+    async fn opened(&self) -> Result<&Opened, StoreError> {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
         }
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        // One caller tries it, and the others do not wait.
+        let Ok(mut failed) = self.failed.try_lock() else {
+            return Err(StoreError::Unavailable(format!("{} is being opened", self.path.display())));
+        };
         // Another caller may have opened it meanwhile.
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
@@ -100,11 +108,11 @@ impl File {
         if let Some((_, error)) = failed.as_ref().filter(|(tried, _)| tried.elapsed() < RETRY) {
             return Err(error.clone());
         }
-        match Opened::open(&self.path) {
+        let path = self.path.clone();
+        let opening = tokio::task::spawn_blocking(move || Opened::open(&path)).await;
+        match opening.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string()))) {
             Ok(opened) => {
-                if failed.take().is_some() {
-                    tracing::info!("sandbox opened");
-                }
+                tracing::info!("sandbox opened");
                 Ok(self.opened.get_or_init(|| opened))
             }
             Err(error) => {
@@ -118,70 +126,70 @@ impl File {
 #[async_trait]
 impl Network for File {
     async fn arrive(&self, arrival: Arrival) -> Result<(), StoreError> {
-        self.opened()?.writer.run(move |writing| arrive(&writing.0, &arrival)).await
+        self.opened().await?.writer.run(move |writing| arrive(&writing.0, &arrival)).await
     }
 
     async fn pass_on(&self, now: Millis, delay: Millis, to: &dyn ReceiptSink) -> Result<Passed, StoreError> {
-        let (due, pending) = self.opened()?.writer.run(move |writing| due(&writing.0, now, delay)).await?;
+        let (due, pending) = self.opened().await?.writer.run(move |writing| due(&writing.0, now, delay)).await?;
         if due.is_empty() {
             return Ok(if pending { Passed::NotYet } else { Passed::None });
         }
         to.accept(due.iter().flat_map(|due| due.receipts.iter().cloned()).collect()).await?;
-        self.opened()?.writer.run(move |writing| mark_accepted(&writing.0, &due)).await?;
+        self.opened().await?.writer.run(move |writing| mark_accepted(&writing.0, &due)).await?;
         Ok(Passed::Some)
     }
 
     async fn keep(&self, kept: KeptAct) -> Result<i64, StoreError> {
-        self.opened()?.writer.run(move |writing| incoming::keep(&writing.0, &kept)).await
+        self.opened().await?.writer.run(move |writing| incoming::keep(&writing.0, &kept)).await
     }
 
     async fn undelivered(&self, channel: Option<ChannelKey>, before: Millis) -> Result<Vec<KeptAct>, StoreError> {
         // By the writer, which has what was kept before.
-        self.opened()?.writer.run(move |writing| incoming::undelivered(&writing.0, channel, before)).await
+        self.opened().await?.writer.run(move |writing| incoming::undelivered(&writing.0, channel, before)).await
     }
 
     async fn delivered(&self, n: i64) -> Result<(), StoreError> {
-        self.opened()?.writer.run(move |writing| incoming::delivered(&writing.0, n)).await
+        self.opened().await?.writer.run(move |writing| incoming::delivered(&writing.0, n)).await
     }
 
     async fn note_read(&self, channel: ChannelKey, network_ids: Vec<String>, at: Millis) -> Result<(), StoreError> {
-        self.opened()?.writer.run(move |writing| incoming::note_read(&writing.0, channel, &network_ids, at)).await
+        self.opened().await?.writer.run(move |writing| incoming::note_read(&writing.0, channel, &network_ids, at)).await
     }
 
     async fn release(&self, channel: ChannelKey) -> Result<(), StoreError> {
-        self.opened()?.writer.run(move |writing| incoming::release(&writing.0, channel)).await
+        self.opened().await?.writer.run(move |writing| incoming::release(&writing.0, channel)).await
     }
 
     async fn set_windowed(&self, channel: ChannelKey, is_windowed: bool) -> Result<(), StoreError> {
-        self.opened()?.writer.run(move |writing| incoming::set_windowed(&writing.0, channel, is_windowed)).await
+        self.opened().await?.writer.run(move |writing| incoming::set_windowed(&writing.0, channel, is_windowed)).await
     }
 
     async fn is_windowed(&self, channel: ChannelKey) -> Result<bool, StoreError> {
-        self.opened()?.writer.run(move |writing| incoming::is_windowed(&writing.0, channel)).await
+        self.opened().await?.writer.run(move |writing| incoming::is_windowed(&writing.0, channel)).await
     }
 
     async fn last(&self, institution: InstitutionId) -> Result<Option<i64>, StoreError> {
-        self.opened()?.writer.run(move |writing| last(&writing.0, institution)).await
+        self.opened().await?.writer.run(move |writing| last(&writing.0, institution)).await
     }
 
     async fn clear(&self, institution: InstitutionId, last: i64) -> Result<bool, StoreError> {
-        self.opened()?.writer.run(move |writing| clear(&writing.0, institution, last)).await
+        self.opened().await?.writer.run(move |writing| clear(&writing.0, institution, last)).await
     }
 
     async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
-        self.opened()?.readers.read(move |connection| shown(connection, &query)).await
+        self.opened().await?.readers.read(move |connection| shown(connection, &query)).await
     }
 
     async fn person(&self, person: Person, after: i64) -> Result<ShownOfPerson, StoreError> {
-        self.opened()?.readers.read(move |connection| of_person(connection, &person, after)).await
+        self.opened().await?.readers.read(move |connection| of_person(connection, &person, after)).await
     }
 
     async fn erase(&self, person: Person, after: i64) -> Result<(u64, Option<i64>), StoreError> {
-        self.opened()?.writer.run(move |writing| erase(&writing.0, &person, after)).await
+        self.opened().await?.writer.run(move |writing| erase(&writing.0, &person, after)).await
     }
 
     async fn forget_erased(&self) -> Result<bool, StoreError> {
-        self.opened()?.writer.empty_log().await
+        self.opened().await?.writer.empty_log().await
     }
 
     fn poll_interval(&self) -> Option<Duration> {
