@@ -4,6 +4,9 @@
 //! checkpoint would be lost silently. Beside the file, a record says how far the log reaches: it is written after each commit, and
 //! cleared (with a sync) before the log may be merged and removed. So it never claims more than the disk has, and after a crash the
 //! log must contain at least what it says. PostgreSQL and `InnoDB` refuse such a start, too.
+//!
+//! Another program that opens the file after a crash, such as `sqlite3`, merges and removes the log. Therefore the record has a
+//! checksum of the last page in the log, too: if the file has that page, the log was merged.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read};
@@ -15,9 +18,9 @@ use sha2::{Digest, Sha256};
 
 /// The name of the record is that of the file with this behind it.
 pub const SUFFIX: &str = ".tail";
-const MAGIC: &[u8; 8] = b"RCDTAIL1";
-/// Magic, kept part of the log's header, frames, checksum.
-const RECORD: usize = 8 + KEPT + 4 + 8;
+const MAGIC: &[u8; 8] = b"RCDTAIL2";
+/// Magic, kept part of the log's header, frames, number and checksum of the last page, checksum of the record.
+const RECORD: usize = 8 + KEPT + 4 + 12 + 8;
 /// The log's header: magic, format, page size, sequence, two salts, checksum.
 const HEADER: usize = 32;
 /// The part of the header that tells logs apart: without its checksum.
@@ -31,7 +34,8 @@ const FRAME: usize = 24;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "its log {log} is missing or cut off: it had at least {expected} pages, and {found} of them are there. With it, what was stored \
-     last before {until} is lost. Put the log back, or restore a back-up. To start without it, delete {record}"
+     last before {until} is lost. Put the log back, or restore a back-up. To start without it, delete {record}; nothing is lost if \
+     another program, such as sqlite3, has written the file since then"
 )]
 pub struct LogLost {
     log: String,
@@ -39,6 +43,24 @@ pub struct LogLost {
     expected: u32,
     found: u32,
     until: String,
+}
+
+/// What a record says.
+struct Recorded {
+    header: [u8; KEPT],
+    frames: u32,
+    /// The last page in the log: its number, from 1, and its checksum.
+    page: u32,
+    sums: (u32, u32),
+}
+
+impl Recorded {
+    /// Nothing is needed of the log.
+    const NOTHING: Self = Self { header: [0; KEPT], frames: 0, page: 0, sums: (0, 0) };
+
+    fn page_size(&self) -> usize {
+        page_size(&self.header)
+    }
 }
 
 /// The record of a file's log, for the one thread that writes the file.
@@ -70,13 +92,17 @@ impl Tail {
         };
         let mut header = [0; KEPT];
         log.read_exact_at(&mut header, 0)?;
-        self.write(&header, frames)
+        let mut frame = vec![0; FRAME + page_size(&header)];
+        let last = u64::from(frames - 1) * frame.len() as u64;
+        log.read_exact_at(&mut frame, HEADER as u64 + last)?;
+        let (page, sums) = (number(&frame, 0), sum((0, 0), &frame[FRAME..], true));
+        self.write(&Recorded { header, frames, page, sums })
     }
 
     /// Records that the log may be removed: nothing of it is needed, or it will be merged into the file.
     pub fn clear(&mut self) {
         self.log = None;
-        let cleared = self.write(&[0; KEPT], 0).and_then(|()| match &self.record {
+        let cleared = self.write(&Recorded::NOTHING).and_then(|()| match &self.record {
             Some(record) => record.sync_data(),
             None => Ok(()),
         });
@@ -87,7 +113,7 @@ impl Tail {
         }
     }
 
-    fn write(&mut self, header: &[u8; KEPT], frames: u32) -> io::Result<()> {
+    fn write(&mut self, said: &Recorded) -> io::Result<()> {
         let record = match &mut self.record {
             Some(record) => record,
             none => none.insert(
@@ -101,8 +127,10 @@ impl Tail {
         };
         let mut bytes = Vec::with_capacity(RECORD);
         bytes.extend(MAGIC);
-        bytes.extend(header);
-        bytes.extend(frames.to_be_bytes());
+        bytes.extend(said.header);
+        for number in [said.frames, said.page, said.sums.0, said.sums.1] {
+            bytes.extend(number.to_be_bytes());
+        }
         let hash = Sha256::digest(&bytes);
         bytes.extend(&hash[..8]);
         // One write within one sector.
@@ -113,16 +141,16 @@ impl Tail {
 /// Checks the log of a database that no process has open. `Ok` if there is no record: an older version left the file.
 pub fn check(path: &Path) -> Result<(), LogLost> {
     let name = beside(path, SUFFIX);
-    let Some((header, expected)) = File::open(&name).ok().and_then(|file| read(&file)) else { return Ok(()) };
-    let log = beside(path, "-wal");
-    let found = match frames(&log, &header, expected) {
+    let Some(said) = File::open(&name).ok().and_then(|file| read(&file)) else { return Ok(()) };
+    let (log, expected) = (beside(path, "-wal"), said.frames);
+    let found = match frames(&log, &said.header, expected) {
         Ok(Some(found)) => found,
         Ok(None) => return Ok(()),
         Err(error) if [ErrorKind::NotFound, ErrorKind::UnexpectedEof].contains(&error.kind()) => 0,
         // Opening the file reports it.
         Err(_) => return Ok(()),
     };
-    if found >= expected {
+    if found >= expected || is_merged(path, &said) {
         return Ok(());
     }
     let until = name.metadata().and_then(|record| record.modified()).ok();
@@ -140,17 +168,27 @@ fn time(time: SystemTime) -> String {
     crate::clock::rfc3339(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// The header and the number of frames in a record. `None` if it names no log.
-fn read(file: &File) -> Option<([u8; KEPT], u32)> {
+/// What a record says. `None` if it names no log.
+fn read(file: &File) -> Option<Recorded> {
     let mut bytes = [0; RECORD];
     file.read_exact_at(&mut bytes, 0).ok()?;
     let (said, hash) = bytes.split_at(RECORD - 8);
     if !said.starts_with(MAGIC) || Sha256::digest(said)[..8] != *hash {
         return None;
     }
-    let (header, frames) = said[MAGIC.len()..].split_at(KEPT);
-    let frames = u32::from_be_bytes(frames.try_into().ok()?);
-    Some((header.try_into().ok()?, frames)).filter(|(_, frames)| *frames > 0)
+    let (header, numbers) = said[MAGIC.len()..].split_at(KEPT);
+    let [frames, page, first, second] = [0, 4, 8, 12].map(|at| number(numbers, at));
+    let said = Recorded { header: header.try_into().ok()?, frames, page, sums: (first, second) };
+    Some(said).filter(|said| said.frames > 0)
+}
+
+/// Whether the database has the last page of the log, so that the log was merged into it.
+fn is_merged(path: &Path, said: &Recorded) -> bool {
+    let Some(before) = said.page.checked_sub(1) else { return false };
+    let mut page = vec![0; said.page_size()];
+    let place = u64::from(before) * page.len() as u64;
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut page, place));
+    read.is_ok() && sum((0, 0), &page, true) == said.sums
 }
 
 /// How many frames of the recorded log are in the file, at most `most`. `None` if the log was begun anew since: SQLite does that
@@ -163,7 +201,7 @@ fn frames(log: &Path, recorded: &[u8; KEPT], most: u32) -> io::Result<Option<u32
         return Ok(if is_later(&header, recorded) { None } else { Some(0) });
     }
     let big_endian = header[3] & 1 == 1;
-    let page = usize::try_from(number(&header, 8)).unwrap_or(usize::MAX).clamp(512, 65_536);
+    let page = page_size(&header);
     let mut sums = sum((0, 0), &header[..KEPT], big_endian);
     let mut frame = vec![0; FRAME + page];
     for found in 0..most {
@@ -178,6 +216,10 @@ fn frames(log: &Path, recorded: &[u8; KEPT], most: u32) -> io::Result<Option<u32
         }
     }
     Ok(Some(most))
+}
+
+fn page_size(header: &[u8]) -> usize {
+    usize::try_from(number(header, 8)).unwrap_or(usize::MAX).clamp(512, 65_536)
 }
 
 /// Whether this log came after the recorded one. Each time SQLite begins it anew, it increments the first salt, which is random

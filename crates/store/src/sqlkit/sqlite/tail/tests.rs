@@ -143,3 +143,21 @@ fn a_record_that_cannot_be_read_says_nothing() {
     std::fs::write(&record, &whole[..10]).expect("a record");
     assert_eq!(case.after_crash(|log| std::fs::remove_file(log).expect("it is there")), Ok(()));
 }
+
+/// `sqlite3` merges the log of a crashed process when it closes the file.
+#[test]
+fn a_log_that_another_program_merged_is_no_loss() {
+    let mut case = Case::new();
+    for _ in 0..5 {
+        case.commit();
+    }
+    let merged = case.after_crash(|log| {
+        let file = log.with_file_name("a.db");
+        let connection = Connection::open(&file).expect("it opens");
+        let rows: i64 = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).expect("read");
+        assert_eq!(rows, 5);
+        connection.close().map_err(|(_, error)| error).expect("closed");
+        assert!(!log.exists(), "not merged");
+    });
+    assert_eq!(merged, Ok(()));
+}
