@@ -34,6 +34,11 @@ impl Case {
         self.tail.note(PAGES.get());
     }
 
+    /// Commits without a note.
+    fn change(&self) {
+        self.connection.execute("UPDATE t SET b = randomblob(20000)", []).expect("stored");
+    }
+
     /// The files after a crash, changed by `spoil`, which gets the path of the log.
     fn after_crash(&self, spoil: impl FnOnce(&Path)) -> Result<(), LogLost> {
         let copy = tempfile::tempdir().expect("a directory");
@@ -77,12 +82,18 @@ fn a_log_that_begins_anew_is_no_loss() {
     assert_eq!(case.after_crash(|_| {}), Ok(()));
     // Not noted: the record still names the former log.
     for _ in 0..3 {
-        case.connection.execute("INSERT INTO t VALUES (1)", []).expect("stored");
+        // The page of the record changes, too.
+        case.change();
         assert_eq!(case.after_crash(|_| {}), Ok(()));
         case.checkpoint("RESTART");
     }
     case.commit();
     case.tail.clear();
+    for _ in 0..2 {
+        case.checkpoint("TRUNCATE");
+        assert_eq!(case.after_crash(|_| {}), Ok(()));
+        case.change();
+    }
     case.checkpoint("TRUNCATE");
     assert_eq!(case.after_crash(|_| {}), Ok(()));
     case.commit();
