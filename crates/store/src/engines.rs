@@ -284,8 +284,8 @@ for_both_engines! {
 
 for_both_engines! {
     impl Inbox {
-        write fn receive(arrivals: Arrivals, now: Millis) -> Vec<Received> = |tx| inbox::receive_and_report(tx, &arrivals, now);
-        write fn receive_held(held: Held, arrivals: Arrivals, now: Millis) -> Option<Vec<Received>>
+        write fn store_arrivals(arrivals: Arrivals, now: Millis) -> Vec<Received> = |tx| inbox::receive_and_report(tx, &arrivals, now);
+        write fn store_held_arrivals(held: Held, arrivals: Arrivals, now: Millis) -> Option<Vec<Received>>
             = |tx| inbox::receive_held(tx, held, &arrivals, now);
         read fn incoming(channel: ChannelKey, id: MessageId) -> Option<Incoming> = |db| inbox::message(db, channel, id);
         read fn incoming_of_network(channel: ChannelKey, network_id: String) -> Vec<Incoming>

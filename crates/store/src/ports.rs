@@ -41,7 +41,7 @@ use recado_domain::webhook::{
     FanOut, NewWebhook, Replay, ReplayBatch, ReplayQuery, SealedWebhook, Webhook, WebhookBacklog, WebhookCreated,
     WebhookKey, WebhookUpdate, WebhookUpdated,
 };
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use crate::commits::Follow;
 use crate::person::{Erased, Erasure, PersonPage, PersonQuery};
@@ -469,9 +469,21 @@ pub trait Privacy: Send + Sync + 'static {
     async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>>;
 }
 
+/// The right to store deliveries to a channel. It ends when it is dropped.
+pub type Turn = OwnedMutexGuard<()>;
+
+/// The order of deliveries to one channel.
+#[async_trait]
+pub trait Turns: Send + Sync + 'static {
+    /// Waits until no other delivery to the channel is being stored. `None`: the store orders them itself.
+    async fn turn(&self, _channel: ChannelKey) -> Result<Option<Turn>> {
+        Ok(None)
+    }
+}
+
 /// Messages that networks deliver, and their files.
 #[async_trait]
-pub trait Inbox: Send + Sync + 'static {
+pub trait Inbox: Turns {
     /// Stores what a network delivered to a channel, in one transaction, with everything that follows from it: contacts,
     /// conversations, changes of messages, events. A driver acknowledges the arrivals to its network only after this
     /// returns `Ok`. Returns one result per arrival, in their order.
@@ -479,10 +491,20 @@ pub trait Inbox: Send + Sync + 'static {
     /// An arrival that the store has already changes nothing. A change whose message is not here yet is held until the
     /// message arrives. At most [`ARRIVALS_AT_ONCE`](recado_domain::incoming::ARRIVALS_AT_ONCE) arrivals; more are
     /// refused.
-    async fn receive(&self, arrivals: Arrivals, now: Millis) -> Result<Vec<Received>>;
-    /// The same for a node that holds the session of a linked channel. `None`, and nothing is stored, if the channel was
-    /// deleted or has another session by now. Refused if another node holds the lease.
-    async fn receive_held(&self, held: Held, arrivals: Arrivals, now: Millis) -> Result<Option<Vec<Received>>>;
+    async fn receive(&self, arrivals: Arrivals, now: Millis) -> Result<Vec<Received>> {
+        let _turn = self.turn(arrivals.channel).await?;
+        self.store_arrivals(arrivals, now).await
+    }
+    /// Does [`Self::receive`] without a turn.
+    async fn store_arrivals(&self, arrivals: Arrivals, now: Millis) -> Result<Vec<Received>>;
+    /// Does [`Self::receive`] for a node that holds the session of a linked channel. `None`, and nothing is stored, if the
+    /// channel was deleted or has another session by now. Refused if another node holds the lease.
+    async fn receive_held(&self, held: Held, arrivals: Arrivals, now: Millis) -> Result<Option<Vec<Received>>> {
+        let _turn = self.turn(arrivals.channel).await?;
+        self.store_held_arrivals(held, arrivals, now).await
+    }
+    /// Does [`Self::receive_held`] without a turn.
+    async fn store_held_arrivals(&self, held: Held, arrivals: Arrivals, now: Millis) -> Result<Option<Vec<Received>>>;
     /// A message of this channel that a network delivered.
     async fn incoming(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Incoming>>;
     /// The messages with this network id that a network delivered to the channel, newest first: people may choose the

@@ -32,6 +32,7 @@ mod shared_batches;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod turns;
 #[cfg(test)]
 mod two_nodes;
 
@@ -68,6 +69,7 @@ pub struct PgStore {
     receiving: Receiving,
     /// Permits for messages that join their conversations, so that busy inboxes leave connections for others.
     joining: Semaphore,
+    turns: turns::Channels,
     pub(crate) follower: Follower,
     direct_url: String,
 }
@@ -105,6 +107,7 @@ impl PgStore {
             dispatching,
             receiving,
             joining: Semaphore::new((connections / 2).max(1)),
+            turns: turns::Channels::default(),
             follower,
             direct_url,
         })

@@ -35,7 +35,7 @@ use crate::sqlkit::sqlite::tail::{self, Tail};
 pub use crate::sqlkit::sqlite::writer::WAITING;
 use crate::sqlkit::sqlite::writer::{Owned, Writer};
 use crate::sqlkit::sqlite::{connect, migrate};
-use crate::{Health, Result, Store, StoreError};
+use crate::{Health, Result, Store, StoreError, Turns};
 
 const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0001_first.sql")),
@@ -195,6 +195,8 @@ fn release_deliveries(path: &Path) -> rusqlite::Result<()> {
     migrate(&mut connection, MIGRATIONS)?;
     at_once(tidy::release_all(&connection))
 }
+
+impl Turns for SqliteStore {}
 
 #[async_trait]
 impl Store for SqliteStore {
