@@ -113,6 +113,24 @@ fn what_a_killed_backup_left_is_removed_by_the_next() {
     let made = series.add(&home, 3);
     assert!(!left.exists(), "{made}");
     assert_eq!(series.names().len(), 1);
+    // Killed after its last file had got its name: the backup is complete.
+    let complete = series.add_of(&home, "2020-01-02T00-00-00Z");
+    let rest = complete.join("recado.db.unfinished");
+    fs::create_dir(&rest).expect("a directory");
+    assert!(verify(&complete).status.success());
+    series.add(&home, 9);
+    assert!(complete.exists() && !rest.exists());
+}
+
+/// Then the names do not say which backups are old.
+#[test]
+fn a_clock_that_was_set_back_removes_nothing() {
+    let (series, home) = (Series::new(), Home::init());
+    for time in ["2020-01-01T00-00-00Z", "2199-01-01T00-00-00Z"] {
+        series.add_of(&home, time);
+    }
+    assert_eq!(series.add(&home, 1)["removed"].as_array().map(Vec::len), Some(0));
+    assert_eq!(series.names().len(), 3);
 }
 
 /// What must be said, and what is done to a backup.

@@ -61,6 +61,8 @@ fn a_store_is_moved_and_its_file_is_left() {
     assert_fails(&migrate(&store, database.url()), 1, &marked);
     assert_fails(&run_in(stage.home.dir(), &["serve", "--listen", "127.0.0.1:0"]), 1, &marked);
     assert_fails(&run_in(stage.home.dir(), &["channels", "list"]), 1, &marked);
+    let to = stage.home.dir.with_extension("copy");
+    assert_fails(&run_in(stage.home.dir(), &["backup", "--to", to.to_str().expect("UTF-8")]), 1, &marked);
     let doctor = run_in(stage.home.dir(), &["doctor", "--listen", "127.0.0.1:0"]);
     assert!(String::from_utf8_lossy(&doctor.stdout).contains(marked[0]), "{doctor:?}");
     let mark = stage.home.dir.join("recado.db.moved");
