@@ -40,9 +40,15 @@ impl Series {
         }
     }
 
-    /// The directory for a backup of this time.
-    pub fn place(&self, now: Millis) -> PathBuf {
-        self.dir.join(name(now))
+    /// The directory for a backup of this time: that of the next free second.
+    pub fn place(&self, mut now: Millis) -> PathBuf {
+        loop {
+            let path = self.dir.join(name(now));
+            if path.symlink_metadata().is_err() {
+                return path;
+            }
+            now += 1_000;
+        }
     }
 
     /// Removes what backups that were killed have left.
