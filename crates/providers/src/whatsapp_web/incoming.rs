@@ -93,7 +93,7 @@ impl SessionInbox {
                 windowed: false,
                 arrivals: part.to_vec(),
             };
-            let of_part = store(&HeldInbox { connection, held }, arrivals, delivered.is_retry).await?;
+            let of_part = store(&HeldInbox { connection, held }, arrivals, delivered.simplifies).await?;
             refused.extend(of_part.into_iter().map(|at| places[at]));
         }
         Ok(refused)

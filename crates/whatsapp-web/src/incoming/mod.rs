@@ -56,8 +56,8 @@ pub struct Delivered {
     /// Digits of the linked account's number.
     pub number: Option<String>,
     pub inbound: Vec<Inbound>,
-    /// It was refused before. So a message that is refused again may be stored in a simpler form.
-    pub is_retry: bool,
+    /// Whether a message that the store refuses may be stored in a simpler form, because it would be lost otherwise.
+    pub simplifies: bool,
 }
 
 /// One thing that the network delivered.

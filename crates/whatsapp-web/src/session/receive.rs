@@ -23,8 +23,9 @@ use super::{ConnectionState, envelopes};
 use crate::incoming::{self, Delivered, Envelope, Inbound, Inbox, NotStored, network_id};
 use crate::storage::Storage;
 
-/// The most events of all sessions that wait for the store although the network does not deliver them again.
-static INSISTING: Semaphore = Semaphore::const_new(10_000);
+/// The most events of a session that wait for the store although the network does not deliver them again: of read messages, and
+/// of changed numbers.
+const INSISTING: usize = 100;
 /// How often the inbox, which has patience of its own, is asked again, and the wait between.
 const INSISTED: u32 = 60;
 const INSIST_AGAIN: Duration = Duration::from_secs(10);
@@ -36,6 +37,8 @@ pub struct Receiver {
     pub unreadable: Unreadable,
     /// Messages that the inbox refused.
     refused: Refused,
+    /// The rights to wait for the store: of read messages, and of changed numbers.
+    insisting: [Arc<Semaphore>; 2],
     state: Arc<ConnectionState>,
 }
 
@@ -54,7 +57,8 @@ impl Receiver {
     pub fn new(inbox: Arc<dyn Inbox>, storages: [Storage; 2], state: &Arc<ConnectionState>) -> Self {
         let [unreadable, refused] = storages;
         let (unreadable, refused) = (Unreadable::new(unreadable), Refused::new(refused));
-        Self { inbox, unreadable, refused, state: Arc::clone(state) }
+        let insisting = [(); 2].map(|()| Arc::new(Semaphore::new(INSISTING)));
+        Self { inbox, unreadable, refused, insisting, state: Arc::clone(state) }
     }
 
     /// Stores messages, in their order.
@@ -69,36 +73,39 @@ impl Receiver {
             }
         }
         let arrived: Vec<_> = inbound.iter().filter_map(body).map(Place::of).collect();
-        let stored = match self.pass(client, inbound, false).await {
-            Ok(refused) => {
-                let refused: Vec<_> = refused.iter().filter_map(|at| origins.get(*at)).collect();
-                self.keep(&refused).await
-            }
-            Err(error) => Err(error),
-        };
+        let stored = self.pass(client, inbound, false).await;
         if stored.is_err() {
             // The network delivers it again at the next login only.
             self.state.unstored.store(true, Ordering::Relaxed);
         }
-        stored?;
+        let refused: Vec<_> = stored?.into_iter().filter_map(|at| origins.get(at)).collect();
+        // What cannot be kept is not acknowledged. Another login would not help.
+        self.keep(&refused).await?;
         self.unreadable.forget(&arrived).await;
         Ok(())
     }
 
     /// Stores this, unless it is nothing. Returns the places of what was refused.
-    pub async fn pass(&self, client: &Client, inbound: Vec<Inbound>, is_retry: bool) -> Result<Vec<usize>, NotStored> {
+    pub async fn pass(
+        &self,
+        client: &Client,
+        inbound: Vec<Inbound>,
+        simplifies: bool,
+    ) -> Result<Vec<usize>, NotStored> {
         if inbound.is_empty() {
             return Ok(Vec::new());
         }
         let number = envelopes::own(client).phone;
-        self.inbox.receive(Delivered { number, inbound, is_retry }).await
+        self.inbox.receive(Delivered { number, inbound, simplifies }).await
     }
 
     /// Stores what the network does not deliver again. While the store does not answer, the tries go on, also after the end of
     /// the session.
-    pub fn insist(&self, client: &Client, inbound: Vec<Inbound>) {
-        let delivered = Delivered { number: envelopes::own(client).phone, inbound, is_retry: true };
-        let Ok(permit) = INSISTING.try_acquire() else {
+    pub fn insist(&self, client: &Client, inbound: Inbound) {
+        let [reads, changes] = &self.insisting;
+        let rights = if matches!(inbound, Inbound::Read(_)) { reads } else { changes };
+        let delivered = Delivered { number: envelopes::own(client).phone, inbound: vec![inbound], simplifies: true };
+        let Ok(permit) = Arc::clone(rights).try_acquire_owned() else {
             tracing::warn!("event of the network not stored: too many wait for the store");
             return;
         };
@@ -126,17 +133,38 @@ impl Receiver {
 
     /// Passes the kept messages again, if it is time.
     pub async fn retry_refused(&self, client: &Client) {
-        for Kept { row, inbound } in self.refused.due(Instant::now()).await {
-            let Ok(refused) = self.pass(client, vec![inbound], true).await else { return };
-            if refused.is_empty() {
-                tracing::info!("received message stored that was refused before");
-            } else if row.is_given_up() {
-                tracing::error!("received message refused by the store for 30 days; it is given up");
-            } else {
-                continue;
+        for kept in self.refused.due(Instant::now()).await {
+            let is_last = kept.row.is_given_up();
+            if self.try_kept(client, kept, is_last).await.is_err() {
+                return;
             }
-            self.refused.forget(&row).await;
         }
+    }
+
+    /// Passes all kept messages for the last time, because the rows of the session are about to be deleted.
+    pub async fn give_up_refused(&self, client: &Client) {
+        for kept in self.refused.all().await {
+            // A failure of the store leaves the others for the end, which is no reason to wait for each of them.
+            if self.try_kept(client, kept, true).await.is_err() {
+                tracing::error!("received messages lost that the store refused: the session has ended");
+                return;
+            }
+        }
+    }
+
+    /// Passes a kept message again. The last time a simpler form is enough.
+    async fn try_kept(&self, client: &Client, kept: Kept, is_last: bool) -> Result<(), NotStored> {
+        let Kept { row, inbound } = kept;
+        let refused = self.pass(client, vec![inbound], is_last).await?;
+        if refused.is_empty() {
+            tracing::info!("received message stored that was refused before");
+        } else if is_last {
+            tracing::error!("received message lost: the store refuses it");
+        } else {
+            return Ok(());
+        }
+        self.refused.forget(&row).await;
+        Ok(())
     }
 
     /// A message could not be read. The library asks its sender for it again.
@@ -179,7 +207,7 @@ impl Receiver {
             sent_at: at.saturating_mul(1_000),
             what: What::IdentityChanged { old },
         };
-        self.insist(client, vec![Inbound::Arrival(Box::new(arrival))]);
+        self.insist(client, Inbound::Arrival(Box::new(arrival)));
     }
 }
 

@@ -9,7 +9,7 @@ use recado_domain::clock::{Millis, millis};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use whatsapp_rust::wacore::time::now_millis;
+use whatsapp_rust::wacore::time::{now_millis, now_secs};
 use whatsapp_rust::waproto::codec::message_decode;
 use whatsapp_rust::waproto::whatsapp as wa;
 
@@ -20,6 +20,8 @@ use crate::storage::Storage;
 const RETRY: Duration = Duration::from_mins(10);
 /// How long a message is kept. A version that can store it should be there by then.
 const KEPT: Duration = Duration::from_hours(30 * 24);
+/// The seconds after which a row is deleted in any case.
+const ENDED: i64 = 31 * 24 * 60 * 60;
 /// The most messages of a session that are kept, and their bytes. A further one is not acknowledged, so the network keeps it.
 const MOST: usize = 1_000;
 const MOST_BYTES: usize = 16 << 20;
@@ -86,10 +88,19 @@ impl Refused {
             return Vec::new();
         }
         state.next = Some(now + RETRY);
+        // Rows that this version cannot read end as well, a day after the others.
+        if self.storage.delete_refused_before(now_secs() - ENDED).await.is_ok() {
+            state.kept = None;
+        }
+        self.all().await
+    }
+
+    /// The kept messages, oldest first.
+    pub async fn all(&self) -> Vec<Kept> {
         let Ok(rows) = self.storage.refused().await else { return Vec::new() };
-        let mut due: Vec<_> = rows.into_iter().filter_map(|(key, row)| read_row(key, &row)).collect();
-        due.sort_by_key(|kept| kept.row.since);
-        due
+        let mut all: Vec<_> = rows.into_iter().filter_map(|(key, row)| read_row(key, &row)).collect();
+        all.sort_by_key(|kept| kept.row.since);
+        all
     }
 
     /// Forgets a message that was stored, or whose time is over.

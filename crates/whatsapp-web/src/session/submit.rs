@@ -155,7 +155,7 @@ impl Session {
             (Ok(Ok(_)), None) => Err(SubmitError::Down),
             (Ok(Err(error)), Some(_)) => Err(send_error(error)),
             (Err(error), Some(_)) => Err(SubmitError::Other(error.to_string())),
-            (Ok(Err(error)), None) => Err(not_sent(&error)),
+            (Ok(Err(error)), None) => Err(not_sent(&error, &message.to)),
             (Err(error), None) => Err(SubmitError::NotSent(error.to_string())),
         }
     }
@@ -208,13 +208,15 @@ fn reaches(client: &Client, stanza: &Node, account: &str) -> bool {
 }
 
 /// The error of a message that has not left.
-fn not_sent(error: &SendError) -> SubmitError {
-    match error {
-        // Only a group is asked for before a message is sent.
-        SendError::Iq(IqError::ServerError { code, .. }) if matches!(code, 401 | 403 | 404 | 410) => {
+fn not_sent(error: &SendError, to: &Addressee) -> SubmitError {
+    match (error, to) {
+        // The question about the group comes before the message. For a person the same codes may be of the login.
+        (SendError::Iq(IqError::ServerError { code, .. }), Addressee::Group(_))
+            if matches!(code, 401 | 403 | 404 | 410) =>
+        {
             SubmitError::NoGroup(*code)
         }
-        error => SubmitError::NotSent(error.to_string()),
+        _ => SubmitError::NotSent(error.to_string()),
     }
 }
 

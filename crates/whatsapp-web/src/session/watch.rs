@@ -165,6 +165,10 @@ impl Follower {
             _ => self.receive(event),
         }
         for event in translate::events(&self.client, event).await {
+            if matches!(event, Event::LoggedOut { .. }) {
+                // The rows of the session go with this event.
+                self.receiver.give_up_refused(&self.client).await;
+            }
             if is_final(&event) {
                 self.tracker.ended = true;
                 self.tracker.set_up(false);
@@ -203,7 +207,7 @@ impl Follower {
                 }
                 library::Event::Receipt(receipt) => {
                     let ids = receipt.message_ids.iter().map(ToString::to_string).collect();
-                    receiver.insist(&client, vec![Inbound::Read(ids)]);
+                    receiver.insist(&client, Inbound::Read(ids));
                     Ok(())
                 }
                 _ => Ok(()),

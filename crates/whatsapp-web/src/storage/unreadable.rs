@@ -2,9 +2,10 @@
 //! own rows, and not the library's.
 
 use whatsapp_rust::wacore::store::error::Result;
+use whatsapp_rust::wacore::time::now_secs;
 
 use super::{Storage, delete, put};
-use crate::Kind;
+use crate::{Change, Kind};
 
 impl Storage {
     pub async fn unreadable(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
@@ -24,7 +25,11 @@ impl Storage {
     }
 
     pub async fn put_refused(&self, key: Vec<u8>, row: Vec<u8>) -> Result<()> {
-        self.change(put(Kind::NotTaken, key, row)).await
+        self.change(Change::Put { kind: Kind::NotTaken, key, value: row, stamp: now_secs() }).await
+    }
+
+    pub async fn delete_refused_before(&self, stamp: i64) -> Result<()> {
+        self.change(Change::DeleteBefore { kind: Kind::NotTaken, stamp }).await
     }
 
     pub async fn delete_refused(&self, key: Vec<u8>) -> Result<()> {
