@@ -98,6 +98,8 @@ impl Connection {
             // The library's text is omitted, because it may contain a number.
             let name = answer.ok().filter(|name| !name.is_empty());
             self.groups.put(&address, name.clone(), Instant::now());
+            // The conversation of a first message is stored by then. Otherwise the next message has the name.
+            tokio::time::sleep(BETWEEN).await;
             if let Some(name) = name {
                 if let Err(error) = self.shared.store.name_group(self.via.key, address, name).await {
                     tracing::debug!(channel.id = %self.via.id, %error, "name of a group not stored");
@@ -105,7 +107,6 @@ impl Connection {
             } else {
                 tracing::debug!(channel.id = %self.via.id, "name of a group not known");
             }
-            tokio::time::sleep(BETWEEN).await;
         }
     }
 

@@ -263,6 +263,7 @@ async fn on_delivered<E: PageScan>(
         }
         Kind::Vote(options) => {
             changed::vote(of, by, &about, options, Some(&message)).await?;
+            contents::note(of, message.id).await?;
             true
         }
         Kind::Read => read_until(of, &message).await?,

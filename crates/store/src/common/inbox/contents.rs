@@ -108,6 +108,8 @@ async fn delete<E: Executor>(db: &E, owner: Owner, message: &mut Incoming, now: 
     message.body.forget();
     (message.media, message.updated_at) = (None, now);
     rows::save(db, message, true).await?;
+    let sql = "DELETE FROM poll_votes WHERE channel_key = ?1 AND poll = ?2";
+    db.run(sql, values![message.channel, message.network_id]).await?;
     let conversation = conversations::one(db, owner, message.conversation).await?;
     if let Some(mut conversation) = conversation
         && let Some(last) = conversation.last.as_mut().filter(|last| last.id == message.id)
