@@ -184,7 +184,7 @@ fn every_call_reads_numbers_by_the_default_country_of_the_institution() {
     everywhere(|digits| Ok(digits.to_owned()));
     // The phone on which a code is typed; a sandbox has none.
     let connect = ["channels", "connect", "sandbox", "--phone", NATIONAL[0].0];
-    let refusal = Err("Canais deste tipo nao sao ligados por um telefone.".to_owned());
+    let refusal = Err("channels of this type are not linked by a phone".to_owned());
     assert_eq!(cli(&stage, &connect), refusal, "the number is read");
     set(&stage.home, "server");
     assert_eq!(cli(&stage, &connect), Err(REFUSAL.to_owned()));
