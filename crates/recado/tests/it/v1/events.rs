@@ -325,7 +325,8 @@ fn a_cursor_from_before_a_backup_was_restored_has_expired() {
     until(&server, &key, &begin, "message.read");
     drop(server);
     // The server ended without a checkpoint, so the log and its record belong to the copy.
-    let files = ["recado.db", "recado.db-wal", "recado.db.tail"].map(|name| (home.dir.join(name), home.dir.join(format!("kept.{name}"))));
+    let files = ["recado.db", "recado.db-wal", "recado.db.tail"]
+        .map(|name| (home.dir.join(name), home.dir.join(format!("kept.{name}"))));
     for (file, kept) in &files {
         std::fs::copy(file, kept).expect("copied");
     }
