@@ -17,6 +17,9 @@ const LEASE: Duration = Duration::from_secs(6);
 const RENEW: Duration = Duration::from_secs(2);
 /// How often a node asks whether the lease is free, and whether another node has created a webhook.
 const CHECK: Duration = Duration::from_secs(1);
+/// How many times longer the fan-out leaves the store to others, if other writes wait for it. The events are stored, so their
+/// deliveries can be created later, and calls cannot wait.
+const CROWDED: u32 = 16;
 /// The wait after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 /// The lease and its renewal for a process that owns the store alone.
@@ -114,11 +117,12 @@ impl Leader<'_> {
         if page.cursor == cursor {
             return Ok(Some(cursor));
         }
-        let (began, now) = (Instant::now(), self.webhooks.now().await?);
+        let now = self.webhooks.now().await?;
+        let (began, is_crowded) = (Instant::now(), store.writes_waiting() > 0);
         let done = store.fan_out(cursor, page, now).await?;
         if done.deliveries > 0 {
             due.notify_one();
-            leave_to_callers(began).await;
+            leave_to_callers(began, if is_crowded { CROWDED } else { 1 }).await;
         }
         Ok(done.is_ours.then_some(done.cursor))
     }

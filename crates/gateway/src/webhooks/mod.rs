@@ -78,7 +78,7 @@ pub struct ReplaySeat<'a> {
 impl ReplaySeat<'_> {
     /// Pauses after a batch that began at this time, so that callers can use the store.
     pub async fn rest(&self, began: Instant) {
-        leave_to_callers(began).await;
+        leave_to_callers(began, 1).await;
     }
 }
 
@@ -165,9 +165,9 @@ impl Webhooks {
     }
 }
 
-/// Pauses for as long as the store was used since this time. So webhooks slow down before callers do.
-async fn leave_to_callers(began: Instant) {
-    tokio::time::sleep(began.elapsed().min(LONGEST_YIELD)).await;
+/// Pauses for as long as the store was used since this time, or this many times longer. So webhooks slow down before callers do.
+async fn leave_to_callers(began: Instant, times: u32) {
+    tokio::time::sleep(began.elapsed().min(LONGEST_YIELD) * times).await;
 }
 
 /// Sends events until the server stops. Then it drains: requests in flight end, and their outcomes are stored.

@@ -101,7 +101,7 @@ impl Worker {
                 // All lanes are claimed at once, because deliveries may have become due during the outage.
                 self.look_now();
             } else {
-                leave_to_callers(began).await;
+                leave_to_callers(began, 1).await;
                 self.wait().await;
             }
         }
