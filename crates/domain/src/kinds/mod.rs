@@ -435,7 +435,7 @@ mod tests {
             ("5511999998888", [true, true, true]),
             ("BR.1502576394655843", [true, true, false]),
             ("103899771998284@lid", [true, false, true]),
-            ("120363041234567890@g.us", [true, false, false]),
+            ("120363041234567890@g.us", [true, false, true]),
         ] {
             let reached = ChannelType::ALL.map(|channel| missing(to, channel) != Some(TO.to_owned()));
             assert_eq!(reached, reached_by, "{to}");
