@@ -346,13 +346,13 @@ async fn a_full_disk_loses_the_oldest_files_of_the_tenant_with_the_most() {
         assert_eq!(states.last() == Some(&Stored), stage.path(media).exists());
     }
     assert_eq!(states, [Stored, Remote, Stored, Stored]);
-    // Full of other files: there is nothing to delete, and that is not searched for by each call.
+    // Full of other files: to delete the stored ones makes no room, and that is not searched for by each call.
     free.store(0, Ordering::Relaxed);
     let (_, late) = stage.receive(live, "10", None).await;
     for _ in 0..2 {
         assert_eq!(stage.fetch(Live, &late).await, Err(Fault::Full));
     }
-    assert_eq!(stage.state(Live, &files[0].1).await, Remote);
+    assert_eq!(stage.state(Live, &files[0].1).await, Stored);
 }
 
 #[tokio::test]
