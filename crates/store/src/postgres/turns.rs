@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use recado_domain::channel::ChannelKey;
@@ -12,11 +13,13 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::timeout;
 
 use super::PgStore;
-use crate::sqlkit::postgres::db::PATIENCE;
 use crate::{Result, StoreError, Turn, Turns};
 
 /// How many channels are remembered before those without deliveries are forgotten.
 const REMEMBERED: usize = 1_024;
+
+/// How long a delivery waits for its turn. Then the network repeats it.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// The turns of the channels to which something is delivered.
 pub(super) type Channels = Mutex<HashMap<ChannelKey, Arc<AsyncMutex<()>>>>;
@@ -32,6 +35,6 @@ impl Turns for PgStore {
             }
             turns.entry(channel).or_default().clone()
         };
-        timeout(2 * PATIENCE, turn.lock_owned()).await.map(Some).map_err(|_| StoreError::Overloaded)
+        timeout(LONGEST_WAIT, turn.lock_owned()).await.map(Some).map_err(|_| StoreError::Overloaded)
     }
 }
