@@ -1,6 +1,6 @@
 //! The simulated network in a shared database: all nodes have the same inbox.
 //!
-//! It survives the crash of any node, and of the database's process. The last moments may be lost with the machine.
+//! It survives the crash of any node, and of the database.
 
 mod incoming;
 
@@ -36,11 +36,9 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Rows that one statement deletes.
 const CLEAR_AT_ONCE: i64 = 5_000;
 
-/// The commit does not wait for the disk, because an arrival is no promise to a caller. With a standby it waits for the
-/// standby, so that the inbox survives a failover like the store.
-const FAST: &str = "fast AS (SELECT set_config('synchronous_commit',
-    CASE current_setting('synchronous_standby_names') WHEN '' THEN 'off'
-         ELSE current_setting('synchronous_commit') END, true))";
+/// The commit does not wait for the disk. It is for progress that is repeated if a crash of the database loses it. An arrival is not
+/// repeated: the node that sent it does not crash with the database, and records the message as sent.
+const FAST: &str = "fast AS (SELECT set_config('synchronous_commit', 'off', true))";
 
 /// Concurrent arrivals share one statement.
 const BOUNDS: Bounds = Bounds { most: 128, side_by_side: 2, waiting: 1_024 };
@@ -166,27 +164,8 @@ impl Network for Tables {
 }
 
 async fn arrive(db: Db<'_>, arrivals: &[&Arrival]) -> Done<()> {
-    let sql = format!(
-        "WITH {FAST}, arriving AS (
-             SELECT a.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-                 AS a (network_id, id, institution_id, channel_key, channel_id, recipient, kind, contact, rendition, at,
-                       receipts),
-                 fast
-         ), arrived AS (
-             INSERT INTO sandbox_arrivals (network_id, arrived_at) SELECT network_id, at FROM arriving
-         )
-         INSERT INTO sandbox_phone (network_id, id, institution_id, channel_key, channel_id, recipient, kind, contact,
-                                    rendition, vcard, received_at, receipts)
-         SELECT network_id, id, institution_id, channel_key, channel_id, recipient, kind, contact, rendition, '', at,
-                receipts
-         FROM arriving ORDER BY network_id
-         -- Shown once. A phone that gets a message again sends its receipts again.
-         -- A late earlier attempt, whose receipts are lost, removes no receipts.
-         ON CONFLICT (network_id) DO UPDATE
-             SET receipts = least(excluded.receipts, sandbox_phone.receipts), reserved_until = 0"
-    );
     db.run(
-        &sql,
+        include_str!("postgres/arrive.sql"),
         args![
             column(arrivals, |arrival| arrival.message.network_id.as_str()),
             column(arrivals, |arrival| arrival.shown_id()),
@@ -270,24 +249,8 @@ async fn last(db: Db<'_>, institution: InstitutionId) -> Done<Option<i64>> {
 }
 
 async fn clear(db: Db<'_>, institution: InstitutionId, last: i64) -> Done<bool> {
-    let sql = format!(
-        "WITH {FAST}, first AS (
-             SELECT n FROM sandbox_phone
-             -- In the order of its index, which the primary key does not have.
-             WHERE (institution_id, n) > ($1, 0) AND (institution_id, n) <= ($1, $2) ORDER BY institution_id, n LIMIT $3
-         ), shown AS (
-             DELETE FROM sandbox_phone WHERE n IN (SELECT n FROM first) RETURNING network_id
-         ), arrived AS (
-             DELETE FROM sandbox_arrivals WHERE network_id IN (SELECT network_id FROM shown)
-         ), first_incoming AS (
-             SELECT n FROM sandbox_incoming
-             WHERE (institution_id, n) > ($1, 0) AND (institution_id, n) <= ($1, $2) ORDER BY institution_id, n LIMIT $3
-         ), incoming AS (
-             DELETE FROM sandbox_incoming WHERE n IN (SELECT n FROM first_incoming) RETURNING network_id
-         )
-         SELECT network_id FROM (SELECT network_id FROM shown UNION ALL SELECT network_id FROM incoming) AS gone, fast LIMIT 1"
-    );
-    let cleared = db.rows(&sql, args![&institution.as_bytes()[..], last, CLEAR_AT_ONCE]).await?;
+    let cleared =
+        db.rows(include_str!("postgres/clear.sql"), args![&institution.as_bytes()[..], last, CLEAR_AT_ONCE]).await?;
     Ok(!cleared.is_empty())
 }
 

@@ -9,6 +9,8 @@ use recado_domain::pacing::Pacing;
 use recado_domain::status::MessageStatus;
 use recado_store::clock::SystemClock;
 use recado_store::fixtures::{Ground, NOW, PgDatabase, SqliteFile, rendition, sent};
+use recado_store::sqlkit::postgres::pool::Database;
+use test_postgres::{Options, Server};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -415,4 +417,24 @@ async fn acts_are_kept_in_a_file() {
 #[tokio::test]
 async fn acts_are_kept_in_a_database() {
     acts_are_kept_until_the_gateway_has_them(&PgDatabase::new()).await;
+}
+
+#[tokio::test]
+async fn a_killed_database_keeps_what_was_accepted() {
+    // Without a commit that waits for it, the log is written seconds later.
+    let settings = vec!["wal_writer_delay = 10s".to_owned()];
+    let mut server = Server::start(&Options { settings, ..Options::durable() });
+    test_postgres::run(&server.url("postgres"), "create database recado");
+    let url = server.url("recado");
+    recado_store::postgres::migrate(&url).await.expect("migrated");
+    let network = Tables::new(&Database::new(&url, false).expect("a URL")).expect("it opens");
+    network.keep(act(1, 2)).await.expect("kept");
+    network.arrive(arrival(1, 1)).await.expect("accepted");
+    server.kill();
+    server.restart();
+    let network = Tables::new(&Database::new(&url, false).expect("a URL")).expect("it opens");
+    let of = |id: &str, times| (id.to_owned(), times);
+    assert_eq!(shown(&network, query(1)).await, [of("3EB01", 1), of("IN2", 2)]);
+    let receipts = passed_on(&network, NOW + DELAY).await.0;
+    assert_eq!(receipts, [("3EB01".to_owned(), MessageStatus::Delivered)], "a message does not stay SENT");
 }

@@ -80,7 +80,6 @@ impl House<'_> {
 }
 
 #[test]
-#[ignore = "on a busy machine a message stays SENT at times after its node was killed"]
 fn a_night_of_two_nodes() {
     // A small limit, so that the write-ahead log reaches its size early.
     let settings = vec!["max_wal_size = 128MB".to_owned()];

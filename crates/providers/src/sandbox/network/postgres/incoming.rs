@@ -10,15 +10,13 @@ use super::FAST;
 use crate::sandbox::network::{DELIVERED, HELD, KeptAct, OPEN, UNDELIVERED_AT_ONCE};
 
 pub(super) async fn keep(db: Db<'_>, kept: &KeptAct) -> Done<i64> {
-    let sql = format!(
-        "WITH {FAST}
-         INSERT INTO sandbox_incoming (network_id, id, institution_id, channel_key, channel_id, person, kind, payload,
-                                       repeat, received_at, state)
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM fast RETURNING n"
-    );
+    let sql =
+        "INSERT INTO sandbox_incoming (network_id, id, institution_id, channel_key, channel_id, person, kind, payload,
+                                             repeat, received_at, state)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING n";
     let row = db
         .row(
-            &sql,
+            sql,
             args![
                 kept.network_id,
                 kept.id,
