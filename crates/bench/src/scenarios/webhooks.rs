@@ -1,6 +1,8 @@
 //! Accepts beside a webhook on all events, compared with accepts beside none. The dispatch is paused, so that each accept has
 //! one event, and the receiver is the bare handler.
 
+use std::time::Instant;
+
 use anyhow::Result;
 
 use super::{CHANNELS, Numbered, median};
@@ -38,6 +40,12 @@ pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     report.note(NAME, "durable accepts, one webhook", median(rates.iter().map(|(_, one)| *one).collect()), "/s");
     report.note(NAME, "deliveries during a measurement", median(delivered), "");
     report.goal(NAME, "durable accepts, share of those without", (median(ratios), ""), Goal::AtLeast(SHARE));
+    // The events of the accepts above still wait.
+    let (begun, before) = (Instant::now(), deliveries(&with.home)?);
+    tokio::time::sleep(setting.time).await;
+    let (made, took) = (deliveries(&with.home)? - before, begun.elapsed());
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 deliveries")]
+    report.note(NAME, "deliveries of one webhook beside no calls", made as f64 / took.as_secs_f64(), "/s");
     plain.stop()?;
     hooked.stop()?;
     check::stored(&without.home.tables, &accepted.0)?;

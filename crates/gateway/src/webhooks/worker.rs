@@ -13,7 +13,7 @@ use recado_domain::webhook::{
 use recado_store::StoreError;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::post::Request;
@@ -28,7 +28,7 @@ const CLAIM: usize = 128;
 const SETTLE: usize = 250;
 /// How long a delivery is leased: longer than an attempt takes, with time to store its outcome.
 const LEASE: Duration = Duration::from_secs(30);
-/// How long ended attempts are gathered, so that they share a commit.
+/// How long ended attempts are gathered at most, so that they share a commit.
 const GATHER: Duration = Duration::from_millis(10);
 /// How often a node looks for work if nodes share the store. The node that created the work may have ended.
 const CHECK: Duration = Duration::from_secs(5);
@@ -222,6 +222,14 @@ impl Worker {
         });
     }
 
+    /// Gathers attempts that end soon. If all have ended there is nothing to wait for.
+    async fn gather(&mut self) {
+        let until = Instant::now() + GATHER;
+        while let Ok(Some(sent)) = timeout_at(until, self.sends.join_next()).await {
+            self.ended.extend(sent.ok());
+        }
+    }
+
     /// Waits until there may be something to do.
     async fn wait(&mut self) {
         let lanes = Lane::ALL.into_iter().zip(self.next);
@@ -242,7 +250,7 @@ impl Worker {
         tokio::select! {
             Some(sent) = self.sends.join_next() => {
                 self.ended.extend(sent.ok());
-                sleep(GATHER).await;
+                self.gather().await;
             }
             () = due => {}
             () = self.webhooks.due.notified(), if !stopping => self.next = [Some(Instant::now()); 3],
