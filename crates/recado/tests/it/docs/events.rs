@@ -38,18 +38,21 @@ fn the_page_names_every_event_and_no_other() {
     );
 }
 
-/// The rows of the page's table of events.
+/// The rows of the page's tables of events, each of which is under a heading with its level.
 fn documented() -> BTreeSet<Event> {
     let page = Page::read(Path::new("docs/logging.md"));
-    let rows = page.prose.iter().filter_map(|(_, line)| {
+    let (mut level, mut found) = (None, BTreeSet::new());
+    for (_, line) in &page.prose {
+        if let Some(heading) = line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with('#')) {
+            level = LEVELS.into_iter().find(|level| *level == heading);
+        }
         let cells: Vec<Vec<&str>> = line.split('|').map(|cell| cell.split('`').skip(1).step_by(2).collect()).collect();
-        let [before, level, message, fields, ..] = &cells[..] else { return None };
-        let ([], [level], [message]) = (&before[..], &level[..], &message[..]) else { return None };
-        LEVELS
-            .contains(level)
-            .then(|| ((*level).to_owned(), (*message).to_owned(), fields.iter().map(|&f| f.to_owned()).collect()))
-    });
-    rows.collect()
+        let (Some(level), [before, message, fields, ..]) = (level, &cells[..]) else { continue };
+        if let ([], [message]) = (&before[..], &message[..]) {
+            found.insert((level.to_owned(), (*message).to_owned(), fields.iter().map(|&f| f.to_owned()).collect()));
+        }
+    }
+    found
 }
 
 /// The events that a source file logs.
