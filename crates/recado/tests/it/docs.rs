@@ -5,6 +5,7 @@ mod diagrams;
 mod events;
 mod links;
 pub mod markdown;
+mod nodes;
 mod operations;
 mod receivers;
 mod tables;
