@@ -25,6 +25,10 @@ mod recipients;
 mod remote;
 mod schedule;
 mod sessions;
+mod webhook_claims;
+mod webhook_fan_out;
+mod webhook_log;
+mod webhook_results;
 pub(crate) mod webhooks;
 
 /// The suite, once on each engine.
@@ -339,38 +343,42 @@ suite! { [
         only_the_last_sending_can_fail,
         an_account_is_remembered_by_channel,
         a_receipt_that_the_store_refuses_delays_no_other;
-    webhooks:
-        a_webhook_comes_back_as_it_was_written,
-        an_institution_has_fifty_webhooks_in_each_environment,
-        what_webhooks_want_is_recorded_while_they_are_active,
+    webhook_fan_out:
         each_accepted_event_has_one_delivery,
         waiting_deliveries_are_counted,
         a_webhook_receives_only_events_behind_its_beginning,
         a_long_step_of_the_fan_out_ends_early,
         one_node_leads_the_fan_out,
-        events_that_webhooks_wait_for_stay_until_the_fan_out_has_read_them,
+        events_that_webhooks_wait_for_stay_until_the_fan_out_has_read_them;
+    webhook_claims:
         events_of_a_message_wait_for_one_another,
         events_of_a_conversation_wait_for_one_another,
         a_changed_order_keeps_messages_in_order,
         a_webhook_has_eight_deliveries_in_flight,
         a_lost_lease_is_claimed_again_and_its_result_counts_no_more,
         what_a_node_cannot_send_is_left_to_others,
+        a_delivery_whose_leases_are_all_lost_ends,
+        a_webhook_receives_only_what_its_scopes_permit_now,
+        failing_webhooks_take_no_slots_of_others,
+        webhooks_are_served_in_turn;
+    webhook_results:
         a_failed_delivery_is_tried_again_and_becomes_a_dead_letter,
         a_webhook_that_only_fails_is_disabled,
         a_webhook_whose_address_is_gone_is_disabled_at_once,
         a_webhook_opens_again_when_its_last_attempt_ends,
-        an_address_that_is_gone_counts_beside_a_success,
-        a_delivery_whose_leases_are_all_lost_ends,
-        a_webhook_receives_only_what_its_scopes_permit_now,
-        failing_webhooks_take_no_slots_of_others,
-        webhooks_are_served_in_turn,
+        an_address_that_is_gone_counts_beside_a_success;
+    webhook_log:
         a_dead_letter_is_sent_again,
         many_deliveries_are_sent_again_in_order,
         a_log_has_pages_and_filters,
         deliveries_of_a_deleted_webhook_are_deleted,
         old_deliveries_are_deleted,
         erasing_an_event_erases_its_deliveries,
-        a_delivery_without_its_event_is_a_dead_letter,
+        a_delivery_without_its_event_is_a_dead_letter;
+    webhooks:
+        a_webhook_comes_back_as_it_was_written,
+        an_institution_has_fifty_webhooks_in_each_environment,
+        what_webhooks_want_is_recorded_while_they_are_active,
         only_unchanged_secrets_are_sealed_again;
 } }
 
@@ -390,5 +398,5 @@ suite! { [
     reading: filters_narrow_a_page;
     recipients: a_burst_then_one_in_a_time;
     remote: receipts_that_come_before_the_answer_wait_for_it;
-    webhooks: a_failed_delivery_is_tried_again_and_becomes_a_dead_letter;
+    webhook_results: a_failed_delivery_is_tried_again_and_becomes_a_dead_letter;
 } }
