@@ -8,32 +8,21 @@
 //! calls, reopens the file, and checkpoints and syncs the whole log, so that everything that is read afterwards is on disk. Then it
 //! serves again.
 
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod log;
+mod thread;
+
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
+use thread::Thread;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::commits::{Change, Follower, Reached};
-use crate::sqlkit::sqlite::BUSY_TIMEOUT;
 use crate::sqlkit::sqlite::tail::Tail;
 use crate::{Health, StoreError};
 
-/// The most calls in one commit.
-const BATCH: usize = 512;
 /// The most waiting calls; more are refused, so that memory stays bounded on a slow disk.
 pub const WAITING: usize = 8192;
-/// Pages of 4 KiB in the log before it is written into the database.
-const CHECKPOINT_AT: i32 = 2_000;
-/// Pages in the log before the writer waits for readers to let it start over: the bound of the log's size.
-const RESTART_AT: i32 = 32_000;
-/// How long the writer then waits for readers. Usual readers end within it. A copy of the whole file (`recado backup`) does not: the
-/// log grows meanwhile, and the writer tries again when the log has grown by a quarter of its bound.
-const RESTART_WAIT: Duration = Duration::from_millis(250);
-/// The pause between two attempts to reopen the file.
-const COMEBACK: Duration = Duration::from_millis(500);
 
 /// The state of the writing thread: the connection, and data that is derived from the file.
 pub trait Owned: Sized + Send + 'static {
@@ -167,7 +156,7 @@ impl<S: Owned> Writer<S> {
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Waits until the thread has taken an empty call, behind all calls that wait now. Unlike [`Self::run`] it waits for room
+    /// Waits until the thread has run an empty call, behind all calls that wait now. Unlike [`Self::run`] it waits for room
     /// in a full queue, and it also passes a thread that refuses calls.
     pub async fn reach(&self) -> Result<(), StoreError> {
         let (answer, answered) = oneshot::channel();
@@ -216,236 +205,6 @@ fn ends_the_batch(error: &rusqlite::Error, connection: &Connection) -> bool {
                     | ErrorCode::FileLockingProtocolFailed
             )
         )
-}
-
-thread_local! {
-    /// Pages in the log after the last commit of this thread, as SQLite reported to the hook.
-    static LOG_PAGES: Cell<i32> = const { Cell::new(0) };
-    /// Pages in the log at which the next restart is tried; more than [`RESTART_AT`] after readers prevented one.
-    static RESTART_NEXT: Cell<i32> = const { Cell::new(RESTART_AT) };
-}
-
-struct Thread<S> {
-    path: PathBuf,
-    waiting: mpsc::Receiver<Item<S>>,
-    report: watch::Sender<Health>,
-    follower: Follower,
-    tail: Option<Tail>,
-}
-
-impl<S: Owned> Thread<S> {
-    fn run(mut self, mut state: S) {
-        loop {
-            watch_log(state.connection());
-            match self.serve(&mut state) {
-                Ok(closing) => {
-                    self.clear_tail();
-                    drop(state);
-                    // The caller may have disconnected.
-                    let _ = closing.map(|done| done.send(()));
-                    return;
-                }
-                Err(reason) => {
-                    tracing::error!(file = %self.path.display(), error = reason, "store failed; reopening");
-                    self.report.send_replace(Health::Down(reason));
-                    self.clear_tail();
-                    drop(state);
-                }
-            }
-            match self.come_back() {
-                Some(opened) => state = opened,
-                None => return,
-            }
-            tracing::info!(file = %self.path.display(), "store reopened");
-            self.report.send_replace(Health::Up);
-        }
-    }
-
-    /// To be called before the log may be removed.
-    fn clear_tail(&mut self) {
-        self.tail.iter_mut().for_each(Tail::clear);
-    }
-
-    fn empty_log(&mut self, state: &S) -> Result<bool, StoreError> {
-        self.clear_tail();
-        empty_log(state.connection())
-    }
-
-    /// Serves until the store is closed, or until it fails.
-    fn serve(&mut self, state: &mut S) -> Result<Option<oneshot::Sender<()>>, String> {
-        let mut batch: Vec<Box<dyn Call<S>>> = Vec::new();
-        loop {
-            let (mut closing, mut emptying) = (None, None);
-            match self.waiting.blocking_recv() {
-                Some(Item::Call(call)) => batch.push(call),
-                Some(Item::EmptyLog(answer)) => {
-                    let _ = answer.send(self.empty_log(state));
-                    continue;
-                }
-                Some(Item::Close(done)) => return Ok(Some(done)),
-                None => return Ok(None),
-            }
-            while batch.len() < BATCH {
-                match self.waiting.try_recv() {
-                    Ok(Item::Call(call)) => batch.push(call),
-                    Ok(Item::EmptyLog(answer)) => {
-                        emptying = Some(answer);
-                        break;
-                    }
-                    Ok(Item::Close(done)) => {
-                        closing = Some(done);
-                        break;
-                    }
-                    Err(_) => break,
-                }
-            }
-            let began = Instant::now();
-            let committed = commit(state, &mut batch);
-            self.follower.measured(began.elapsed(), batch.len());
-            let outcome = committed.clone().map_err(StoreError::Unavailable);
-            if let Err(reason) = &committed {
-                // Before the answers: a caller that repeats at once must not see a healthy store.
-                self.report.send_replace(Health::Down(reason.clone()));
-            }
-            if committed.is_ok() {
-                self.tail.iter_mut().for_each(|tail| tail.note(LOG_PAGES.get()));
-                // Even if no caller waits.
-                self.follower.reached(state.drain_reached());
-                self.follower.notify(state.drain_changes());
-            }
-            batch.drain(..).for_each(|call| call.answer(outcome.clone()));
-            committed?;
-            bound_log(state.connection());
-            if let Some(answer) = emptying {
-                let _ = answer.send(self.empty_log(state));
-            }
-            if closing.is_some() {
-                return Ok(closing);
-            }
-        }
-    }
-
-    /// Tries until the file works again; `None` when the store is closed meanwhile.
-    fn come_back(&mut self) -> Option<S> {
-        loop {
-            let reason = match catch_unwind(|| reopen::<S>(&self.path)) {
-                Ok(Ok(state)) => return Some(state),
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "a panic while opening".to_owned(),
-            };
-            self.report.send_replace(Health::Down(reason.clone()));
-            std::thread::sleep(COMEBACK);
-            loop {
-                match self.waiting.try_recv() {
-                    Ok(Item::Call(call)) => call.answer(Err(StoreError::Unavailable(reason.clone()))),
-                    Ok(Item::EmptyLog(answer)) => drop(answer.send(Err(StoreError::Unavailable(reason.clone())))),
-                    Ok(Item::Close(done)) => {
-                        let _ = done.send(());
-                        return None;
-                    }
-                    Err(mpsc::error::TryRecvError::Empty) => break,
-                    Err(mpsc::error::TryRecvError::Disconnected) => return None,
-                }
-            }
-        }
-    }
-}
-
-/// Opens a file after a failure. Parts of the log may not be on disk although they were synced, so the whole log is checkpointed and
-/// synced, and a test write must succeed.
-fn reopen<S: Owned>(path: &Path) -> rusqlite::Result<S> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    if busy != 0 {
-        return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(5), Some("readers are busy".to_owned())));
-    }
-    drop(connection);
-    let state = S::open(path)?;
-    state.connection().execute("CREATE TABLE IF NOT EXISTS probe (n integer NOT NULL) STRICT", [])?;
-    state.connection().execute("INSERT OR REPLACE INTO probe (rowid, n) VALUES (1, 1)", [])?;
-    Ok(state)
-}
-
-/// Runs the batch in one transaction. An error concerns the file: no call of the batch succeeded.
-fn commit<S: Owned>(state: &mut S, batch: &mut [Box<dyn Call<S>>]) -> Result<(), String> {
-    let run = || -> rusqlite::Result<()> {
-        state.connection().prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        match batch.iter_mut().try_for_each(|call| call.run(state)) {
-            Ok(()) => {}
-            Err(error) if ends_the_batch(&error, state.connection()) => return Err(error),
-            Err(_) => {
-                state.connection().prepare_cached("ROLLBACK")?.execute([])?;
-                state.rolled_back()?;
-                state.connection().prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-                batch.iter_mut().try_for_each(|call| call.run_apart(state))?;
-            }
-        }
-        state.connection().prepare_cached("COMMIT")?.execute([])?;
-        Ok(())
-    };
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("a panic in a store operation".to_owned()),
-    }
-}
-
-/// Makes SQLite report the log's length after each commit, instead of running automatic checkpoints.
-fn watch_log(connection: &Connection) {
-    LOG_PAGES.set(0);
-    RESTART_NEXT.set(RESTART_AT);
-    connection.wal_hook(Some(|_, pages| {
-        LOG_PAGES.set(pages);
-        Ok(())
-    }));
-}
-
-/// Keeps the log short. Run after the answers, so that no caller waits for it. A failure costs only space: the log
-/// still holds everything, and the next round tries again.
-fn bound_log(connection: &Connection) {
-    let pages = LOG_PAGES.get();
-    if pages < CHECKPOINT_AT {
-        return;
-    }
-    if pages < RESTART_AT {
-        // The log has restarted: the blocking reader has ended.
-        RESTART_NEXT.set(RESTART_AT);
-    }
-    let checkpoint = |sql| connection.query_row(sql, [], |row| row.get::<_, bool>(0));
-    let done = if pages < RESTART_NEXT.get() {
-        checkpoint("PRAGMA wal_checkpoint(passive)").map(drop)
-    } else {
-        restart_log(connection, pages, checkpoint)
-    };
-    match done {
-        Ok(()) => LOG_PAGES.set(0),
-        Err(error) => tracing::warn!(%error, "WAL checkpoint failed"),
-    }
-}
-
-fn empty_log(connection: &Connection) -> Result<bool, StoreError> {
-    let empty = || -> rusqlite::Result<bool> {
-        connection.busy_timeout(RESTART_WAIT)?;
-        let busy: rusqlite::Result<bool> =
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        LOG_PAGES.set(0);
-        Ok(!busy?)
-    };
-    empty().map_err(|error| StoreError::Unavailable(error.to_string()))
-}
-
-fn restart_log(
-    connection: &Connection,
-    pages: i32,
-    checkpoint: impl Fn(&'static str) -> rusqlite::Result<bool>,
-) -> rusqlite::Result<()> {
-    connection.busy_timeout(RESTART_WAIT)?;
-    let busy = checkpoint("PRAGMA wal_checkpoint(restart)");
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    RESTART_NEXT.set(if busy? { pages.saturating_add(RESTART_AT / 4) } else { RESTART_AT });
-    Ok(())
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@ use std::fs;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+use super::log::{CHECKPOINT_AT, RESTART_AT, RESTART_NEXT};
 use super::*;
 
 /// A file with one table, and a count of its commits.
