@@ -2,6 +2,9 @@
 //!
 //! `RECADO_TEST_CSV_LINES` sets how many lines the interrupted run has (2,000).
 
+mod files;
+mod results;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader};
@@ -11,8 +14,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{assert_fails, mode, run_in};
-use crate::harness::{Ended, Home, recado, wait_for};
+use super::{mode, run_in};
+use crate::harness::{Home, recado, wait_for};
 use crate::v1::{Stage, create_key, text};
 
 const HEAD: &str = "to,name,phone,email,organization";
@@ -212,162 +215,6 @@ fn a_second_run_sends_only_corrected_lines() {
     wait_for("eight cards", || phone(&stage.home).len() == 8);
 }
 
-#[test]
-fn an_invalid_file_is_refused_before_anything_is_sent() {
-    let home = Home::init();
-    let latin =
-        [HEAD.as_bytes(), b"\n5511999990001,Ana,5511988887777,,\n5511999990002,Jo\xe3o,5511988887777,,\n"].concat();
-    let cases: [(&[u8], &[&str]); 9] = [
-        (&latin, &["cards.csv, line 3", "not UTF-8", "Nothing was sent"]),
-        (b"\xff\xfet\0o\0", &["line 1", "UTF-16"]),
-        (b"", &["no column to, name, phone"]),
-        (b"to,name,phone\n", &["no messages"]),
-        (
-            b"to,nom,phone\n1,2,3\n",
-            &["unknown column \"nom\"", "to, name, phone, and optionally email, organization, firstName, lastName"],
-        ),
-        (b"to,name\n1,2\n", &["no column phone"]),
-        (b"to,name,phone,to\n1,2,3,4\n", &["twice"]),
-        (b"5511999990001,Ana,5511988887777\n", &["unknown column", "first line names the columns"]),
-        (b"to name phone\n1 2 3\n", &["unknown column"]),
-    ];
-    for (content, words) in cases {
-        let batch = Batch::new(&home, content);
-        assert_fails(&batch.run(&home, &[]), 1, words);
-        assert!(!batch.results.exists());
-    }
-    let batch = Batch::new(&home, format!("{HEAD}\n5511999990001,Ana,5511988887777,,\n"));
-    assert_fails(&batch.run(&home, &["--results", path(&batch.file)]), 1, &["another file"]);
-    let other = home.dir.join("other");
-    std::fs::write(&other, "somebody's notes\n").expect("a file");
-    assert_fails(&batch.run(&home, &["--results", path(&other)]), 1, &["no result file"]);
-    assert_eq!(std::fs::read(&other).expect("a file"), b"somebody's notes\n");
-    assert_fails(&batch.run(&home, &["--to", "1"]), 2, &["--to"]);
-    let scenario = batch.run(&home, &["--scenario", "x"]);
-    assert_eq!(scenario.status.code(), Some(1), "{scenario:?}");
-    let stderr = String::from_utf8_lossy(&scenario.stderr);
-    assert!(stderr.contains("stopped at line 2") && stderr.contains("Cenario"), "{stderr}");
-    assert_eq!(home.cli(&["messages", "list", "--channel", "sandbox"]), json!([]));
-}
-
-/// Files as spreadsheets and address books write them.
-#[test]
-fn files_of_spreadsheets_are_read() {
-    let home = Home::init();
-    let card = "5511999990001;Ana;5511988887777";
-    for (what, content, flags) in [
-        ("sep", format!("sep=;\r\nto;name;phone\r\n{card}\r\n"), vec![]),
-        ("empty columns", format!("to;name;phone;;;\r\n{card};;;\r\n"), vec![]),
-        ("short rows", format!("to;name;phone;email;organization\r\n{card}\r\n"), vec![]),
-        ("longer rows", format!("to;name;phone\r\n{card};;\r\n"), vec![]),
-        ("Portuguese", format!("para;nome;telefone\r\n{card}\r\n"), vec![]),
-        ("Google's", format!("to;Name;Phone 1 - Value;Birthday\r\n{card};x\r\n"), vec![]),
-        (
-            "by hand",
-            format!("A quem;name;Celular;Nota\r\n{card};x\r\n"),
-            vec!["--column", "to=A quem", "--column", "phone=Celular"],
-        ),
-        (
-            "breaks in a note",
-            format!("to;name;Phone 1 - Value;Notes;Birthday\r\n{card};\"Rua A, 1\r\ndisse \"\"não\"\"\r\n\";x\r\n"),
-            vec![],
-        ),
-        ("guarded", "to;name;phone\r\n'+5511999990001;Ana;'+55 11 98888-7777\r\n".to_owned(), vec![]),
-        ("parts of a name", format!("to;name;phone;firstName;Sobrenome\r\n{card};Ana;Lima\r\n"), vec![]),
-    ] {
-        let batch = Batch::new(&home, content);
-        let summary = batch.summary(&home, &[&flags[..], &["--batch", what]].concat(), 0);
-        assert_eq!((&summary["accepted"], &summary["refused"]), (&json!(1), &json!(0)), "{what}");
-        std::fs::remove_file(&batch.results).expect("a result file");
-    }
-    for open in [format!("{card};\"a\r\n{card};b\r\n"), format!("{card};\"a\r\n{card};\"b\"\r\n")] {
-        let batch = Batch::new(&home, format!("to;name;Phone 1 - Value;Notes\r\n{open}"));
-        assert_eq!(batch.summary(&home, &["--batch", "open"], 3)["refused"], json!(1), "a quote that swallows a card");
-    }
-    let batch = Batch::new(&home, format!("to;name;phone;\r\n{card};stray\r\n"));
-    assert_eq!(batch.summary(&home, &["--batch", "stray"], 3)["refused"], json!(1), "a value without a column's name");
-}
-
-/// The mark stays. Refused lines are corrected in the result file itself and sent from there, alone.
-#[test]
-fn a_result_file_is_read_as_its_own_input() {
-    let home = Home::init();
-    let batch = Batch::new(
-        &home,
-        "\u{feff}to,name,phone,email\r\n+5511999990001,José,+55 11 98888-7777,maria@exemplo\r\n\
-         +5511999990002,Ana,+55 11 98888-7777,\r\n",
-    );
-    assert_eq!(batch.summary(&home, &[], 3)["accepted"], json!(1));
-    let text = std::fs::read_to_string(&batch.results).expect("a result file");
-    assert!(text.starts_with("\u{feff}line,status,") && text.contains("'+55 11 98888-7777"), "{text}");
-    let again = Batch::new(&home, text.replace("maria@exemplo", "maria@exemplo.com"));
-    std::fs::remove_file(&batch.results).expect("a result file");
-    let summary = again.summary(&home, &["--batch", "mended"], 0);
-    assert_eq!((&summary["accepted"], &summary["alreadySent"]), (&json!(1), &json!(1)));
-    assert_eq!(home.cli(&["messages", "list", "--channel", "sandbox"]).as_array().map(Vec::len), Some(2));
-}
-
-#[test]
-fn standard_input_is_continued_by_its_result_file() {
-    let home = Home::init();
-    let batch = Batch { file: "-".into(), results: home.dir.join("piped.csv") };
-    let input = home.dir.join("input");
-    let run = |lines: &str, more: &[&str]| {
-        std::fs::write(&input, lines).expect("a file");
-        let mut command = recado();
-        command.args(batch.args(more)).args(["--data-dir", home.dir()]);
-        command.stdin(std::fs::File::open(&input).expect("a file")).output().expect("the binary runs")
-    };
-    let head = "to,name,phone\n5511999990001,Ana,5511988887777\n";
-    assert_fails(&run(head, &[]), 2, &["--results"]);
-    for (lines, already) in [(head.to_owned(), 0), (format!("{head}5511999990002,Bia,5511988887777\n"), 1)] {
-        let output = run(&lines, &["--results", path(&batch.results)]);
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        let summary: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        assert_eq!((&summary["accepted"], &summary["alreadySent"]), (&json!(1), &json!(already)));
-    }
-}
-
-/// The batch is the CSV file's name, and for standard input the result file's.
-#[test]
-fn a_result_file_of_another_batch_is_refused_before_anything_is_sent_twice() {
-    let home = Home::init();
-    let batch = Batch::new(&home, cards(3).0);
-    let results = home.dir.join("r.csv");
-    let more = ["--results", path(&results)];
-    assert_eq!(batch.summary(&home, &more, 0)["accepted"], 3);
-    let whole = std::fs::read(&results).expect("a file");
-    let piped = Batch { file: "-".into(), results: results.clone() };
-    let run = |more: &[&str]| {
-        let mut command = recado();
-        command.args(piped.args(&["--results", path(&results)])).args(more).args(["--data-dir", home.dir()]);
-        command.stdin(std::fs::File::open(&batch.file).expect("a file")).output().expect("the binary runs")
-    };
-    assert_fails(&run(&[]), 1, &["r.csv records sent lines", "none of them is in -", "--batch", "--results"]);
-    assert_fails(&batch.run(&home, &[&more[..], &["--batch", "x"]].concat()), 1, &["none of them is in", "cards.csv"]);
-    assert_eq!(std::fs::read(&results).expect("a file"), whole);
-    let output = run(&["--batch", "cards.csv"]);
-    let summary: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(summary["alreadySent"], 3, "{output:?}");
-    assert_eq!(home.cli(&["messages", "list", "--channel", "sandbox"]).as_array().map(Vec::len), Some(3));
-}
-
-/// Earlier versions treated the guard of a result file's cell as a part of the text, and computed the key with it.
-#[test]
-fn a_guarded_cell_keeps_the_key_that_earlier_versions_made() {
-    let home = Home::init();
-    let batch = Batch::new(&home, format!("{HEAD}\n5511999990001,'@Loja,5511988887777,,\n"));
-    assert_eq!(batch.summary(&home, &[], 0)["accepted"], 1);
-    let text = std::fs::read_to_string(&batch.results).expect("a file");
-    let key = text.trim_end().rsplit(',').next().expect("a key");
-    assert_eq!(key, "19a59ec6a94c4b5f99781d433281fb079e9680178654c47d6b043f9c3477bd9b");
-    // A cell that was guarded since then is the same line.
-    std::fs::write(&batch.file, format!("{HEAD}\n5511999990002,@Loja,5511988887777,,\n")).expect("a file");
-    assert_eq!(batch.summary(&home, &[], 0)["accepted"], 1);
-    std::fs::write(&batch.file, format!("{HEAD}\n5511999990002,'@Loja,5511988887777,,\n")).expect("a file");
-    assert_eq!(batch.summary(&home, &[], 0)["alreadySent"], 1);
-}
-
 /// The terminal is closed, so its output would go nowhere.
 #[test]
 fn a_closed_terminal_ends_a_run() {
@@ -385,30 +232,6 @@ fn a_closed_terminal_ends_a_run() {
     wait_for("the run to end", || child.try_wait().expect("it can be waited for").is_some());
     let status = child.wait().expect("it has ended");
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(1), "{status:?}");
-}
-
-/// The remains of a kill, or of two concurrent runs.
-#[test]
-fn a_torn_result_file_is_repaired_and_only_one_run_writes_it() {
-    let home = Home::init();
-    let (content, _) = cards(40);
-    let batch = Batch::new(&home, content);
-    assert_eq!(batch.summary(&home, &[], 0)["accepted"], 40);
-    let whole = std::fs::read(&batch.results).expect("a file");
-    // Cut at any position: the lost answer is requested again, and the message exists already.
-    for cut in [0, 1, 30, 200, 500, whole.len() - 1] {
-        std::fs::write(&batch.results, &whole[..cut]).expect("a file");
-        let summary = batch.summary(&home, &[], 0);
-        assert_eq!((&summary["accepted"], &summary["alreadySent"]), (&json!(0), &json!(40)), "cut at {cut}");
-        assert_eq!(batch.rows().len(), 40, "cut at {cut}");
-    }
-    let text = String::from_utf8(whole).expect("UTF-8");
-    std::fs::write(&batch.results, text.replacen("accepted", "acc\"\n\"epted,x", 1)).expect("a file");
-    assert_fails(&batch.run(&home, &[]), 1, &["damaged"]);
-    std::fs::write(&batch.results, &text).expect("a file");
-    let held = std::fs::File::open(&batch.results).expect("a file");
-    held.lock().expect("a lock");
-    assert_fails(&batch.run(&home, &[]), 1, &["another run"]);
 }
 
 #[test]
@@ -483,69 +306,4 @@ fn a_run_ends_when_no_line_can_succeed() {
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("recado serve"), "{output:?}");
     assert_eq!(batch.summary(&home, &[], 0)["accepted"], 33);
-}
-
-/// Lines that were sent to one account were not sent to the other.
-#[test]
-fn a_result_file_is_of_one_account() {
-    let home = Home::init();
-    let batch = Batch::new(&home, cards(3).0);
-    assert_eq!(batch.summary(&home, &["--institution", &home.institution], 0)["accepted"], 3);
-    let whole = std::fs::read(&batch.results).expect("a file");
-    let other = home.cli(&["institutions", "create", "--name", "Other"]);
-    let other = text(&other, "id");
-    assert_fails(&batch.run(&home, &["--institution", other]), 1, &["cards.results.csv", other, "--results"]);
-    let mut command = recado();
-    command.args(batch.args(&["--url", "http://127.0.0.1:1"])).env("RECADO_API_KEY", &home.test_key);
-    assert_fails(&command.ended(), 1, &["http://127.0.0.1:1 oapi_sk_test_", "--results"]);
-    assert_eq!(std::fs::read(&batch.results).expect("a file"), whole);
-    let results = home.dir.join("other.csv");
-    assert_eq!(batch.summary(&home, &["--institution", other, "--results", path(&results)], 0)["accepted"], 3);
-}
-
-#[test]
-fn another_scenario_is_another_message_and_a_used_key_ends_the_run() {
-    let home = Home::init();
-    let batch = Batch::new(&home, cards(2).0);
-    assert_eq!(batch.summary(&home, &["--scenario", "timeout"], 0)["accepted"], 2);
-    assert_eq!(batch.summary(&home, &[], 0)["accepted"], 2);
-    // Another caller used the key of line 2. Rows are in the order of the answers.
-    let second = Home::init();
-    let text = std::fs::read_to_string(&batch.results).expect("a file");
-    let row = text.lines().skip(3).find(|row| row.starts_with("2,")).expect("the second run's row");
-    let key = row.rsplit(',').next().expect("a key");
-    let card = ["--channel", "sandbox", "--to", "5511999998888", "--name", "x", "--phone", "5511988887777"];
-    second.cli(&[&["send", "contact", "--idempotency-key", key], &card[..]].concat());
-    let output = batch.run(&second, &["--results", path(&second.dir.join("r.csv")), "--parallel", "1"]);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("stopped at line 2"), "{output:?}");
-}
-
-#[test]
-fn refused_rows_stay_until_the_next_answer_and_no_cell_is_a_formula() {
-    let home = Home::init();
-    let batch = Batch::new(&home, format!("{HEAD}\n+5511999990001,=1+1,5511988887777,,\n12,Ana,@1,,\n"));
-    assert_eq!(batch.summary(&home, &[], 3)["refused"], 1);
-    let text = std::fs::read_to_string(&batch.results).expect("a file");
-    assert!(text.contains(",'+5511999990001,'=1+1,") && text.contains(",'@1,"), "{text}");
-    let nowhere = ["send", "contact", "--channel", "none", "--parallel", "1", "--csv", path(&batch.file)];
-    assert_eq!(run_in(home.dir(), &nowhere).status.code(), Some(1));
-    assert_eq!(std::fs::read_to_string(&batch.results).expect("a file"), text);
-    assert_eq!(batch.summary(&home, &[], 3)["alreadySent"], 1);
-}
-
-/// Only the result file itself is written, and only if it is a file.
-#[test]
-fn a_link_stays_a_link_and_a_pipe_is_refused() {
-    let home = Home::init();
-    let batch = Batch::new(&home, cards(2).0);
-    let [real, link, theirs, pipe] = ["real", "link", "real.new", "pipe"].map(|name| home.dir.join(name));
-    std::fs::write(&theirs, "theirs").expect("a file");
-    std::os::unix::fs::symlink(&real, &link).expect("a link");
-    assert_eq!(batch.summary(&home, &["--results", path(&link)], 0)["accepted"], 2);
-    assert!(link.symlink_metadata().expect("metadata").is_symlink());
-    assert_eq!(std::fs::read_to_string(&real).expect("a file").lines().count(), 3);
-    assert_eq!(std::fs::read_to_string(&theirs).expect("it stays"), "theirs");
-    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
-    assert_fails(&batch.run(&home, &["--results", path(&pipe)]), 1, &["no regular file"]);
 }
