@@ -24,6 +24,7 @@ pub mod institution;
 pub mod json;
 pub mod kinds;
 pub mod message;
+mod numbered_id;
 pub mod pacing;
 pub mod party;
 pub mod phone;

@@ -8,43 +8,31 @@ use sha2::{Digest, Sha256};
 use super::{EventSeq, Owner};
 use crate::clock::Millis;
 use crate::ids::InvalidId;
+use crate::numbered_id::NumberedId;
 
 /// The public id of an event: `evt_` and 32 hexadecimal digits, made of the event's time, its number, and a hash of both
 /// with its owner. So the id is the same on every read and after the store was moved, and a number that a restored backup
 /// gives again makes another id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EventId([u8; 16]);
+pub struct EventId(NumberedId);
 
 const PREFIX: &str = "evt_";
 
 impl EventId {
     pub fn new(seq: EventSeq, at: Millis, (institution, environment): Owner) -> Self {
-        let hash = Sha256::new()
-            .chain_update(b"recado event\0")
-            .chain_update(seq.to_be_bytes())
-            .chain_update(at.to_be_bytes())
-            .chain_update(institution.as_bytes())
-            .chain_update(environment.name())
-            .finalize();
-        let mut id = [0; 16];
-        id[..6].copy_from_slice(&at.to_be_bytes()[2..]);
-        id[6..12].copy_from_slice(&seq.to_be_bytes()[2..]);
-        id[12..].copy_from_slice(&hash[..4]);
-        Self(id)
+        let owner: [&[u8]; 2] = [institution.as_bytes(), environment.name().as_bytes()];
+        Self(NumberedId::new(b"recado event\0", seq, at, &owner))
     }
 
     /// The number that the id names. The caller compares the whole id with the id of the event that has this number.
     pub fn seq(&self) -> EventSeq {
-        let mut bytes = [0; 8];
-        bytes[2..].copy_from_slice(&self.0[6..12]);
-        EventSeq::from_be_bytes(bytes)
+        self.0.number()
     }
 }
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(PREFIX)?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0.write(PREFIX, f)
     }
 }
 
@@ -52,11 +40,7 @@ impl FromStr for EventId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let digits =
-            text.strip_prefix(PREFIX).filter(|digits| digits.len() == 32 && digits.is_ascii()).ok_or(InvalidId)?;
-        let (high, low) = digits.split_at(16);
-        let both = number(high).zip(number(low)).ok_or(InvalidId)?;
-        Ok(Self((u128::from(both.0) << 64 | u128::from(both.1)).to_be_bytes()))
+        NumberedId::parse(PREFIX, text).map(Self)
     }
 }
 

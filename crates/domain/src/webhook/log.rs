@@ -5,7 +5,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::delivery::{Attempt, DeliveryError, DeliveryStatus};
 use super::lane::Lane;
@@ -13,42 +12,30 @@ use super::{Webhook, WebhookKey};
 use crate::clock::Millis;
 use crate::event::{Event, EventId, EventSeq, Owner, Patterns};
 use crate::ids::{InvalidId, WebhookId};
+use crate::numbered_id::NumberedId;
 
 /// The public id of a delivery: `dlv_` and 32 hexadecimal digits, made of its time, the number of its event, and a hash of both
 /// with the webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeliveryId([u8; 16]);
+pub struct DeliveryId(NumberedId);
 
 const PREFIX: &str = "dlv_";
 
 impl DeliveryId {
     pub fn new(webhook: WebhookId, event: EventSeq, created_at: Millis) -> Self {
-        let hash = Sha256::new()
-            .chain_update(b"recado delivery\0")
-            .chain_update(event.to_be_bytes())
-            .chain_update(created_at.to_be_bytes())
-            .chain_update(webhook.as_bytes())
-            .finalize();
-        let mut id = [0; 16];
-        id[..6].copy_from_slice(&created_at.to_be_bytes()[2..]);
-        id[6..12].copy_from_slice(&event.to_be_bytes()[2..]);
-        id[12..].copy_from_slice(&hash[..4]);
-        Self(id)
+        Self(NumberedId::new(b"recado delivery\0", event, created_at, &[webhook.as_bytes()]))
     }
 
     /// The number of the event that the id names. The store compares the whole id with the id of the delivery that it
-    /// finds, because any text of this form is accepted as an id.
+    /// finds.
     pub fn event_seq(&self) -> EventSeq {
-        let mut bytes = [0; 8];
-        bytes[2..].copy_from_slice(&self.0[6..12]);
-        EventSeq::from_be_bytes(bytes)
+        self.0.number()
     }
 }
 
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(PREFIX)?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0.write(PREFIX, f)
     }
 }
 
@@ -56,10 +43,7 @@ impl FromStr for DeliveryId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        let digits = text.strip_prefix(PREFIX).filter(|digits| digits.len() == 32 && digits.bytes().all(is_digit));
-        let number = u128::from_str_radix(digits.ok_or(InvalidId)?, 16).map_err(|_| InvalidId)?;
-        Ok(Self(number.to_be_bytes()))
+        NumberedId::parse(PREFIX, text).map(Self)
     }
 }
 
