@@ -177,18 +177,8 @@ macro_rules! with_transaction {
                 Ok(done)
             })
             .await;
-            let failure = match done {
-                Ok(done) => {
-                    client.recycle();
-                    $pool.report(reached);
-                    break Ok(done);
-                }
-                Err(failure) => failure,
-            };
-            match $pool.handle_failure(client, failure) {
-                Some(error) => break Err(error),
-                None if tries.next().is_some() => {}
-                None => break Err($crate::StoreError::Overloaded),
+            if let Some(result) = $pool.end(client, done, reached, &mut tries) {
+                break result;
             }
         }
     }};
@@ -212,18 +202,8 @@ macro_rules! with_connection {
                 };
                 $crate::sqlkit::postgres::db::limited($work).await
             };
-            let failure = match done {
-                Ok(done) => {
-                    client.recycle();
-                    $pool.report(reached);
-                    break Ok(done);
-                }
-                Err(failure) => failure,
-            };
-            match $pool.handle_failure(client, failure) {
-                Some(error) => break Err(error),
-                None if tries.next().is_some() => {}
-                None => break Err($crate::StoreError::Overloaded),
+            if let Some(result) = $pool.end(client, done, reached, &mut tries) {
+                break result;
             }
         }
     }};

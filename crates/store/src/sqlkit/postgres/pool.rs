@@ -171,7 +171,7 @@ impl Pool {
     }
 
     /// Reports the statuses that messages reached in a committed transaction.
-    pub fn report(&self, reached: AllReached) {
+    fn report(&self, reached: AllReached) {
         self.database.follower.reached(reached.into_inner());
     }
 
@@ -199,8 +199,32 @@ impl Pool {
         }
     }
 
+    /// Ends an attempt at a piece of work, and returns its connection. `None`: the work is run again, as another of
+    /// `tries`.
+    pub fn end<T>(
+        &self,
+        client: Borrowed,
+        done: std::result::Result<T, Option<Failure>>,
+        reached: AllReached,
+        tries: &mut impl Iterator,
+    ) -> Option<Result<T>> {
+        let failure = match done {
+            Ok(done) => {
+                client.recycle();
+                self.report(reached);
+                return Some(Ok(done));
+            }
+            Err(failure) => failure,
+        };
+        match self.handle_failure(client, failure) {
+            Some(error) => Some(Err(error)),
+            None if tries.next().is_some() => None,
+            None => Some(Err(StoreError::Overloaded)),
+        }
+    }
+
     /// Classifies a failure and updates the health of the pool. `None` means that the work is safe to retry.
-    pub fn handle_failure(&self, client: Borrowed, failure: Option<Failure>) -> Option<StoreError> {
+    fn handle_failure(&self, client: Borrowed, failure: Option<Failure>) -> Option<StoreError> {
         match failure.map(Failure::classify) {
             Some(FailureClass::Retry) => {
                 client.recycle();
