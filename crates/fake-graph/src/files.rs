@@ -93,7 +93,7 @@ impl File {
     /// The hash of the bytes in hexadecimal digits.
     pub fn sha256(&self) -> String {
         Sha256::digest(&self.bytes).iter().fold(String::new(), |mut digits, byte| {
-            write!(digits, "{byte:02x}").expect("a string takes every text");
+            write!(digits, "{byte:02x}").expect("a String accepts any text");
             digits
         })
     }

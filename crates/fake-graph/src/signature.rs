@@ -11,7 +11,7 @@ pub fn signature(app_secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(app_secret.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(body);
     mac.finalize().into_bytes().iter().fold(String::from("sha256="), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes all");
+        write!(text, "{byte:02x}").expect("a String accepts any text");
         text
     })
 }

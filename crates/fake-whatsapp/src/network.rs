@@ -138,7 +138,7 @@ impl Device {
     }
 }
 
-/// A linked device told the network that it has a message.
+/// A linked device reported that it has a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Acknowledged {
     /// The account of the device.

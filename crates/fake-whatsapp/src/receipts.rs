@@ -37,7 +37,7 @@ pub fn announce(network: &Arc<Network>, state: &mut State, node: &NodeRef<'_>, s
     });
 }
 
-/// A linked device told that messages were read.
+/// A linked device reported that messages were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadReceipt {
     /// The account.

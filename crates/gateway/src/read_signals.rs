@@ -96,7 +96,7 @@ impl Telling {
         let claims = gateway.store.due_reads(claim).await?;
         for signal in claims.signals {
             let channel = signal.channel;
-            let task = self.tasks.spawn(tell(gateway.clone(), signal));
+            let task = self.tasks.spawn(attempt(gateway.clone(), signal));
             self.busy.insert(task.id(), channel);
         }
         Ok(claims.next_at.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0))))
@@ -104,14 +104,14 @@ impl Telling {
 }
 
 /// Sends one signal, and records what became of it.
-async fn tell(gateway: Arc<Gateway>, signal: ReadSignal) {
+async fn attempt(gateway: Arc<Gateway>, signal: ReadSignal) {
     let outcome = send(&gateway, &signal).await;
     let now = gateway.clock.now();
     let retry_at = match outcome {
         ReadOutcome::Later => read_retry(signal.attempts).map(|wait| now + wait),
-        ReadOutcome::Told | ReadOutcome::Refused => None,
+        ReadOutcome::Sent | ReadOutcome::Refused => None,
     };
-    if outcome != ReadOutcome::Told && retry_at.is_none() {
+    if outcome != ReadOutcome::Sent && retry_at.is_none() {
         let id = gateway.directory.channel(signal.channel).map(|entry| entry.via.id.to_string());
         tracing::warn!(channel.id = id, conversation.id = %signal.conversation, "read signal dropped");
     }

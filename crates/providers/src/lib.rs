@@ -76,7 +76,7 @@ impl SendOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadOutcome {
     /// The network accepted the signal.
-    Told,
+    Sent,
     /// The network could not be reached now.
     Later,
     /// The network does not accept it.

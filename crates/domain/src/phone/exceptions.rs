@@ -53,14 +53,14 @@ pub const EXCEPTIONS: [Exception; 4] = [
 pub const READINGS: [Reading; 8] = [
     Reading {
         name: "abroad",
-        reason: "Bare digits that the default country cannot have are read with their country code. Google takes them for \
+        reason: "Bare digits that the default country cannot have are read with their country code. Google reads them as \
                  numbers of that country all the same, and then for impossible ones.",
     },
     Reading {
         name: "both",
         reason: "Bare digits can be a number of the default country and, with their country code, another one. They are read \
                  with the code where it is the default country's own, or where only that number is in the metadata, and are \
-                 refused where nothing decides. Google takes them for numbers of the default country.",
+                 refused where nothing decides. Google reads them as numbers of the default country.",
     },
     Reading {
         name: "marks",
@@ -82,11 +82,11 @@ pub const READINGS: [Reading; 8] = [
     Reading {
         name: "brackets",
         reason: "`(0)` says that a zero is not dialled from abroad. Where a plan has no trunk zero, such a text is taken only \
-                 if the zero begins a number of the plan, as in Italy. Google takes the zero for a digit.",
+                 if the zero begins a number of the plan, as in Italy. Google reads the zero as a digit.",
     },
     Reading {
         name: "exit",
-        reason: "What is dialled to reach another country (00, Uruguay's 0158) is no part of a number, and is not taken for a \
+        reason: "What is dialled to reach another country (00, Uruguay's 0158) is no part of a number, and is not mistaken for a \
                  `+`: in another country it would be other digits. Google reads what follows as a number with its country code.",
     },
     Reading {

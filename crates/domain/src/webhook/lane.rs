@@ -17,7 +17,7 @@ const FAILING_IN_FLIGHT: usize = 2;
 /// failing after its first failure.
 const FAILING_FROM: u32 = 5;
 /// Most deliveries in flight of a webhook whose last attempt failed, or that has not accepted an event yet. The limit
-/// prevents new webhooks with hanging receivers from taking all slots before they count as failing.
+/// prevents new webhooks with hanging receivers from using all slots before they count as failing.
 const UNPROVEN_IN_FLIGHT: usize = 2;
 
 /// Deliveries that share slots.

@@ -227,7 +227,7 @@ impl Graph {
             return ReadOutcome::Later;
         };
         match answer::done(status, &body) {
-            Answer::Good(()) => ReadOutcome::Told,
+            Answer::Good(()) => ReadOutcome::Sent,
             Answer::Refused(error) => match error.refusal(Some(status.as_u16())).class {
                 ErrorClass::PermanentFailure => ReadOutcome::Refused,
                 _ => ReadOutcome::Later,

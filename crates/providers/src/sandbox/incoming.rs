@@ -22,7 +22,7 @@ const HELD_FOR: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(500);
 
 /// An act of a person.
-pub struct Told<'a> {
+pub struct SimulatedAct<'a> {
     pub via: &'a ChannelRef,
     /// Its id in the inbox.
     pub id: String,
@@ -37,30 +37,30 @@ pub struct Told<'a> {
 
 impl Sandbox {
     /// Stores an act, and delivers it at once unless it is held. Returns the result of the delivery.
-    pub async fn tell(&self, told: Told<'_>, inbox: &dyn Inbox) -> Result<Option<Received>, StoreError> {
-        if let Some(windowed) = told.windowed {
-            self.network.set_windowed(told.via.key, windowed).await?;
+    pub async fn simulate(&self, act: SimulatedAct<'_>, inbox: &dyn Inbox) -> Result<Option<Received>, StoreError> {
+        if let Some(windowed) = act.windowed {
+            self.network.set_windowed(act.via.key, windowed).await?;
         }
-        let payload = serde_json::to_string(&told.simulated).map_err(|error| StoreError::Refused(error.to_string()))?;
+        let payload = serde_json::to_string(&act.simulated).map_err(|error| StoreError::Refused(error.to_string()))?;
         let mut kept = KeptAct {
             n: 0,
-            via: told.via.clone(),
-            person: told.simulated.person.address(),
-            kind: told.simulated.kind().to_owned(),
-            network_id: told.simulated.network_id,
-            id: told.id,
+            via: act.via.clone(),
+            person: act.simulated.person.address(),
+            kind: act.simulated.kind().to_owned(),
+            network_id: act.simulated.network_id,
+            id: act.id,
             payload,
-            repeat: told.repeat,
+            repeat: act.repeat,
             at: self.clock.now(),
-            is_held: told.is_held,
+            is_held: act.is_held,
         };
         kept.n = self.network.keep(kept.clone()).await?;
-        self.told.notify_one();
-        if told.is_held {
+        self.acts.notify_one();
+        if act.is_held {
             return Ok(None);
         }
         let received = self.deliver(&kept, inbox).await?;
-        self.deliver_held(told.via.key, inbox).await?;
+        self.deliver_held(act.via.key, inbox).await?;
         Ok(received)
     }
 
@@ -70,7 +70,7 @@ impl Sandbox {
         let began = Instant::now();
         for kept in self.network.undelivered(Some(channel), self.clock.now()).await? {
             if began.elapsed() >= HELD_FOR {
-                self.told.notify_one();
+                self.acts.notify_one();
                 break;
             }
             self.deliver(&kept, inbox).await?;
@@ -114,7 +114,7 @@ impl Sandbox {
         let mut grace = Duration::ZERO;
         loop {
             // The waiter is registered before the query, so that no act is missed between the two.
-            let told = self.told.notified();
+            let act = self.acts.notified();
             let wait = match self.deliver_older(inbox, grace).await {
                 Ok(0) => None,
                 Ok(_) => Some(Duration::ZERO),
@@ -127,10 +127,10 @@ impl Sandbox {
                 match (wait, self.network.poll_interval()) {
                     (Some(wait), _) => tokio::time::sleep(wait).await,
                     (None, None) => {
-                        told.await;
+                        act.await;
                         tokio::time::sleep(GRACE + RETRY).await;
                     }
-                    (None, Some(every)) => drop(tokio::time::timeout(every, told).await),
+                    (None, Some(every)) => drop(tokio::time::timeout(every, act).await),
                 }
             };
             tokio::select! {

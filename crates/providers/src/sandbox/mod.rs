@@ -42,7 +42,7 @@ use crate::outbound::address::Allowed;
 use crate::outbound::client::Client;
 use crate::outbound::url::TargetUrl;
 use crate::quoted;
-pub use crate::sandbox::incoming::Told;
+pub use crate::sandbox::incoming::SimulatedAct;
 use crate::sandbox::network::postgres::Tables;
 use crate::sandbox::network::sqlite::File;
 use crate::sandbox::network::{Arrival, Network, Passed, PhoneQuery, ReceiptSink, Shown, ShownOfPerson};
@@ -72,7 +72,7 @@ pub struct Sandbox {
     /// Notified when a message arrived, because receipts are due soon.
     arrived: Notify,
     /// Notified when a person did something, because the gateway has to get it.
-    told: Notify,
+    acts: Notify,
     arriving: Semaphore,
     /// Fetches the files that simulated people send.
     files: Client,
@@ -95,9 +95,9 @@ impl Sandbox {
     }
 
     fn on(network: Box<dyn Network>, pacing: Pacing, clock: Arc<dyn Clock>, messages: Arc<dyn Messages>) -> Self {
-        let (arrived, told, arriving) = (Notify::new(), Notify::new(), Semaphore::new(ARRIVALS));
+        let (arrived, acts, arriving) = (Notify::new(), Notify::new(), Semaphore::new(ARRIVALS));
         let files = Client::new(Allowed::default());
-        Self { network, pacing, clock, messages, arrived, told, arriving, files }
+        Self { network, pacing, clock, messages, arrived, acts, arriving, files }
     }
 
     /// The same, with files that may be at these addresses.
@@ -246,7 +246,7 @@ impl ChannelDriver for Sandbox {
     async fn mark_read(&self, via: &ChannelRef, signal: &ReadSignal) -> ReadOutcome {
         let ids = signal.messages.iter().map(|message| message.network_id.clone()).collect();
         match self.network.note_read(via.key, ids, self.clock.now()).await {
-            Ok(()) => ReadOutcome::Told,
+            Ok(()) => ReadOutcome::Sent,
             Err(error) => {
                 tracing::warn!(%error, "sandbox network down");
                 ReadOutcome::Later

@@ -139,13 +139,13 @@ impl<'a> Events<'a> {
         let Some(event) = event else { return Some(End::Lost) };
         tokio::select! {
             biased;
-            end = self.take(event) => end,
+            end = self.handle(event) => end,
             // The connection can be closed even while the network is slow or the store is unavailable.
             () = stop.cancelled() => Some(End::Stopped),
         }
     }
 
-    async fn take(&mut self, event: Event) -> Option<End> {
+    async fn handle(&mut self, event: Event) -> Option<End> {
         let connection = &self.connection;
         let now = connection.shared.clock.now();
         match event {

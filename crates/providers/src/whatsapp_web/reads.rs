@@ -18,7 +18,7 @@ impl Connection {
                 return ReadOutcome::Later;
             }
         }
-        ReadOutcome::Told
+        ReadOutcome::Sent
     }
 }
 

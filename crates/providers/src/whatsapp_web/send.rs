@@ -70,7 +70,7 @@ impl Connection {
         let _in_flight = self.in_flight.read().await;
         match self.try_once(message, message.failures > 0).await {
             Tried::Ended(outcome) => outcome,
-            Tried::Missed(taken) => {
+            Tried::Missed(accepted) => {
                 if !self.answers.is_missed(&message.recipient, self.shared.clock.now()) {
                     // The same id is submitted again; a device that has the message shows it once. The second result does
                     // not change the first outcome.
@@ -79,7 +79,7 @@ impl Connection {
                         self.answers.note_missed(&message.recipient, self.shared.clock.now());
                     }
                 }
-                taken
+                accepted
             }
             Tried::Doubted(account, outcome) => {
                 let number = account.number().map(str::to_owned);
@@ -125,9 +125,9 @@ impl Connection {
         self.answers.note_device(&message.network_id);
         match self.answer(awaited).await {
             Ok(Answer::Accepted) => {
-                let taken =
+                let accepted =
                     SendOutcome::Accepted { account: prepared.account, remote_id: None, rendition: prepared.rendition };
-                if submitted.missed_devices() { Tried::Missed(taken) } else { Tried::Ended(taken) }
+                if submitted.missed_devices() { Tried::Missed(accepted) } else { Tried::Ended(accepted) }
             }
             Ok(Answer::Refused { code }) => match refusal::of(&code, is_group) {
                 Refusal::NoRecipient => {

@@ -15,7 +15,7 @@ use crate::backup::manifest::{MANIFEST, Manifest};
 use crate::backup::{FILES, UNFINISHED};
 use crate::output::note;
 
-/// Locked during a backup, so that no other one takes an unfinished copy for one that was killed.
+/// Locked during a backup, so that no other one mistakes an unfinished copy for one of a killed process.
 const LOCK: &str = ".recado-backup.lock";
 
 /// A directory of backups, which this process has locked.

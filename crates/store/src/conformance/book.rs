@@ -121,8 +121,9 @@ pub(super) async fn a_read_signal_waits_until_the_network_was_told(ground: Groun
     receive(&ground, other, vec![text("C1", beto, "Oi")]).await;
     read().await;
     let busy = ReadClaim { busy: vec![channel], ..claim(NOW) };
-    let told: Vec<_> = due(&ground, busy).await.iter().map(|signal| (signal.channel, signal.messages.len())).collect();
-    assert_eq!(told, [(other, 1)], "one at a time on a channel");
+    let signals: Vec<_> =
+        due(&ground, busy).await.iter().map(|signal| (signal.channel, signal.messages.len())).collect();
+    assert_eq!(signals, [(other, 1)], "one at a time on a channel");
     let beto = due(&ground, claim(NOW)).await;
     assert_eq!((beto.len(), network_ids(&beto[0])), (1, vec!["B1"]));
     // Not now, then accepted: what was read meanwhile is next.

@@ -118,7 +118,7 @@ pub(super) async fn a_log_that_is_set_is_not_begun_again(ground: Ground) {
     assert!(ground.store.set_event_log(test, Patterns::default()).await.expect("stored"));
     assert_eq!(begin(test).await, Patterns::default());
     assert!(!ground.store.record_event(event(test, NOW)).await.expect("answered"), "and this one has not");
-    let nobody = (InstitutionId::new(1, [8; 10]), Environment::Live);
-    assert_eq!(begin(nobody).await, Patterns::default_log());
-    assert_eq!(ground.store.event_log(nobody).await.expect("read"), None);
+    let unknown = (InstitutionId::new(1, [8; 10]), Environment::Live);
+    assert_eq!(begin(unknown).await, Patterns::default_log());
+    assert_eq!(ground.store.event_log(unknown).await.expect("read"), None);
 }

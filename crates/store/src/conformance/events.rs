@@ -188,6 +188,6 @@ pub(super) async fn a_log_decides_what_is_recorded_on_channels_of_today_and_tomo
     let none = ground.channel_by_recipient("nada").await;
     assert_eq!(kinds(&ground, none).await, Vec::<String>::new());
     assert_eq!(ground.store.event_log(owner).await.expect("read"), Some(Patterns::default()));
-    let nobody = recado_domain::ids::InstitutionId::new(1, [8; 10]);
-    assert!(!ground.store.set_event_log((nobody, Environment::Live), Patterns::default()).await.expect("answered"));
+    let unknown = recado_domain::ids::InstitutionId::new(1, [8; 10]);
+    assert!(!ground.store.set_event_log((unknown, Environment::Live), Patterns::default()).await.expect("answered"));
 }

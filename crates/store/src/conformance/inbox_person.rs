@@ -109,9 +109,9 @@ pub(super) async fn who_wrote_is_found_by_every_name(ground: Ground) {
         names.dedup();
         assert_eq!(names, [TWIN, MARIA, "900@lid"], "{name}");
     }
-    for nobody in ["900", "5531988886666", "901@lid", "BR.900"] {
-        assert_eq!(shown(&ground, &[nobody], PersonPart::Received).await, [Value::Null; 0], "{nobody}");
-        assert_eq!(shown(&ground, &[nobody], PersonPart::Book).await, [Value::Null; 0], "{nobody}");
+    for unknown in ["900", "5531988886666", "901@lid", "BR.900"] {
+        assert_eq!(shown(&ground, &[unknown], PersonPart::Received).await, [Value::Null; 0], "{unknown}");
+        assert_eq!(shown(&ground, &[unknown], PersonPart::Book).await, [Value::Null; 0], "{unknown}");
     }
     let elsewhere =
         Person { institution: Some(recado_domain::ids::InstitutionId::new(1, [9; 10])), ..person(&[MARIA]) };
@@ -142,13 +142,14 @@ pub(super) async fn who_wrote_is_erased_and_taken_out_of_what_others_wrote(groun
 
     let media = Some(NewMedia { mime_type: "audio/ogg".to_owned(), ..NewMedia::default() });
     let new = NewIncoming { media, ..NewIncoming::new(Content::Audio(Captioned::default()), "") };
-    let heard = receive(&ground, channel, vec![arrival("A8", maria(), What::Message(Box::new(new)))]).await;
-    let heard = ground.store.incoming(channel, heard[0].message.expect("stored")).await.expect("read").expect("there");
+    let received = receive(&ground, channel, vec![arrival("A8", maria(), What::Message(Box::new(new)))]).await;
+    let received =
+        ground.store.incoming(channel, received[0].message.expect("stored")).await.expect("read").expect("there");
 
     let names = [MARIA, TWIN, "900@lid"];
     let erased = erase(&ground, &names).await;
     assert_eq!((erased.received, erased.conversations, erased.people, erased.traces), (4, 1, 1, 1), "{erased:?}");
-    assert_eq!(erased.files, [heard.media.expect("a file").id], "their bytes are no rows");
+    assert_eq!(erased.files, [received.media.expect("a file").id], "their bytes are no rows");
     for part in [PersonPart::Received, PersonPart::Book] {
         assert_eq!(shown(&ground, &names, part).await, [Value::Null; 0], "{part:?}");
     }

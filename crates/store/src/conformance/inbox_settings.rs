@@ -15,8 +15,8 @@ use super::inbox::{
 use super::webhooks;
 use crate::fixtures::{Ground, MINUTE, NOW};
 
-/// The network ids of the messages that the network is to be told of.
-async fn told(ground: &Ground) -> Vec<String> {
+/// The network ids of the messages that are to be reported to the network as read.
+async fn signalled(ground: &Ground) -> Vec<String> {
     let claim = ReadClaim { owned: None, busy: Vec::new(), limit: 9, now: NOW, lost_at: NOW + MINUTE };
     let signals = ground.store.due_reads(claim).await.expect("stored").signals;
     let mut ids = Vec::new();
@@ -56,7 +56,7 @@ pub(super) async fn messages_are_read_when_they_arrive_if_the_channel_wants_it(g
     assert_eq!(unread(&ground, channel).await, [""; 0], "its body arrived");
     receive(&ground, channel, vec![text("A3", both(), "Oi"), text("A4", both(), "Oi")]).await;
     receive(&ground, channel, vec![text("A4", both(), "Oi")]).await;
-    assert_eq!(told(&ground).await, ["A4", "A3", "A2", "A1"]);
+    assert_eq!(signalled(&ground).await, ["A4", "A3", "A2", "A1"]);
     assert_eq!(conversations(&ground).await[0].unread, 0);
     let received = events(&ground).await.into_iter().rfind(|event| event.kind == "message.received").expect("one");
     let received: Value = serde_json::from_str(&received.data).expect("JSON");
@@ -71,15 +71,15 @@ pub(super) async fn messages_are_read_when_they_are_answered_if_the_channel_want
     assert_eq!(unread(&ground, channel).await, ["A1", "A2", "E1"], "without the setting");
     change_settings(&ground, channel, json!({"autoRead": "answered"})).await;
     receive(&ground, channel, vec![text("A3", both(), "Oi")]).await;
-    assert_eq!(told(&ground).await, [""; 0]);
+    assert_eq!(signalled(&ground).await, [""; 0]);
     answer(&ground, channel).await;
-    assert_eq!(told(&ground).await, ["A3", "A2", "A1"]);
+    assert_eq!(signalled(&ground).await, ["A3", "A2", "A1"]);
     receive(&ground, channel, vec![text("A4", both(), "Oi")]).await;
     let other = Arrival { from_me: true, ..text("E2", recado_domain::incoming::SenderIds::of_lid("7"), "Oi") };
     receive(&ground, channel, vec![other]).await;
-    assert_eq!(told(&ground).await, [""; 0], "another chat was answered");
+    assert_eq!(signalled(&ground).await, [""; 0], "another chat was answered");
     receive(&ground, channel, vec![Arrival { from_me: true, ..text("E3", both(), "Oi") }]).await;
-    assert_eq!(told(&ground).await, ["A4"], "the phone answered");
+    assert_eq!(signalled(&ground).await, ["A4"], "the phone answered");
     assert_eq!(conversations(&ground).await.iter().map(|one| one.unread).sum::<u32>(), 0);
 }
 

@@ -68,7 +68,7 @@ pub(super) async fn statuses_that_messages_reach_are_reported(ground: Ground) {
     let reports = Arc::new(Reports::default());
     ground.store.follow(reports.clone());
     let channel = ground.channel("loja").await;
-    let told = || std::mem::take(&mut *reports.0.lock().expect("no panic"));
+    let reported = || std::mem::take(&mut *reports.0.lock().expect("no panic"));
     let reached = |status, after| Reached { channel, status, after };
 
     ground.accept(channel, "551").await;
@@ -77,7 +77,7 @@ pub(super) async fn statuses_that_messages_reach_are_reported(ground: Ground) {
     ground.settle(channel, claimed.seq, sent()).await;
     // A repeated outcome moves nothing.
     ground.settle(channel, claimed.seq, failed()).await;
-    assert_eq!(told(), [reached(Sending, None), reached(Sent, None)]);
+    assert_eq!(reported(), [reached(Sending, None), reached(Sent, None)]);
 
     let of = MessageRef::NetworkId(claimed.network_id.parse().expect("an id"));
     let receipt = |status, at| Receipt {
@@ -93,7 +93,7 @@ pub(super) async fn statuses_that_messages_reach_are_reported(ground: Ground) {
     };
     let receipts = vec![receipt(Delivered, NOW + 1_500), receipt(Delivered, NOW + 1_700), receipt(Read, NOW + 9_000)];
     ground.store.apply_receipts(receipts, NOW + 9_000).await.expect("stored");
-    assert_eq!(told(), [reached(Delivered, Some(1_500)), reached(Read, Some(9_000))]);
+    assert_eq!(reported(), [reached(Delivered, Some(1_500)), reached(Read, Some(9_000))]);
 
     let cancelled = ground.accept(channel, "552").await;
     assert_eq!(
@@ -103,7 +103,7 @@ pub(super) async fn statuses_that_messages_reach_are_reported(ground: Ground) {
     ground.accept(channel, "553").await;
     let claimed = ground.claim_one(channel).await;
     ground.settle(channel, claimed.seq, failed()).await;
-    assert_eq!(told(), [reached(Cancelled, None), reached(Sending, None), reached(Failed, None)]);
+    assert_eq!(reported(), [reached(Cancelled, None), reached(Sending, None), reached(Failed, None)]);
 }
 
 pub(super) async fn every_settlement_moves_only_what_is_sending(ground: Ground) {

@@ -132,7 +132,7 @@ pub(super) async fn a_receipt_settles_an_unknown_message(ground: Ground) {
 
 pub(super) async fn a_message_queued_again_waits_for_the_one_in_flight(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
-    let elder = unknown(&ground, channel, NOW + DAY).await;
+    let older = unknown(&ground, channel, NOW + DAY).await;
     let younger = ground.accept(channel, "551").await;
     let third = ground.accept(channel, "551").await;
     let claim = ground.claim(at(NOW, channel)).await;
@@ -141,7 +141,7 @@ pub(super) async fn a_message_queued_again_waits_for_the_one_in_flight(ground: G
     let held = ClaimRequest { held: vec![seq], ..at(NOW + 600, channel) };
     assert_eq!(ground.claim(held).await.messages, [], "one of a recipient at a time");
     ground.settle(channel, seq, sent()).await;
-    assert_eq!(ids(&ground.claim(at(NOW + 600, channel)).await), [elder], "before {third}");
+    assert_eq!(ids(&ground.claim(at(NOW + 600, channel)).await), [older], "before {third}");
 }
 
 pub(super) async fn orphans_of_a_crashed_owner_are_sent_again_by_policy(mut ground: Ground) {

@@ -1,7 +1,7 @@
 //! Reading events in the order of their numbers, which are given before the commit.
 //!
-//! A transaction has its id before it takes a number: the default of `events.seq` ensures that. So all transactions
-//! that took a number up to the last one have lower ids than a transaction that begins now. Once no transaction with a
+//! A transaction has its id before it gets a number: the default of `events.seq` ensures that. So all transactions
+//! that got a number up to the last one have lower ids than a transaction that begins now. Once no transaction with a
 //! lower id runs, each of those events is stored, or never will be. The `xmax` of a snapshot would be wrong here: it is
 //! one more than the highest id that has *ended*, and a running transaction may have a higher id.
 //!

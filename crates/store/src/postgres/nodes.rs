@@ -213,7 +213,7 @@ async fn acquire(
     limit: i64,
 ) -> Done<Vec<(ChannelKey, Epoch)>> {
     // Nodes acquire one after another. The statement begins when the lock is held, so it sees all nodes. An earlier
-    // statement would not see a node that has just joined, and would take the channels of this node.
+    // statement would not see a node that has just joined, and would acquire the channels of this node.
     db.rows("SELECT pg_advisory_xact_lock(7201746393)", args![]).await?;
     let sql = format!(include_str!("nodes/acquire.sql"), which = which);
     let rows = db.rows(&sql, args![node, kind.name(), limit]).await?;

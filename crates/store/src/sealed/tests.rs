@@ -51,7 +51,7 @@ impl Entropy for Sevens {
 fn the_form_stays() {
     let sealed = ring(OLD).seal(HERE, b"token", &Sevens).expect("a key");
     let mut shown = String::new();
-    write_hex(&sealed, &mut shown).expect("a text takes all");
+    write_hex(&sealed, &mut shown).expect("a String accepts any text");
     assert_eq!(
         shown,
         "01c0ff1ad08bd9c33b07070707070707070707070707070707070707070707070792d030bd30e4aff4272aeb029aa14ce6b5774695b1"

@@ -72,7 +72,7 @@ pub fn network_id(id: &str) -> NetworkId {
     id.parse().unwrap_or_else(|_| {
         let mut hashed = String::from("sha256.");
         for byte in whatsapp_rust::wacore::poll::compute_option_hash(id) {
-            // A string takes all.
+            // Writing to a `String` cannot fail.
             let _ = write!(hashed, "{byte:02x}");
         }
         NetworkId::from_stored(hashed)

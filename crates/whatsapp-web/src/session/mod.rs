@@ -127,7 +127,7 @@ impl Session {
     }
 
     /// When the network last sent something, in Unix milliseconds; `None` if it has not yet. Keep-alives count, so an open
-    /// session hears from it every minute.
+    /// session receives something from it every minute.
     pub fn last_heard(&self) -> Option<i64> {
         i64::try_from(self.client.stats().last_data_received_ms).ok().filter(|at| *at > 0)
     }

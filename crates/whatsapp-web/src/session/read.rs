@@ -11,18 +11,18 @@ use super::{Session, SubmitError};
 const LIMIT: Duration = Duration::from_secs(10);
 
 impl Session {
-    /// Tells the network that these messages of a chat were read. `chat` and `author` are addresses: digits, `900@lid`, or
+    /// Reports to the network that these messages of a chat were read. `chat` and `author` are addresses: digits, `900@lid`, or
     /// the address of a group; only a group needs the author. `Ok`: the receipt was written. The network does not answer.
     pub async fn mark_read(&self, chat: &str, author: Option<&str>, ids: Vec<String>) -> Result<(), SubmitError> {
         if !self.is_up() {
             return Err(SubmitError::Down);
         }
         let (client, chat, author) = (Arc::clone(&self.client), jid(chat), author.map(jid));
-        let told = within(LIMIT, async move {
+        let sent = within(LIMIT, async move {
             let ids: Vec<_> = ids.iter().map(String::as_str).collect();
             client.mark_as_read(&chat, author.as_ref(), &ids).await.map_err(|error| error.to_string())
         });
-        told.await.map_err(|error| SubmitError::Other(error.to_string()))?.map_err(SubmitError::Other)
+        sent.await.map_err(|error| SubmitError::Other(error.to_string()))?.map_err(SubmitError::Other)
     }
 }
 

@@ -50,7 +50,7 @@ async fn accept<A>(gateway: &Arc<Gateway>, address: A, request: Request) -> Resu
 where
     A: FnOnce(&Gateway) -> Address + Send + 'static,
 {
-    let done = take(gateway, address, request).await;
+    let done = handle(gateway, address, request).await;
     METRICS.called_back(match done {
         Ok(_) => "ok",
         Err(ApiError::Forbidden | ApiError::RateLimited(_)) => "signature",
@@ -59,7 +59,7 @@ where
     done
 }
 
-async fn take<A>(gateway: &Arc<Gateway>, address: A, request: Request) -> Result<Response, ApiError>
+async fn handle<A>(gateway: &Arc<Gateway>, address: A, request: Request) -> Result<Response, ApiError>
 where
     A: FnOnce(&Gateway) -> Address + Send + 'static,
 {

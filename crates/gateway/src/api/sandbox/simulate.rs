@@ -11,7 +11,7 @@ use recado_domain::ids::{ConversationId, MessageId, SANDBOX};
 use recado_domain::incoming::Received;
 use recado_domain::kinds::Context;
 use recado_domain::simulation::{EXAMPLE, Simulated, SimulatedGroup, Simulation, body_schema};
-use recado_providers::sandbox::Told;
+use recado_providers::sandbox::SimulatedAct;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ pub async fn simulate(
         act: call.act,
     };
     let network_id = simulated.network_id.clone();
-    let told = Told {
+    let act = SimulatedAct {
         via: &entry.via,
         id: format!("msg_sandbox_{}", ids.message()),
         simulated,
@@ -59,7 +59,7 @@ pub async fn simulate(
         is_held: call.out_of_order,
         windowed: call.windowed,
     };
-    let received = gateway.drivers.sandbox().tell(told, &*gateway.store).await?;
+    let received = gateway.drivers.sandbox().simulate(act, &*gateway.store).await?;
     Ok(json::answer(StatusCode::ACCEPTED, &Answer::new(network_id, received)))
 }
 

@@ -113,7 +113,7 @@ fn cut(raw: &RawValue) -> Vec<u8> {
 pub(super) fn hash(raw: &RawValue) -> NetworkId {
     let mut id = String::from("sha256.");
     for byte in Sha256::digest(raw.get().as_bytes()) {
-        write!(id, "{byte:02x}").expect("a string takes all");
+        write!(id, "{byte:02x}").expect("a String accepts any text");
     }
     NetworkId::from_stored(id)
 }

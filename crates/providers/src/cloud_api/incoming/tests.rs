@@ -390,8 +390,8 @@ fn a_person_can_refuse_marketing() {
         preference("?", "marketing_messages"),
     ];
     let read = of(json!({"contacts": contacts(), "user_preferences": list}));
-    let told: Vec<_> = read.arrivals.iter().map(|one| (one.sent_at, matches!(one.what, What::OptOut(true)))).collect();
-    assert_eq!(told, [(AT, true), (AT, false)]);
+    let found: Vec<_> = read.arrivals.iter().map(|one| (one.sent_at, matches!(one.what, What::OptOut(true)))).collect();
+    assert_eq!(found, [(AT, true), (AT, false)]);
     assert_ne!(read.arrivals[0].network_id, read.arrivals[1].network_id);
     assert_eq!(read.arrivals[0].person.name.as_deref(), Some("Ana"));
 }

@@ -140,7 +140,7 @@ async fn a_long_transaction_delays_no_event_after_its_end() {
     assert_eq!(place.until("channel.paused").await, ["channel.paused"]);
 }
 
-/// The first statement does not matter. The event is refused after it has taken a number, and before anything else
+/// The first statement does not matter. The event is refused after it has got a number, and before anything else
 /// gives the transaction an id.
 #[tokio::test]
 async fn a_transaction_has_its_id_before_its_first_event_number() {

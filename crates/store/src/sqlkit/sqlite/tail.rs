@@ -23,9 +23,9 @@ const MAGIC: &[u8; 8] = b"RCDTAIL2";
 const RECORD: usize = 8 + KEPT + 4 + 12 + 8;
 /// The log's header: magic, format, page size, sequence, two salts, checksum.
 const HEADER: usize = 32;
-/// The part of the header that tells logs apart: without its checksum.
+/// The part of the header by which logs are distinguished: without its checksum.
 const KEPT: usize = 24;
-/// How many times a log may have begun anew since its record. Few, so that another log is not taken for a later one.
+/// How many times a log may have restarted since its record. Few, so that another log is not mistaken for a later one.
 const STEPS: u32 = 1_000;
 /// The header of a frame, which is followed by its page.
 const FRAME: usize = 24;
@@ -191,7 +191,7 @@ fn is_merged(path: &Path, said: &Recorded) -> bool {
     read.is_ok() && sum((0, 0), &page, true) == said.sums
 }
 
-/// How many frames of the recorded log are in the file, at most `most`. `None` if the log was begun anew since: SQLite does that
+/// How many frames of the recorded log are in the file, at most `most`. `None` if the log was restarted since: SQLite does that
 /// only when everything of it is in the database.
 fn frames(log: &Path, recorded: &[u8; KEPT], most: u32) -> io::Result<Option<u32>> {
     let mut log = BufReader::with_capacity(1 << 20, File::open(log)?);
@@ -222,8 +222,8 @@ fn page_size(header: &[u8]) -> usize {
     usize::try_from(number(header, 8)).unwrap_or(usize::MAX).clamp(512, 65_536)
 }
 
-/// Whether this log came after the recorded one. Each time SQLite begins it anew, it increments the first salt, which is random
-/// at first. (The sequence does not tell: each connection counts by itself.) A crash leaves one such step without a record.
+/// Whether this log came after the recorded one. Each time SQLite restarts it, it increments the first salt, which is random
+/// at first. (The sequence does not show that: each connection counts by itself.) A crash leaves one such step without a record.
 fn is_later(header: &[u8], recorded: &[u8]) -> bool {
     (1..=STEPS).contains(&number(header, 16).wrapping_sub(number(recorded, 16)))
 }
