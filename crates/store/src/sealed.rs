@@ -47,7 +47,7 @@ pub enum Place<'a> {
     WebhookHeaders(WebhookId),
 }
 
-/// What is sealed of a received message.
+/// Which part of a received message is sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReceivedPart {
     /// The message itself.
@@ -68,7 +68,7 @@ impl fmt::Display for Place<'_> {
             Self::Link(channel) => write!(f, "links/{channel}"),
             Self::Session { channel, session, kind, key } => {
                 write!(f, "session_rows/{channel}/")?;
-                // Bytes that were sealed before sessions had numbers.
+                // Bytes that an earlier version sealed, before sessions had numbers.
                 if *session != 0 {
                     write!(f, "session {session}/")?;
                 }
@@ -88,7 +88,7 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// Tells keys apart without saying anything of them.
+/// Identifies a key without revealing anything about it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyId([u8; ID]);
 
@@ -126,7 +126,7 @@ pub enum SealError {
 }
 
 impl SealError {
-    /// The same for a channel's `stateReason`.
+    /// The error in Portuguese, for a channel's `stateReason`.
     pub fn reason(&self) -> String {
         match self {
             Self::NoKey => "O servidor nao tem RECADO_SECRET_KEY para abrir os segredos do canal.".to_owned(),
@@ -137,7 +137,7 @@ impl SealError {
     }
 }
 
-/// The text is no key. The error does not repeat the text, which may be most of a key.
+/// A text is no key. The error does not repeat the text, which may be a mistyped key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadKey {
     #[error("it holds no key")]
@@ -185,7 +185,7 @@ pub fn new_key(entropy: &dyn Entropy) -> SecretString {
     entropy.fill_secret(bytes.expose_secret_mut());
     // Allocated at full size: a growing text would leave copies in memory.
     let mut text = String::with_capacity(2 * KEY);
-    write_hex(bytes.expose_secret(), &mut text).expect("a text takes all");
+    write_hex(bytes.expose_secret(), &mut text).expect("a String accepts any text");
     text.into()
 }
 
@@ -193,7 +193,7 @@ fn write_hex(bytes: &[u8], to: &mut dyn fmt::Write) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(to, "{byte:02x}"))
 }
 
-/// Reads hexadecimal digits into bytes; whether they are some, and as many.
+/// Reads hexadecimal digits into bytes. `false` if a character is no digit, or if there are not two digits for each byte.
 fn read_hex(text: &str, bytes: &mut [u8]) -> bool {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let pairs = text.as_bytes().chunks_exact(2);

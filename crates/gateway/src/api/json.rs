@@ -21,7 +21,7 @@ use crate::intake::Room;
 /// The content type of answers. JSON is always UTF-8, but some clients, such as PowerShell 5.1, read a text without a
 /// charset as Latin-1.
 pub const JSON: HeaderValue = HeaderValue::from_static(JSON_TEXT);
-/// The same as text.
+/// [`JSON`] as a `&str`.
 pub const JSON_TEXT: &str = "application/json; charset=utf-8";
 /// The most bytes of a body.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -45,7 +45,7 @@ impl FromRequest<Arc<Gateway>> for JsonBody {
     }
 }
 
-/// The same for a call that may have no body. An empty body counts as none, whatever its headers say.
+/// The body of a call that may have none. An empty body counts as none, whatever its headers say.
 impl OptionalFromRequest<Arc<Gateway>> for JsonBody {
     type Rejection = ApiError;
 
@@ -101,7 +101,7 @@ fn plain_json(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-/// Whether a coding is named that changes the bytes. Some clients name the charset there.
+/// Whether `Content-Encoding` names a coding that changes the bytes. Some clients write the charset into this header.
 fn is_compressed(headers: &HeaderMap) -> bool {
     let plain = |coding: &str| ["", "identity", "utf-8"].iter().any(|name| coding.trim().eq_ignore_ascii_case(name));
     let mut values = headers.get_all(CONTENT_ENCODING).iter();

@@ -11,7 +11,8 @@ use super::Parts;
 
 /// The interval of refreshes without a notification: a key that is revoked elsewhere is refused here within a second.
 const REFRESH: Duration = Duration::from_millis(400);
-/// Refreshes that fail in a row before a warning: together they take about as long as a revoked key may be accepted.
+/// After this many failed refreshes in a row a warning is logged. They take about as long as a revoked key may still be
+/// accepted.
 const FAILURES: u32 = 3;
 
 /// Refreshes the directory.
@@ -75,7 +76,7 @@ impl DirectorySync {
         }
         let refresh = self.begun.fetch_add(1, SeqCst) + 1;
         let result = self.apply_since(&mut state.version).await;
-        // Set at the end: after a refresh that was dropped, the callers that waited for it refresh again.
+        // Set at the end. If a refresh is dropped before it ends, the callers that waited for it refresh again.
         (state.refresh, state.result) = (refresh, result.clone());
         result
     }

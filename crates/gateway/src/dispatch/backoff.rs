@@ -23,7 +23,7 @@ pub(super) struct Backoff {
     /// Lost answers in a row.
     timeouts: u32,
     /// The first recipient to whom nothing could be sent since the network last answered, and the end of that recipient's
-    /// wait. After it, the recipient's next message would have been tried again, if there is one.
+    /// wait. After that wait the recipient's next message is tried.
     first_unsent: Option<(String, Millis)>,
 }
 

@@ -180,7 +180,7 @@ fn short<'a>(event: &Event, message: &'a EventMessage, change: &'a StatusChange,
     }
 }
 
-/// JSON as it is put into an event.
+/// A part of an event, as JSON.
 fn raw(value: &impl Serialize) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! Limits concurrent calls to Graph, and shares them fairly between numbers: a slow number does not delay another.
 //!
-//! A message gets its slot before it is claimed. Waiting for a slot is no attempt and no failure of the network, and uses
-//! nothing of a recipient's allowance.
+//! A message gets its slot before it is claimed. So waiting for a slot counts neither as an attempt nor as a failure of
+//! the network, and it does not count towards the rate limit of a recipient.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -81,7 +81,7 @@ impl Slots {
         while state.free > 0 && passed < state.waiting_numbers.len() {
             let Some(number) = state.waiting_numbers.pop_front() else { break };
             let own = state.numbers.entry(number.clone()).or_default();
-            // Some callers have gone.
+            // Some callers no longer wait.
             while own.waiting.front().is_some_and(oneshot::Sender::is_closed) {
                 own.waiting.pop_front();
             }

@@ -54,19 +54,19 @@ pub(crate) async fn page<E: Executor>(db: &E, query: &PersonQuery) -> Result<Per
     }
 }
 
-/// A full page ends at its last row, any other page where the scan ended.
+/// Where the next page begins: behind the last row of a full page, otherwise where the scan ended.
 fn next(full: bool, last: Option<i64>, end: i64) -> Option<i64> {
     if full { last } else { Some(end) }
 }
 
 const NO_MORE: PersonPage = PersonPage { rows: Vec::new(), next: None };
 
-/// A limit of a statement.
+/// The `LIMIT` of a statement.
 fn most(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-/// Tables with a channel's recipients, and their columns with numbers.
+/// The tables that have a channel's recipients, each with its columns that contain numbers.
 const ACCOUNTS: (&str, &[&str]) = ("accounts", &["phone", "account"]);
 const CHATS: (&str, &[&str]) = ("chats", &["account"]);
 const PACES: (&str, &[&str]) = ("recipient_pace", &["recipient"]);
@@ -268,7 +268,7 @@ impl<'a, E: Executor> Asked<'a, E> {
         self.db.rows(&sql, values![self.numbers, self.channels, self.after, end], read).await
     }
 
-    /// Deletes that; how much there was.
+    /// Deletes the person's rows in a table of the channels up to this one. Returns how many there were.
     async fn forget(&self, end: ChannelKey, (table, columns): (&str, &[&str])) -> Result<u64, E::Error> {
         let sql = format!("DELETE FROM {table} AS c WHERE {}", self.of_channels(columns));
         self.db.run(&sql, values![self.numbers, self.channels, self.after, end]).await
@@ -346,7 +346,7 @@ async fn erase_messages<T: Transaction>(tx: &mut T, places: &[Place], now: Milli
     webhooks::tidy::forget(db, &T::Db::any("message_seq", 1), value(&finished)).await?;
     erased.messages = db.run(&format!("DELETE FROM messages WHERE {of_finished}"), values![finished]).await?;
     events::forget(db, &finished).await?;
-    // Reactions to them.
+    // The events of reactions to these messages.
     let ids = places.iter().filter(|place| gone.contains(&place.seq.abs())).map(|place| *place.id.as_bytes());
     events::forget_subjects(db, &ids.collect::<Vec<_>>()).await?;
     Ok(erased)
@@ -354,7 +354,7 @@ async fn erase_messages<T: Transaction>(tx: &mut T, places: &[Place], now: Milli
 
 async fn erase_contacts<E: Executor>(db: &E, person: &Person, after: ChannelKey) -> Result<Erased, E::Error> {
     let asked = Asked::new(db, person, after).await?;
-    // Of one owner, all channels are one page.
+    // The channels of one owner are searched in one page.
     let end = match (&asked.owner, after) {
         (Some(_), 0) => asked.channels.0.iter().max().copied(),
         (Some(_), _) => None,

@@ -1,6 +1,6 @@
 //! Accepting messages in batches.
 //!
-//! A commit costs one sync of the disk, however many messages it stores. So one task of the node takes all waiting
+//! A commit costs one sync of the disk, however many messages it stores. So one task of the node stores all waiting
 //! messages (at most [`BATCH`]), reads what decides about them, and stores the accepted ones. Messages with idempotency
 //! keys and messages without keys are two statements, and each statement is a transaction of its own. The task answers
 //! after the commit. It locks no channel: otherwise every message would wait for a claim.
@@ -85,9 +85,9 @@ fn closed() -> StoreError {
 /// what the others accept within [`STALE`], or by a [`SMALL`] part of the cap each.
 struct Backlog {
     counted: usize,
-    /// It was not counted further than that.
+    /// The limit of the count: it was not counted further.
     limit: usize,
-    /// Accepted since.
+    /// Messages that this node has accepted since.
     since: usize,
     at: Instant,
 }
@@ -172,7 +172,7 @@ impl Acceptor {
         let messages: Vec<_> = batch.iter().map(|waiting| &waiting.message).collect();
         let answers = match self.accept_all(&messages).await {
             Ok(answers) => answers,
-            // One message is refused, and the others must not fail with it.
+            // The database refuses one message. The others must not fail with it.
             Err(StoreError::Refused(_)) if messages.len() > 1 => {
                 let mut answers = Vec::with_capacity(messages.len());
                 for message in &messages {
@@ -188,7 +188,7 @@ impl Acceptor {
             .filter(|(_, answer)| matches!(answer, Ok(Some(Enqueued::Accepted | Enqueued::Replayed(_)))));
         let channels: HashSet<ChannelKey> = accepted.map(|(message, _)| message.channel).collect();
         let schedules = messages.iter().any(|message| message.send_at.is_some()).then_some(Change::Scheduled);
-        // Independent of the callers: they may have disconnected.
+        // Notified here and not by the callers, because they may have disconnected.
         self.follower.notify(channels.into_iter().map(Change::Accepted).chain(schedules).collect());
         let mut again = Vec::new();
         for (waiting, answer) in batch.into_iter().zip(answers) {
@@ -222,7 +222,7 @@ impl Acceptor {
         let if_stored = |place: usize, answer| match &unknown {
             _ if stored.contains(&messages[place].id) => Ok(Some(answer)),
             Some(error) => Err(error.clone()),
-            // Another node was faster with its key.
+            // Another node has stored a message with this key first.
             None => Ok(None),
         };
         let answers = decisions.into_iter().enumerate().map(|(place, decision)| match decision {
@@ -303,7 +303,7 @@ impl Acceptor {
     async fn stored(&self, new: &[&NewMessage]) -> HashSet<MessageId> {
         let mut health = self.pool.health();
         loop {
-            // Its sender lives as long as the pool.
+            // The sender exists as long as the pool, so this does not fail.
             let _ = health.wait_for(|health| *health == Health::Up).await;
             let stored: Result<HashSet<MessageId>> = async { with_connection!(self.pool, db => find(db, new)) }.await;
             match stored {

@@ -17,7 +17,7 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
         Ok(queue) => recipients::is_head(&writing.connection, queue.ordering, message.channel, &message.recipient)?,
         Err(answer) => {
             if matches!(answer, Enqueued::Replayed(_)) {
-                // If the commit of the first call was in doubt, the follower was not notified then.
+                // If it was unknown whether the first call was committed, its message was stored without a notification.
                 writing.notify(Change::Accepted(message.channel));
                 if message.send_at.is_some() {
                     writing.notify(Change::Scheduled);

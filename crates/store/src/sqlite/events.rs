@@ -21,7 +21,8 @@ impl SqliteStore {
     }
 }
 
-/// Records an event of a channel in the transaction of the change. Deletes the oldest of too many events.
+/// Records an event of a channel in the transaction of the change. If the channel then has too many events, its oldest ones
+/// are deleted.
 pub(super) fn record(connection: &Connection, key: ChannelKey, what: &Recorded, at: Millis) -> rusqlite::Result<()> {
     if what.from == what.to && newest(connection, key)?.is_some_and(|newest| what.repeats(&newest)) {
         return Ok(());
@@ -44,7 +45,7 @@ fn newest(connection: &Connection, key: ChannelKey) -> rusqlite::Result<Option<R
 /// Records an event of a message in the transaction of the change.
 pub(super) fn record_message(connection: &Connection, event: &MessageEvent) -> rusqlite::Result<()> {
     let what = &event.what;
-    // Until it was sent, nothing is known of a message besides what its caller said.
+    // A message that was never sent has no data of its network.
     let sql = if *what == StatusChange::ACCEPTED {
         "INSERT INTO events (channel_key, message_seq, kind, at, data) VALUES (?1, ?2, ?3, ?4, ?5)"
     } else {

@@ -27,7 +27,8 @@ pub fn read(message: &wa::Message, of: &Envelope) -> Read {
     if let Some(protocol) = message.protocol_message.as_option() {
         return protocol_change(protocol, of).map_or(Read::Nothing, Read::Change);
     }
-    // The library opens these with the secret of the message that they change. What is left has none.
+    // The library has decrypted such changes with the secret of the message that they change. The secrets of those that are
+    // still encrypted are not stored.
     let is_sealed = message.enc_reaction_message.is_set()
         || message.secret_encrypted_message.is_set()
         || message.enc_comment_message.is_set();
@@ -38,7 +39,7 @@ pub fn read(message: &wa::Message, of: &Envelope) -> Read {
     Read::Message
 }
 
-/// The time of a change in milliseconds, as its author says. The network's own time has whole seconds.
+/// The author's time of a change, in milliseconds. The network's own time has whole seconds only.
 pub fn sent_at(message: &wa::Message) -> Option<i64> {
     let reaction = message.reaction_message.as_option().and_then(|reaction| reaction.sender_timestamp_ms);
     reaction.or_else(|| message.protocol_message.as_option().and_then(|protocol| protocol.timestamp_ms))
@@ -52,7 +53,7 @@ fn protocol_change(protocol: &wa::message::ProtocolMessage, of: &Envelope) -> Op
     let key = protocol.key.as_option();
     match protocol.r#type? {
         Type::REVOKE => {
-            // Only what the network says counts: the author of the message writes the rest.
+            // Only the network's fields are used, because the author of the message writes the others.
             let by_admin = of.group.is_some() && of.by_admin;
             Some(What::Revoke { target: network_id(target(key)?), by_admin })
         }

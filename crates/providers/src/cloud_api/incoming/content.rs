@@ -1,4 +1,4 @@
-//! The content of a message, by Meta's `type`: the contract's table.
+//! Reads the content of a received message by Meta's `type`. The contract has the table of types.
 
 use recado_domain::incoming::{CONTENT_LIMIT, Content, NewIncoming, Place, UnsupportedReason, clean, truncate};
 use serde_json::value::RawValue;
@@ -38,7 +38,7 @@ pub(super) fn read(kind: Option<&str>, message: &Object<'_>) -> Read {
         },
         "order" => answers::order(message),
         "unsupported" | "unknown" | "errors" => Some(unsupported()),
-        // Meta reports other changes of a person in a sentence.
+        // Meta describes other changes of a person only in a text.
         "system" => {
             let text = message.object(kind).and_then(|system| system.text("body"));
             return Read::UnknownType { text: text.map(|text| truncate(&text, CONTENT_LIMIT).0) };
@@ -75,10 +75,10 @@ fn unsupported() -> NewIncoming {
     NewIncoming::new(Content::Unsupported { reason: UnsupportedReason::Network }, "")
 }
 
-/// The most levels of JSON of the network. The whole message is read back with a limit of 128.
+/// The most nested levels of JSON that are kept of the network. The parser of a stored message accepts 128 in all.
 const DEPTH: usize = 32;
 
-/// JSON of the network, without characters that a database cannot store. `None` if it is nested too deeply.
+/// The network's JSON without the characters that a database cannot store. `None` if it is nested too deeply.
 pub(super) fn plain(raw: &RawValue) -> Option<Value> {
     if depth(raw.get()) > DEPTH { None } else { parse::<Value>(raw).map(without_nul) }
 }

@@ -25,7 +25,7 @@ struct Table {
     key: &'static [&'static str],
     /// The column that the database numbers.
     numbered: Option<&'static str>,
-    /// Its rows have a `version` that SQLite's do not.
+    /// Whether the table has a column `version`, which SQLite's table does not have.
     versioned: bool,
 }
 

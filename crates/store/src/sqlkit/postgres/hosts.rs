@@ -52,7 +52,8 @@ impl Hosts {
         connected.context("no host of the database answers")?.map_err(describe)
     }
 
-    /// Checks on a new connection that the database answers and commits: all connections of a pool may be waiting.
+    /// Checks that the database answers and commits. It uses a new connection, because all connections of a pool may be
+    /// waiting.
     pub async fn probe(&self) -> ProbeResult {
         // A server that is starting up refuses connections; standbys are skipped.
         let (client, connection) = match tokio::time::timeout(CONNECT_ANY, self.race()).await {
@@ -63,7 +64,8 @@ impl Hosts {
         let connection = tokio::spawn(connection);
         let kept = tokio::time::timeout(CONNECT_ANY, client.simple_query(PROBE_SQL)).await;
         if kept.is_err() {
-            // It waits for a standby, and would occupy a connection until the standby answers. Nothing is lost.
+            // The probe waits for a standby, and would occupy a connection until the standby answers. Cancelling a probe
+            // loses no data.
             drop(tokio::time::timeout(CONNECT_ANY, client.cancel_token().cancel_query(self.tls.clone())).await);
         }
         connection.abort();
@@ -74,8 +76,8 @@ impl Hosts {
         server.map_or(ProbeResult::None, ProbeResult::Server)
     }
 
-    /// Tries all hosts concurrently, and uses the first primary: a host that does not answer must not delay the
-    /// connection to its successor.
+    /// Tries all hosts concurrently, and uses the first primary. So a former primary that does not answer does not delay the
+    /// connection to the new one.
     async fn race(&self) -> Result<Connected, Error> {
         let mut attempts: FuturesUnordered<_> = self.each.iter().map(|one| one.connect(self.tls.clone())).collect();
         let mut why = None;
@@ -91,17 +93,18 @@ impl Hosts {
     }
 }
 
-/// Writes to the log, so that its commit waits for the disk and a standby, like the commit of a message. Returns an id
-/// of the run of the server, also behind a pooler.
+/// Writes to PostgreSQL's log, so that its commit waits for the disk and a standby, like the commit of a message. Returns
+/// an id that is new after each start of the server, also behind a pooler.
 const PROBE_SQL: &str = "SELECT concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time())
                     FROM pg_logical_emit_message(true, 'recado', '')";
 
 /// The result of a probe.
 pub enum ProbeResult {
-    /// The database answers. Identifies the run of the server.
+    /// The database answers. The text is new after each start of the server.
     Server(String),
-    /// It has no free connection.
+    /// The database has no free connection.
     Full,
+    /// No host takes writes.
     None,
 }
 
@@ -109,20 +112,20 @@ fn is_full(error: &Error) -> bool {
     error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
 }
 
-/// For the pools, which have a limit in time of their own.
+/// Used by the pools, which limit the time themselves.
 impl Connect for Hosts {
     fn connect(&self, _: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
         async {
             let (client, connection) = self.race().await?;
-            // The callers of the client get its error.
+            // Whoever uses the client gets the error of the connection.
             Ok((client, tokio::spawn(async move { drop(connection.await) })))
         }
         .boxed()
     }
 }
 
-/// Why the parser refuses a URL. Its error may repeat a part of the URL, and so the password. The name of a known option is no
-/// part of it.
+/// Why the parser refuses a URL. The parser's own text may repeat a part of the URL, and so the password. The name of a known
+/// option is safe to show.
 fn why_unreadable(error: &Error) -> String {
     let text = causes(error);
     match text.split('`').nth(1).filter(|_| text.contains("invalid value for option")) {

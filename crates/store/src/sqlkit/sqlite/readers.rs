@@ -149,7 +149,7 @@ mod tests {
             assert!(call.await.expect_err("broken off").is_cancelled());
         }
         let later: Vec<_> = (0..3 * READERS).map(|_| asks()).collect();
-        // The runtime has one thread: each of them has asked by then, and could have begun.
+        // The runtime has one thread, so each task has asked for a connection by then, and could have begun.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }

@@ -16,7 +16,7 @@ use crate::gateway::Gateway;
 
 /// The body of a 202: exactly these bytes.
 const ACCEPTED: &str = r#"{"success":true,"message":"Mensagem enfileirada para envio"}"#;
-/// Its text.
+/// The text in this body.
 pub const ACCEPTED_TEXT: &str = "Mensagem enfileirada para envio";
 
 /// The message is stored.
