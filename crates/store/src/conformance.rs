@@ -11,7 +11,7 @@ mod events;
 pub(crate) mod inbox;
 mod inbox_person;
 mod inbox_session;
-mod inbox_settings;
+pub(crate) mod inbox_settings;
 mod links;
 pub(crate) mod message_events;
 mod new_recipients;

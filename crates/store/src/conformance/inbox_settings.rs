@@ -160,3 +160,23 @@ pub(super) async fn content_that_is_not_kept_goes_after_its_events_were_delivere
     let after = stored(&ground, channel).await;
     assert!(!after.contains("segredo"), "{after}");
 }
+
+/// The network id of a message that cannot be changed, in [`a_message_that_cannot_be_changed_keeps_no_other_from_its_turn`].
+pub(crate) const BAD: &str = "A2";
+
+/// `break_it` prepares the store so that no statement can change the message [`BAD`].
+pub(crate) async fn a_message_that_cannot_be_changed_keeps_no_other_from_its_turn(
+    ground: Ground,
+    break_it: impl FnOnce(),
+) {
+    let channel = ground.channel("vendas").await;
+    change_settings(&ground, channel, json!({"keepText": false})).await;
+    let arrivals = ["A1", BAD, "A3"].map(|id| text(id, both(), "segredo")).to_vec();
+    receive(&ground, channel, arrivals).await;
+    break_it();
+    assert_eq!(look(&ground, NOW + CONTENT_FETCHED).await, 3);
+    let left: Vec<_> = delivered(&ground, channel).await.into_iter().map(|message| message.body.text).collect();
+    assert_eq!(left.iter().filter(|text| *text == "segredo").count(), 1, "{left:?}");
+    // It is due again later, and the others are not.
+    assert_eq!(look(&ground, NOW + 2 * CONTENT_FETCHED).await, 1);
+}

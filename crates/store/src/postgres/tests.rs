@@ -14,6 +14,7 @@ use super::{PgStore, migrate};
 use crate::conformance::channels::settings_of_a_newer_version_stay;
 use crate::conformance::enqueue::{MAKE_OLD, a_card_of_the_versions_before_is_a_contact};
 use crate::conformance::inbox::{ERASED, erase_a_person};
+use crate::conformance::inbox_settings::{BAD, a_message_that_cannot_be_changed_keeps_no_other_from_its_turn};
 use crate::conformance::message_events::events_are_purged_with_their_messages;
 use crate::conformance::outgoing::a_former_address_of_the_versions_before_is_not_used;
 use crate::fixtures::{Ground, PgDatabase};
@@ -48,6 +49,19 @@ async fn conversations_of_the_versions_before_may_have_a_former_address() {
     let url = database.direct_url().to_owned();
     let ground = Ground::on(database).await;
     a_former_address_of_the_versions_before_is_not_used(ground, |sql| run(&url, sql)).await;
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_changed_keeps_the_content_of_no_other() {
+    let database = PgDatabase::new();
+    let url = database.direct_url().to_owned();
+    let ground = Ground::on(database).await;
+    let sql = format!(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''it cannot be changed''; END';
+         CREATE TRIGGER bad BEFORE UPDATE ON incoming FOR EACH ROW WHEN (old.network_id = '{BAD}')
+         EXECUTE FUNCTION refuse()"
+    );
+    a_message_that_cannot_be_changed_keeps_no_other_from_its_turn(ground, || run(&url, &sql)).await;
 }
 
 #[tokio::test]

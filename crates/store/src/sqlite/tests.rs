@@ -14,6 +14,7 @@ use crate::common::channels::delete;
 use crate::conformance::channels::settings_of_a_newer_version_stay;
 use crate::conformance::enqueue::{MAKE_OLD, a_card_of_the_versions_before_is_a_contact};
 use crate::conformance::inbox::{ERASED, erase_a_person};
+use crate::conformance::inbox_settings::{BAD, a_message_that_cannot_be_changed_keeps_no_other_from_its_turn};
 use crate::conformance::message_events::events_are_purged_with_their_messages;
 use crate::conformance::outgoing::a_former_address_of_the_versions_before_is_not_used;
 use crate::conformance::webhooks::{create_at, event, settings};
@@ -77,6 +78,21 @@ async fn conversations_of_the_versions_before_may_have_a_former_address() {
         other.execute(sql, []).expect("changed");
     };
     a_former_address_of_the_versions_before_is_not_used(ground, make_old).await;
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_changed_keeps_the_content_of_no_other() {
+    let file = SqliteFile::new();
+    let path = file.path();
+    let ground = Ground::on(file).await;
+    let break_it = || {
+        let sql = format!(
+            "CREATE TRIGGER bad BEFORE UPDATE ON incoming WHEN old.network_id = '{BAD}'
+             BEGIN SELECT RAISE(ABORT, 'it cannot be changed'); END"
+        );
+        Connection::open(&path).expect("the file opens").execute_batch(&sql).expect("changed");
+    };
+    a_message_that_cannot_be_changed_keeps_no_other_from_its_turn(ground, break_it).await;
 }
 
 #[tokio::test]

@@ -361,6 +361,21 @@ impl From<Unreadable> for Failure {
     }
 }
 
+/// Does work whose failure leaves the transaction usable: what the work wrote before its failure is undone. The inner result
+/// is that of the work. The outer one fails if the transaction has ended.
+pub(crate) async fn separately<E: Executor, T>(
+    db: &E,
+    work: impl Future<Output = Result<T, E::Error>>,
+) -> Result<Result<T, E::Error>, E::Error> {
+    db.run("SAVEPOINT separate", &[]).await?;
+    let done = work.await;
+    if done.is_err() {
+        db.run("ROLLBACK TO SAVEPOINT separate", &[]).await?;
+    }
+    db.run("RELEASE SAVEPOINT separate", &[]).await?;
+    Ok(done)
+}
+
 /// How many statements are sent together.
 const TOGETHER: usize = 25;
 

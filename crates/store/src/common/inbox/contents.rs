@@ -10,7 +10,7 @@ use recado_domain::incoming::{CONTENT_FETCHED, Incoming};
 use serde_json::{Value, json};
 
 use super::{Receiving, conversations, deliver, lock, rows, threads};
-use crate::sqlkit::both::{Executor, Row, values};
+use crate::sqlkit::both::{Executor, Row, separately, values};
 use crate::views;
 
 /// Messages whose content one call deletes.
@@ -46,7 +46,8 @@ pub(crate) async fn delete_due<E: Executor>(db: &E, now: Millis) -> Result<usize
     let due = db.rows(sql, values![channel, now, AT_ONCE], read).await?;
     for id in &due {
         let has_ended = match owner {
-            Some(owner) => ends(db, (owner, channel), *id, now).await,
+            // On PostgreSQL a failed statement would end the transaction, and with it the turn of all others.
+            Some(owner) => separately(db, ends(db, (owner, channel), *id, now)).await?,
             None => Ok(true),
         };
         let id = &id.as_bytes()[..];
