@@ -155,13 +155,12 @@ pub(crate) async fn one<E: Executor>(
 
 /// The deliveries of each webhook that wait or are in flight.
 pub(crate) async fn backlogs<E: Executor>(db: &E) -> Result<Vec<WebhookBacklog>, E::Error> {
+    // Webhook by webhook: the index of the states begins with the webhook, and most deliveries do not wait.
     let sql = "SELECT w.id, w.institution_id, NOT w.active AND w.disabled_at IS NOT NULL AS disabled,
-                      coalesce(o.waiting, 0) AS waiting, d.created_at AS oldest
-               FROM webhooks w
-               LEFT JOIN (SELECT webhook_key, count(*) AS waiting, min(event_seq) AS first FROM deliveries
-                          WHERE state = 0 GROUP BY webhook_key) AS o ON o.webhook_key = w.key
-               LEFT JOIN deliveries d ON d.webhook_key = w.key AND d.event_seq = o.first
-               WHERE NOT w.deleted ORDER BY w.key";
+                      (SELECT count(*) FROM deliveries o WHERE o.webhook_key = w.key AND o.state = 0) AS waiting,
+                      (SELECT o.created_at FROM deliveries o WHERE o.webhook_key = w.key AND o.state = 0
+                       ORDER BY o.event_seq LIMIT 1) AS oldest
+               FROM webhooks w WHERE NOT w.deleted ORDER BY w.key";
     let read = |row: &Row<'_>| {
         let (id, institution) = (row.bytes("id")?, row.bytes("institution_id")?);
         Ok(WebhookBacklog {
