@@ -31,7 +31,7 @@ use recado_domain::incoming::{
     Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, Received, SealedIncoming, StoredFile,
 };
 use recado_domain::message::Seq;
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, watch};
 
 use crate::commits::Follow;
 use crate::{Health, Result};
@@ -77,12 +77,12 @@ pub trait Store:
 }
 
 /// The right to store deliveries to a channel. It ends when it is dropped.
-pub type Turn = OwnedMutexGuard<()>;
+pub type Turn = (OwnedMutexGuard<()>, OwnedSemaphorePermit);
 
-/// The order of deliveries to one channel.
+/// The order of deliveries to the channels of one owner.
 #[async_trait]
 pub trait Turns: Send + Sync + 'static {
-    /// Waits until no other delivery to the channel is being stored. `None`: the store orders them itself.
+    /// Waits until no other delivery to the channels of the owner is being stored. `None`: the store orders them itself.
     async fn turn(&self, _channel: ChannelKey) -> Result<Option<Turn>> {
         Ok(None)
     }

@@ -69,7 +69,7 @@ pub struct PgStore {
     receiving: Receiving,
     /// Permits for messages that join their conversations, so that busy inboxes leave connections for others.
     joining: Semaphore,
-    turns: turns::Channels,
+    deliveries: turns::Deliveries,
     pub(crate) follower: Follower,
     direct_url: String,
 }
@@ -107,7 +107,7 @@ impl PgStore {
             dispatching,
             receiving,
             joining: Semaphore::new((connections / 2).max(1)),
-            turns: turns::Channels::default(),
+            deliveries: turns::Deliveries::new(connections),
             follower,
             direct_url,
         })

@@ -59,7 +59,7 @@ struct Receiving<'a, E> {
 const GROUP_LIMIT: usize = 200;
 
 /// Locks the inbox of the owner for this transaction.
-pub(super) async fn lock<E: Executor>(db: &E, owner: Owner) -> Result<(), E::Error> {
+pub(crate) async fn lock<E: Executor>(db: &E, owner: Owner) -> Result<(), E::Error> {
     let hash = Sha256::new()
         .chain_update(b"recado inbox\0")
         .chain_update(owner.0.as_bytes())
@@ -78,7 +78,7 @@ async fn has_readers<E: Executor>(db: &E, owner: Owner) -> Result<bool, E::Error
 }
 
 /// The owner of a channel; `None` if it is deleted.
-async fn owner_of<E: Executor>(db: &E, channel: ChannelKey) -> Result<Option<Owner>, E::Error> {
+pub(crate) async fn owner_of<E: Executor>(db: &E, channel: ChannelKey) -> Result<Option<Owner>, E::Error> {
     let sql = "SELECT institution_id, environment FROM channels WHERE key = ?1 AND deleted_at IS NULL";
     let owner = |row: &Row<'_>| {
         let institution = InstitutionId::from_bytes(row.bytes("institution_id")?);
