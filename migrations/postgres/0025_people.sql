@@ -1,6 +1,6 @@
--- As SQLite's migration of this number.
-ALTER TABLE conversations ADD COLUMN former_addresses text;
-CREATE INDEX messages_by_account ON messages (channel_key, account) WHERE account <> recipient;
-CREATE INDEX events_of_owner ON events (institution_id, environment, seq) WHERE complete;
-CREATE INDEX accounts_of_channel ON accounts (channel_key, account) WHERE account IS NOT NULL;
-CREATE INDEX votes_by_voter ON poll_votes (voter);
+-- As SQLite's migration of this number. Each index is built beside the work of the nodes.
+ALTER TABLE conversations ADD COLUMN IF NOT EXISTS former_addresses text;
+CREATE INDEX CONCURRENTLY IF NOT EXISTS messages_by_account ON messages (channel_key, account) WHERE account <> recipient;
+CREATE INDEX CONCURRENTLY IF NOT EXISTS events_of_owner ON events (institution_id, environment, seq) WHERE complete;
+CREATE INDEX CONCURRENTLY IF NOT EXISTS accounts_of_channel ON accounts (channel_key, account) WHERE account IS NOT NULL;
+CREATE INDEX CONCURRENTLY IF NOT EXISTS votes_by_voter ON poll_votes (voter);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, GenericClient};
 
 use crate::sqlkit::postgres::failure::describe;
 use crate::sqlkit::postgres::hosts::Hosts;
@@ -17,56 +17,52 @@ struct Migration {
     /// The version of the tables that a build must know at least. As long as that is lower than the number, nodes of the
     /// version before go on working while others are upgraded.
     works_from: i32,
+    runs: Runs,
+}
+
+/// How a migration runs.
+enum Runs {
+    InOneTransaction,
+    /// For indexes of large tables: PostgreSQL builds them without locks for writers (`CONCURRENTLY`), but only outside of a
+    /// transaction.
+    Statements,
+}
+
+impl Migration {
+    const fn new(number: i32, sql: &'static str) -> Self {
+        Self { number, sql, works_from: 5, runs: Runs::InOneTransaction }
+    }
+
+    /// Nodes write to its tables while it runs.
+    const fn of_indexes(number: i32, sql: &'static str) -> Self {
+        Self { number, sql, works_from: 5, runs: Runs::Statements }
+    }
 }
 
 const MIGRATIONS: &[Migration] = &[
-    Migration { number: 5, sql: include_str!("../../../../migrations/postgres/0005_first.sql"), works_from: 5 },
-    Migration { number: 6, sql: include_str!("../../../../migrations/postgres/0006_lives.sql"), works_from: 5 },
-    Migration { number: 7, sql: include_str!("../../../../migrations/postgres/0007_parents.sql"), works_from: 5 },
-    Migration {
-        number: 8,
-        sql: include_str!("../../../../migrations/postgres/0008_default_country.sql"),
-        works_from: 5,
-    },
-    Migration { number: 9, sql: include_str!("../../../../migrations/postgres/0009_logins.sql"), works_from: 5 },
-    Migration { number: 10, sql: include_str!("../../../../migrations/postgres/0010_people.sql"), works_from: 5 },
-    Migration { number: 11, sql: include_str!("../../../../migrations/postgres/0011_sessions.sql"), works_from: 5 },
-    Migration { number: 12, sql: include_str!("../../../../migrations/postgres/0012_events.sql"), works_from: 5 },
-    Migration { number: 13, sql: include_str!("../../../../migrations/postgres/0013_hidden_ids.sql"), works_from: 5 },
-    Migration {
-        number: 14,
-        sql: include_str!("../../../../migrations/postgres/0014_message_events.sql"),
-        works_from: 5,
-    },
-    Migration { number: 15, sql: include_str!("../../../../migrations/postgres/0015_kinds.sql"), works_from: 5 },
-    Migration { number: 16, sql: include_str!("../../../../migrations/postgres/0016_schedule.sql"), works_from: 5 },
-    Migration {
-        number: 17,
-        sql: include_str!("../../../../migrations/postgres/0017_fair_schedule.sql"),
-        works_from: 5,
-    },
-    Migration { number: 18, sql: include_str!("../../../../migrations/postgres/0018_event_stream.sql"), works_from: 5 },
-    Migration { number: 19, sql: include_str!("../../../../migrations/postgres/0019_webhooks.sql"), works_from: 5 },
-    Migration { number: 20, sql: include_str!("../../../../migrations/postgres/0020_inbox.sql"), works_from: 5 },
-    Migration {
-        number: 21,
-        sql: include_str!("../../../../migrations/postgres/0021_sandbox_incoming.sql"),
-        works_from: 5,
-    },
-    Migration { number: 22, sql: include_str!("../../../../migrations/postgres/0022_read_signals.sql"), works_from: 5 },
-    Migration { number: 23, sql: include_str!("../../../../migrations/postgres/0023_outgoing.sql"), works_from: 5 },
-    Migration {
-        number: 24,
-        sql: include_str!("../../../../migrations/postgres/0024_latest_of_chat.sql"),
-        works_from: 5,
-    },
-    Migration { number: 25, sql: include_str!("../../../../migrations/postgres/0025_people.sql"), works_from: 5 },
-    Migration { number: 26, sql: include_str!("../../../../migrations/postgres/0026_contents.sql"), works_from: 5 },
-    Migration {
-        number: 27,
-        sql: include_str!("../../../../migrations/postgres/0027_contents_of_channel.sql"),
-        works_from: 5,
-    },
+    Migration::new(5, include_str!("../../../../migrations/postgres/0005_first.sql")),
+    Migration::new(6, include_str!("../../../../migrations/postgres/0006_lives.sql")),
+    Migration::new(7, include_str!("../../../../migrations/postgres/0007_parents.sql")),
+    Migration::new(8, include_str!("../../../../migrations/postgres/0008_default_country.sql")),
+    Migration::new(9, include_str!("../../../../migrations/postgres/0009_logins.sql")),
+    Migration::new(10, include_str!("../../../../migrations/postgres/0010_people.sql")),
+    Migration::new(11, include_str!("../../../../migrations/postgres/0011_sessions.sql")),
+    Migration::new(12, include_str!("../../../../migrations/postgres/0012_events.sql")),
+    Migration::new(13, include_str!("../../../../migrations/postgres/0013_hidden_ids.sql")),
+    Migration::new(14, include_str!("../../../../migrations/postgres/0014_message_events.sql")),
+    Migration::new(15, include_str!("../../../../migrations/postgres/0015_kinds.sql")),
+    Migration::new(16, include_str!("../../../../migrations/postgres/0016_schedule.sql")),
+    Migration::new(17, include_str!("../../../../migrations/postgres/0017_fair_schedule.sql")),
+    Migration::new(18, include_str!("../../../../migrations/postgres/0018_event_stream.sql")),
+    Migration::new(19, include_str!("../../../../migrations/postgres/0019_webhooks.sql")),
+    Migration::new(20, include_str!("../../../../migrations/postgres/0020_inbox.sql")),
+    Migration::new(21, include_str!("../../../../migrations/postgres/0021_sandbox_incoming.sql")),
+    Migration::new(22, include_str!("../../../../migrations/postgres/0022_read_signals.sql")),
+    Migration::new(23, include_str!("../../../../migrations/postgres/0023_outgoing.sql")),
+    Migration::of_indexes(24, include_str!("../../../../migrations/postgres/0024_latest_of_chat.sql")),
+    Migration::of_indexes(25, include_str!("../../../../migrations/postgres/0025_people.sql")),
+    Migration::new(26, include_str!("../../../../migrations/postgres/0026_contents.sql")),
+    Migration::of_indexes(27, include_str!("../../../../migrations/postgres/0027_contents_of_channel.sql")),
 ];
 
 /// Identifies these tables on the server of the tests.
@@ -83,39 +79,43 @@ pub const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].number;
 /// The table that exists during an import, with its progress.
 pub(super) const IMPORTING: &str = "recado_import";
 
-/// The advisory lock for migrations: one node at a time migrates. The number is arbitrary, but no other program may use
-/// it.
+/// The advisory lock under which versions before this one migrate, in one transaction. The numbers are arbitrary, but no other
+/// program may use them.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7201746391)";
+/// The advisory lock of the connection that migrates: one node at a time. A node that waited in a statement would hold a
+/// snapshot, which `CREATE INDEX CONCURRENTLY` of the other node waits for. So nodes ask again and again.
+const TRY: &str = "SELECT pg_try_advisory_lock(7201746392)";
+/// The wait between two questions.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Whether there are tables.
 const THERE: &str = "SELECT to_regclass('recado_migrations') IS NOT NULL";
 const NO_TABLES: &str = "there are no tables in the database: make them with `recado init --database-url …`";
 
-/// Creates or migrates the tables in one transaction. Needs a direct connection, without a pooler.
+/// Creates or migrates the tables. Needs a direct connection, without a pooler. Each migration commits by itself: what is done
+/// stays done if a later one fails, or if the process ends.
 pub async fn migrate(url: &str) -> anyhow::Result<()> {
-    connect_and_run(url, true).await
+    connect_and_run(url, true, MIGRATIONS).await
 }
 
 /// Migrates existing tables, and fails if there are none: only `recado init` creates them, so a mistyped database name
 /// is not served as an empty store.
 pub async fn upgrade(url: &str) -> anyhow::Result<()> {
-    connect_and_run(url, false).await
+    connect_and_run(url, false, MIGRATIONS).await
 }
 
-async fn connect_and_run(url: &str, may_make: bool) -> anyhow::Result<()> {
+/// Creates the tables as they were after this migration.
+#[cfg(test)]
+pub(super) async fn migrate_to(url: &str, number: i32) -> anyhow::Result<()> {
+    let count = MIGRATIONS.iter().filter(|migration| migration.number <= number).count();
+    connect_and_run(url, true, &MIGRATIONS[..count]).await
+}
+
+async fn connect_and_run(url: &str, may_make: bool, migrations: &[Migration]) -> anyhow::Result<()> {
     let (mut client, connection) = Hosts::parse(url, "")?.connect().await?;
     let connection = tokio::spawn(connection);
-    let mut done = run(&mut client, may_make).await;
-    for _ in 0..TRIES {
-        match &done {
-            Err(error) if error.is::<Held>() => {
-                tracing::warn!(%error, "migration blocked; retrying");
-                tokio::time::sleep(PAUSE).await;
-                done = run(&mut client, may_make).await;
-            }
-            _ => break,
-        }
-    }
+    let done = with_retries(&mut client, may_make, migrations).await;
+    // The end of the connection releases the lock.
     drop(client);
     // It ends with its client.
     drop(connection.await);
@@ -123,7 +123,12 @@ async fn connect_and_run(url: &str, may_make: bool) -> anyhow::Result<()> {
 }
 
 /// The longest wait for a table. Other statements on the table wait behind it.
-const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '1s'";
+/// An index that is built beside the work of the nodes waits for transactions that began before it, and no other statement waits
+/// behind it. It may take as long as it needs.
+const NO_TIMEOUT: &str = "SET lock_timeout = 0";
+/// The limits that the database or its role may have.
+const NO_LIMITS: &str = "SET statement_timeout = 0";
 /// The wait between two tries, in which the nodes work on.
 const PAUSE: Duration = Duration::from_secs(2);
 const TRIES: usize = 60;
@@ -138,30 +143,113 @@ fn describe_lock_failure(error: tokio_postgres::Error) -> anyhow::Error {
     if error.code().is_some_and(|code| held.contains(code)) { Held.into() } else { describe(error) }
 }
 
-async fn run(client: &mut Client, may_make: bool) -> anyhow::Result<()> {
-    let transaction = client.transaction().await.map_err(describe)?;
-    transaction.batch_execute(LOCK).await.map_err(describe)?;
-    transaction.batch_execute(LOCK_TIMEOUT).await.map_err(describe)?;
-    if !may_make && !transaction.query_one(THERE, &[]).await.map_err(describe)?.get::<_, bool>(0) {
+async fn with_retries(client: &mut Client, may_make: bool, migrations: &[Migration]) -> anyhow::Result<()> {
+    while !client.query_one(TRY, &[]).await.map_err(describe)?.get::<_, bool>(0) {
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+    client.batch_execute(NO_LIMITS).await.map_err(describe)?;
+    let mut tries = TRIES;
+    loop {
+        match run(client, may_make, migrations).await {
+            Err(error) if error.is::<Held>() && tries > 0 => {
+                tracing::warn!(%error, "migration blocked; retrying");
+                tries -= 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+async fn run(client: &mut Client, may_make: bool, migrations: &[Migration]) -> anyhow::Result<()> {
+    if !may_make && !client.query_one(THERE, &[]).await.map_err(describe)?.get::<_, bool>(0) {
         bail!(NO_TABLES);
     }
+    let mut newest = None;
+    for migration in migrations {
+        // The newest one is read again after each: a node of a version before this one may have migrated meanwhile.
+        if newest.is_none_or(|newest| migration.number > newest) {
+            newest = match migration.runs {
+                Runs::InOneTransaction => in_one_transaction(client, migration).await,
+                Runs::Statements => statement_by_statement(client, migration).await,
+            }
+            .with_context(|| format!("migration {}", migration.number))?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs a migration, unless it has run already. Returns the newest one that has run.
+async fn in_one_transaction(client: &mut Client, migration: &Migration) -> anyhow::Result<Option<i32>> {
+    client.batch_execute(LOCK_TIMEOUT).await.map_err(describe)?;
+    let transaction = client.transaction().await.map_err(describe)?;
+    transaction.batch_execute(LOCK).await.map_err(describe_lock_failure)?;
+    let newest = newest(&transaction).await?;
+    if newest.is_none_or(|newest| migration.number > newest) {
+        transaction.batch_execute(migration.sql).await.map_err(describe_lock_failure)?;
+        note(&transaction, migration).await?;
+        transaction.commit().await.map_err(describe)?;
+        return Ok(Some(migration.number));
+    }
+    Ok(newest)
+}
+
+/// Runs a migration whose statements commit by themselves, unless it has run already. Returns the newest one that has run. A
+/// migration that ended halfway begins again, so each statement does nothing if its change was made.
+async fn statement_by_statement(client: &Client, migration: &Migration) -> anyhow::Result<Option<i32>> {
+    let newest = newest(client).await?;
+    if newest.is_some_and(|newest| migration.number <= newest) {
+        return Ok(newest);
+    }
+    for statement in statements(migration.sql) {
+        let is_concurrent = statement.contains(" CONCURRENTLY ");
+        let timeout = if is_concurrent { NO_TIMEOUT } else { LOCK_TIMEOUT };
+        client.batch_execute(timeout).await.map_err(describe)?;
+        if let Some(index) = built(&statement) {
+            drop_unfinished(client, index).await?;
+        }
+        client.batch_execute(&statement).await.map_err(describe_lock_failure)?;
+    }
+    note(client, migration).await?;
+    Ok(Some(migration.number))
+}
+
+/// The statements of a migration, without comments. No statement contains a text with a semicolon.
+fn statements(sql: &str) -> Vec<String> {
+    let lines: Vec<_> = sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
+    let code = lines.join("\n");
+    code.split(';').map(str::trim).filter(|statement| !statement.is_empty()).map(str::to_owned).collect()
+}
+
+/// The index that a statement builds beside the work of the nodes.
+fn built(statement: &str) -> Option<&str> {
+    let (_, named) = statement.split_once("INDEX CONCURRENTLY IF NOT EXISTS ")?;
+    named.split_whitespace().next()
+}
+
+/// Drops an index whose building ended halfway. PostgreSQL leaves it, maintains it and never reads it.
+async fn drop_unfinished(client: &Client, index: &str) -> anyhow::Result<()> {
+    let sql = "SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND NOT indisvalid";
+    if client.query_opt(sql, &[&index]).await.map_err(describe)?.is_some() {
+        let sql = format!("DROP INDEX CONCURRENTLY IF EXISTS {index}");
+        client.batch_execute(&sql).await.map_err(describe_lock_failure)?;
+    }
+    Ok(())
+}
+
+/// The newest migration that has run. Creates the table that knows it.
+async fn newest(client: &impl GenericClient) -> anyhow::Result<Option<i32>> {
     let table = "CREATE TABLE IF NOT EXISTS recado_migrations (
                      number integer NOT NULL PRIMARY KEY, works_from integer NOT NULL,
                      at timestamptz NOT NULL DEFAULT clock_timestamp())";
-    transaction.batch_execute(table).await.map_err(describe)?;
-    let newest: Option<i32> =
-        transaction.query_one("SELECT max(number) FROM recado_migrations", &[]).await.map_err(describe)?.get(0);
-    for migration in MIGRATIONS.iter().filter(|migration| newest.is_none_or(|newest| migration.number > newest)) {
-        let number = migration.number;
-        transaction
-            .batch_execute(migration.sql)
-            .await
-            .map_err(describe_lock_failure)
-            .with_context(|| format!("migration {number}"))?;
-        let note = "INSERT INTO recado_migrations (number, works_from) VALUES ($1, $2)";
-        transaction.execute(note, &[&number, &migration.works_from]).await.map_err(describe)?;
-    }
-    transaction.commit().await.map_err(describe)
+    client.batch_execute(table).await.map_err(describe)?;
+    let newest = client.query_one("SELECT max(number) FROM recado_migrations", &[]).await.map_err(describe)?;
+    Ok(newest.get(0))
+}
+
+async fn note(client: &impl GenericClient, migration: &Migration) -> anyhow::Result<()> {
+    let note = "INSERT INTO recado_migrations (number, works_from) VALUES ($1, $2)";
+    client.execute(note, &[&migration.number, &migration.works_from]).await.map_err(describe).map(drop)
 }
 
 /// Looks whether this build can work on the tables.
@@ -184,4 +272,30 @@ pub(super) async fn check(pool: &Pool) -> anyhow::Result<()> {
         bail!("the tables in the database are older than this version of Recado");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_index_of_a_migration_by_statements_can_be_built_again() {
+        for migration in MIGRATIONS {
+            let by_statements = matches!(migration.runs, Runs::Statements);
+            for statement in statements(migration.sql) {
+                let is_concurrent = statement.contains("CONCURRENTLY");
+                assert!(!is_concurrent || by_statements, "{statement}");
+                let repeats = ["IF NOT EXISTS", "IF EXISTS"].iter().any(|how| statement.contains(how));
+                assert!(repeats || !by_statements, "{statement}");
+                assert_eq!(
+                    built(&statement).is_some(),
+                    statement.starts_with("CREATE INDEX CONCURRENTLY"),
+                    "{statement}"
+                );
+            }
+        }
+        assert_eq!(built("CREATE INDEX CONCURRENTLY IF NOT EXISTS a_b\n ON c (d)"), Some("a_b"));
+        let sql = "-- One; two.\nDROP INDEX a;\n  -- More.\nCREATE INDEX b\n    ON c (d);\n";
+        assert_eq!(statements(sql), ["DROP INDEX a", "CREATE INDEX b\n    ON c (d)"]);
+    }
 }

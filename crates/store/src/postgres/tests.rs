@@ -1,5 +1,6 @@
 //! Tests of this engine only: tables that several nodes share.
 
+mod migrations;
 mod webhooks;
 
 use std::sync::Arc;
