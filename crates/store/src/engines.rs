@@ -324,7 +324,7 @@ for_both_engines! {
         write fn end_read(signal: ReadSignal, retry_at: Option<Millis>, now: Millis) -> ()
             = |tx| inbox::signals::end(tx.db(), &signal, retry_at, now);
         read fn latest_conversation(owner: Owner, channel: ChannelKey, recipient: String) -> Option<Conversation>
-            = |db| inbox::conversations::latest(db, owner, (channel, &recipient));
+            = |db| inbox::latest::latest(db, owner, (channel, &recipient));
         write fn name_group(channel: ChannelKey, address: String, name: String) -> ()
             = |tx| inbox::conversations::name_group(tx.db(), channel, (&address, &name));
         write fn close_idle(channel: ChannelKey, before: Millis, now: Millis) -> usize

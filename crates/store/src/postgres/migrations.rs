@@ -63,6 +63,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration::of_indexes(25, include_str!("../../../../migrations/postgres/0025_people.sql")),
     Migration::new(26, include_str!("../../../../migrations/postgres/0026_contents.sql")),
     Migration::of_indexes(27, include_str!("../../../../migrations/postgres/0027_contents_of_channel.sql")),
+    Migration::of_indexes(28, include_str!("../../../../migrations/postgres/0028_fewer_indexes.sql")),
 ];
 
 /// Identifies these tables on the server of the tests.

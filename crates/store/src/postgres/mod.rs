@@ -14,6 +14,7 @@ mod enqueue;
 mod event_reader;
 mod events;
 pub mod import;
+mod joins;
 mod levels;
 mod listener;
 mod lock;

@@ -1,6 +1,7 @@
 //! Tests of this engine only: tables that several nodes share.
 
 mod migrations;
+mod plans;
 mod webhooks;
 
 use std::sync::Arc;

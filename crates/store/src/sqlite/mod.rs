@@ -7,6 +7,7 @@ pub mod contents;
 pub mod copy;
 mod enqueue;
 mod events;
+mod joins;
 mod messages;
 mod new_chats;
 mod queue;
@@ -65,6 +66,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0025_people.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0026_contents.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0027_contents_of_channel.sql")),
+    M::up(include_str!("../../../../migrations/sqlite/0028_fewer_indexes.sql")),
 ];
 
 /// The version of the tables of this build, in SQLite's `user_version`.

@@ -1,5 +1,7 @@
 //! Tests of this engine only: counts that are cached beside the file.
 
+mod plans;
+
 use recado_domain::channel::{ChannelState, ChannelType, MAX_CHANNEL_EVENTS};
 use recado_domain::event::EventQuery;
 use recado_domain::message::{MessageQuery, NewMessage};
@@ -327,19 +329,6 @@ async fn nothing_of_an_erased_person_is_in_any_table() {
                 assert_eq!(found, 0, "{text} in {table}.{column}");
             }
         }
-    }
-}
-
-/// Without the right index, each message to a new chat would read all conversations of its channel.
-#[tokio::test]
-async fn the_latest_conversation_of_a_chat_is_found_without_reading_others() {
-    let file = SqliteFile::new();
-    file.open().await.close().await;
-    let connection = Connection::open(file.path()).expect("a file");
-    for sql in crate::common::inbox::conversations::latest_statements() {
-        let plan = plan(&connection, &sql);
-        let finds = ["(channel_key=? AND chat=?)", "(address=? AND channel_key=?)"];
-        assert!(plan.iter().any(|step| finds.iter().any(|find| step.contains(find))), "{sql}: {plan:?}");
     }
 }
 

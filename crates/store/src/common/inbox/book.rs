@@ -236,15 +236,19 @@ pub(super) async fn contact_of<E: Executor>(
     if address.ends_with("@g.us") {
         return Ok(None);
     }
-    // No two businesses have the same user id.
-    let sql = format!(
+    let (institution, environment) = (&owner.0.as_bytes()[..], owner.1.name());
+    let read = |row: &Row<'_>| Ok(ContactId::from_bytes(row.bytes("contact_id")?));
+    let asked = values![address, IdentityKind::UserId.name(), institution, environment];
+    db.row(&by_user_id::<E>(), asked, read).await
+}
+
+/// Finds a contact by a user id. No two businesses have the same one.
+pub(crate) fn by_user_id<E: Executor>() -> String {
+    format!(
         "SELECT contact_id FROM identities{}
          WHERE value = ?1 AND kind = ?2 AND institution_id = ?3 AND environment = ?4 LIMIT 1",
         E::index("identities_by_value")
-    );
-    let (institution, environment) = (&owner.0.as_bytes()[..], owner.1.name());
-    let read = |row: &Row<'_>| Ok(ContactId::from_bytes(row.bytes("contact_id")?));
-    db.row(&sql, values![address, IdentityKind::UserId.name(), institution, environment], read).await
+    )
 }
 
 pub(super) async fn add_identity<E: Executor>(

@@ -28,15 +28,17 @@ pub(crate) async fn purge<E: Executor>(db: &E, (before, now): (Millis, Millis)) 
     }
     // A conversation is as old as its newest message, whose text it shows. A conversation without messages is deleted:
     // the next message of the chat begins another conversation.
-    let conversations = "DELETE FROM conversations WHERE id IN
-             (SELECT id FROM conversations WHERE active_at < ?2 ORDER BY active_at LIMIT ?1)
-             AND active_at < ?2 AND NOT EXISTS (SELECT 1 FROM incoming m WHERE m.conversation_id = conversations.id)";
+    let conversations = format!(
+        "DELETE FROM conversations WHERE id IN ({})
+         AND active_at < ?2 AND NOT EXISTS (SELECT 1 FROM incoming m WHERE m.conversation_id = conversations.id)",
+        E::OLD_CONVERSATIONS
+    );
     let changes = "DELETE FROM incoming_changes
          WHERE n IN (SELECT n FROM incoming_changes ORDER BY n LIMIT ?1) AND at < ?2";
     let votes = "DELETE FROM poll_votes WHERE (channel_key, poll, voter) IN
              (SELECT channel_key, poll, voter FROM poll_votes WHERE at < ?2 ORDER BY at LIMIT ?1) AND at < ?2";
     let held = now - CHANGES_KEPT;
-    for (sql, before) in [(conversations, before), (changes, held), (votes, before)] {
+    for (sql, before) in [(&*conversations, before), (changes, held), (votes, before)] {
         full |= db.run(sql, values![E::PURGED_AT_ONCE, before]).await? == E::PURGED_AT_ONCE.unsigned_abs();
     }
     Ok(full)

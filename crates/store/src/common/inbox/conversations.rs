@@ -16,10 +16,10 @@ use recado_domain::phone::forms;
 use recado_domain::status::MessageStatus;
 
 use super::announce::{self, Place};
-use super::readdress::is_number;
+use super::latest::OF_CHAT;
 use super::rows::{INCOMING, incoming};
 use super::signals;
-use super::threads::{self, ALL, chat_of, conversation, group_chat, select};
+use super::threads::{self, ALL, conversation, group_chat, select};
 use super::{GROUP_LIMIT, book, lock, one_more, owner_of};
 use crate::commits::Change as Noted;
 use crate::common::Transaction;
@@ -41,6 +41,9 @@ pub(crate) async fn one<E: Executor>(
     Ok(found.filter(|conversation| conversation.owner == owner))
 }
 
+/// The conversations of a channel. They are in two indexes: those that go on, and the closed ones.
+const OF_CHANNEL: &str = "channel_key = ?5";
+
 /// Chooses the index by which the fewest conversations have to be read for a query.
 fn indexed(query: &ConversationQuery) -> &'static str {
     if query.contact.is_some() {
@@ -48,7 +51,7 @@ fn indexed(query: &ConversationQuery) -> &'static str {
     } else if query.assigned_to.is_some() {
         "institution_id = ?1 AND environment = ?2 AND assigned_to = ?4"
     } else if query.channel.is_some() {
-        "channel_key = ?5"
+        OF_CHANNEL
     } else if query.unread {
         "institution_id = ?1 AND environment = ?2 AND unread > 0"
     } else {
@@ -64,10 +67,26 @@ fn has_filter(query: &ConversationQuery) -> bool {
     asked > indexed || query.status.is_some() || query.department.is_some() || query.window_open
 }
 
-/// The SQL of a page, on the conversations that `behind` selects.
-fn page_sql(behind: &str) -> String {
+/// Selects the conversations that a page reads, from the newest one on.
+fn scanned_sql(query: &ConversationQuery) -> String {
+    let newest = "ORDER BY active_at DESC, id DESC LIMIT ?8";
+    let indexed = indexed(query);
+    let behind = |which: &str| {
+        format!("SELECT * FROM conversations WHERE {indexed}{which} AND (active_at, id) < (?6, ?7) {newest}")
+    };
+    if indexed != OF_CHANNEL {
+        return behind("");
+    }
+    let (open, closed) = (behind(" AND closed_at IS NULL"), behind(" AND closed_at IS NOT NULL"));
     format!(
-        "WITH scanned AS (SELECT * FROM conversations {behind} LIMIT ?8),
+        "SELECT * FROM (SELECT * FROM ({open}) AS a UNION ALL SELECT * FROM ({closed}) AS b) AS of_channel {newest}"
+    )
+}
+
+/// The SQL of a page, of the conversations that `scanned` selects.
+fn page_sql(scanned: &str) -> String {
+    format!(
+        "WITH scanned AS ({scanned}),
          matching AS (SELECT * FROM scanned
              WHERE institution_id = ?1 AND environment = ?2
                AND (?3 IS NULL OR contact_id = ?3) AND (?4 IS NULL OR assigned_to = ?4)
@@ -89,7 +108,7 @@ pub(crate) async fn page<E: Executor>(db: &E, query: &ConversationQuery) -> Resu
     };
     let limit = one_more(query.limit);
     let scanned = if has_filter(query) { SCANNED } else { limit };
-    let behind = format!("WHERE {} AND (active_at, id) < (?6, ?7) ORDER BY active_at DESC, id DESC", indexed(query));
+    let scanning = scanned_sql(query);
     let status = query.status.map(Status::name);
     let open_since = query.window_open.then(|| query.now - WINDOW);
     let unread = i64::from(query.unread);
@@ -108,7 +127,7 @@ pub(crate) async fn page<E: Executor>(db: &E, query: &ConversationQuery) -> Resu
         open_since,
         limit,
     ];
-    let mut conversations = db.rows(&page_sql(&behind), asked, conversation).await?;
+    let mut conversations = db.rows(&page_sql(&scanning), asked, conversation).await?;
     let more = conversations.len() > query.limit;
     conversations.truncate(query.limit);
     if more || scanned < SCANNED {
@@ -117,12 +136,31 @@ pub(crate) async fn page<E: Executor>(db: &E, query: &ConversationQuery) -> Resu
         return Ok(ConversationPage { conversations, next });
     }
     // The page has everything that was read. If the list goes on, the next page begins where the reading ended.
-    let sql = format!("SELECT id, active_at FROM conversations {behind} LIMIT 1 OFFSET ?8 - 1");
+    let sql = format!(
+        "SELECT id, active_at FROM ({scanning}) AS scanned ORDER BY active_at DESC, id DESC LIMIT 1 OFFSET ?8 - 1"
+    );
     let place = |row: &Row<'_>| {
         Ok(ConversationPlace { active_at: row.get("active_at")?, id: ConversationId::from_bytes(row.bytes("id")?) })
     };
     let next = db.row(&sql, &asked[..8], place).await?;
     Ok(ConversationPage { conversations, next })
+}
+
+/// The statements of pages, one for each index.
+#[cfg(test)]
+pub(crate) fn page_statements(query: &ConversationQuery) -> Vec<String> {
+    let of = |change: &dyn Fn(&mut ConversationQuery)| {
+        let mut query = query.clone();
+        change(&mut query);
+        page_sql(&scanned_sql(&query))
+    };
+    vec![
+        of(&|_| ()),
+        of(&|query| query.unread = true),
+        of(&|query| query.channel = Some(1)),
+        of(&|query| query.assigned_to = Some(String::new())),
+        of(&|query| query.contact = Some(recado_domain::ids::ContactId::from_bytes([0; 16]))),
+    ]
 }
 
 /// The most messages of a page.
@@ -222,40 +260,6 @@ async fn present<E: Executor>(db: &E, conversation: &Conversation) -> Result<BTr
         }
     }
     Ok(names)
-}
-
-/// Conversations `v` of a channel (`?1`) in a chat (`?2`).
-pub(super) const OF_CHAT: &str = "WHERE v.channel_key = ?1 AND v.chat = ?2";
-/// Conversations `v` of a channel (`?1`) with an address (`?2`).
-pub(super) const WITH_ADDRESS: &str = "WHERE v.channel_key = ?1 AND v.address = ?2";
-pub(super) const LATEST: &str = "ORDER BY v.active_at DESC, v.id DESC LIMIT 1";
-
-/// The statements that read the latest conversation of a chat or with an address.
-#[cfg(test)]
-pub(crate) fn latest_statements() -> Vec<String> {
-    let of = |some: &str| format!("{} {some} {LATEST}", select(ALL));
-    vec![of(OF_CHAT), of(&format!("{OF_CHAT} AND v.id <> ?3")), of(WITH_ADDRESS)]
-}
-
-/// The latest conversation of a channel with this recipient.
-pub(crate) async fn latest<E: Executor>(
-    db: &E,
-    owner: Owner,
-    (channel, recipient): (ChannelKey, &str),
-) -> Result<Option<Conversation>, E::Error> {
-    let mut chats: Vec<String> = forms(recipient).collect();
-    if !is_number(recipient) {
-        // A chat whose address is no number began with a message of the person, or of the group.
-        let sql = format!("SELECT v.chat FROM conversations v {WITH_ADDRESS} {LATEST}");
-        chats.extend(db.row(&sql, values![channel, recipient], |row| row.get("chat")).await?);
-    }
-    chats.extend(book::contact_of(db, owner, (channel, recipient)).await?.map(chat_of));
-    let mut found: Vec<Conversation> = Vec::new();
-    for chat in chats {
-        let sql = format!("{} {OF_CHAT} {LATEST}", select(ALL));
-        found.extend(db.row(&sql, values![channel, chat], conversation).await?);
-    }
-    Ok(found.into_iter().max_by_key(|conversation| (conversation.active_at, conversation.id)))
 }
 
 /// Applies a caller's change to a conversation.
@@ -387,9 +391,10 @@ pub(crate) async fn name_group<E: Executor>(
 ) -> Result<(), E::Error> {
     let (Some(owner), Some(name)) = (owner_of(db, channel).await?, clean(name, GROUP_LIMIT)) else { return Ok(()) };
     lock(db, owner).await?;
-    let sql = "UPDATE conversations SET chat_name = ?3
-               WHERE channel_key = ?1 AND chat = ?2 AND (chat_name IS NULL OR chat_name <> ?3)";
-    db.run(sql, values![channel, group_chat(address), name]).await.map(drop)
+    let sql = format!(
+        "UPDATE conversations SET chat_name = ?3 WHERE id IN ({OF_CHAT}) AND (chat_name IS NULL OR chat_name <> ?3)"
+    );
+    db.run(&sql, values![channel, group_chat(address), name]).await.map(drop)
 }
 
 /// Conversations that one call closes.

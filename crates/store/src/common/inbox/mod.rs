@@ -14,6 +14,7 @@ pub(crate) mod contents;
 pub(crate) mod conversations;
 mod deliver;
 mod identify;
+pub(crate) mod latest;
 pub(crate) mod media;
 mod merge;
 pub(crate) mod outgoing;
@@ -38,6 +39,8 @@ use crate::clock::SystemEntropy;
 use crate::commits::Change;
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 
+#[cfg(test)]
+pub(crate) use book::by_user_id;
 pub(crate) use book::one as contact;
 pub(crate) use rows::{message, of_network, page, raw};
 #[cfg(test)]

@@ -7,25 +7,48 @@ use futures_util::future::{try_join, try_join_all, try_join3};
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{AutoRead, ChannelKey, ChannelType};
 use recado_domain::clock::Millis;
-use recado_domain::conversation::Status;
 use recado_domain::event::{ChatKind, Owner};
 use recado_domain::ids::{ContactId, ConversationId, InstitutionId, MessageId};
-use recado_domain::incoming::{Direction, IdentityKey, IdentityKind};
-use recado_domain::message::Seq;
+use recado_domain::incoming::{IdentityKey, IdentityKind};
 use recado_domain::phone::forms;
 use recado_domain::queue::Submitted;
 
 use super::announce::{self, Place};
 use super::book;
-use super::conversations::{LATEST, WITH_ADDRESS};
+use super::latest::LATEST_WITH_ADDRESS;
 use super::readdress::{is_number, keeps_window};
 use super::threads::{chat_of, group_chat};
-use super::{common_settings, conversations, has_readers, lock, new_conversation_id, optional_id};
+use super::{common_settings, conversations, has_readers, lock, new_conversation_id, optional_id, to_json};
 use crate::sql::{OPEN, SENDING};
 use crate::sqlkit::both::{Executor, List, Row, values};
 
-/// How many chats are written together. On PostgreSQL their statements do not wait for each other.
+/// How many statements are sent together. On PostgreSQL they do not wait for each other.
 const TOGETHER: usize = 25;
+
+/// A chat in whose active conversation messages are noted. If none is active, a new one begins.
+pub(crate) struct Opening<'a> {
+    /// The id of a new conversation.
+    pub id: ConversationId,
+    pub kind: ChatKind,
+    pub chat: &'a str,
+    pub contact: Option<ContactId>,
+    pub messages: &'a [&'a Submitted],
+    /// The last one of the messages.
+    pub last: &'a Submitted,
+    /// What a new conversation has of the latest one of its chat.
+    pub address: String,
+    pub chat_name: Option<&'a str>,
+    pub windowed: bool,
+    pub wrote_at: Option<Millis>,
+}
+
+/// How an engine writes these chats.
+pub(crate) trait Joins: Executor {
+    /// Notes messages in the active conversations of their chats, or in new ones. No chat is there twice. Returns the
+    /// conversations, in this order.
+    async fn write(&self, owner: Owner, chats: &[Opening<'_>], now: Millis)
+    -> Result<Vec<ConversationId>, Self::Error>;
+}
 
 /// The chat of some messages.
 struct Chat<'a> {
@@ -41,6 +64,30 @@ impl Chat<'_> {
     fn place(&self) -> (ChannelKey, String) {
         (self.messages.first().map_or(0, |message| message.channel), self.key.clone())
     }
+
+    /// The form of the address and the window belong to the person's number, so a new conversation does not have those of a
+    /// number that the person had before.
+    fn opening<'a>(&'a self, former: Option<&'a Former>, now: Millis) -> Option<Opening<'a>> {
+        let last = *self.messages.last()?;
+        let is_in_window = last.windowed && self.kind == ChatKind::Direct;
+        let address = match former {
+            Some(Former { number: Some(number), .. }) if !is_number(&last.recipient) => number,
+            Some(former) if forms(&last.recipient).any(|form| form == former.address) => &former.address,
+            _ => &last.recipient,
+        };
+        Some(Opening {
+            id: new_conversation_id(now),
+            kind: self.kind,
+            chat: &self.key,
+            contact: self.contact,
+            messages: &self.messages,
+            last,
+            address: address.clone(),
+            chat_name: former.and_then(|former| former.chat_name.as_deref()),
+            windowed: is_in_window || former.is_some_and(|former| former.windowed),
+            wrote_at: former.filter(|former| keeps_window(&former.address, address)).and_then(|former| former.wrote_at),
+        })
+    }
 }
 
 /// Which chat an address is.
@@ -52,7 +99,7 @@ struct Known {
 
 /// Adds messages of one owner to the conversations of their chats. A message that was added before is added again, and changes
 /// nothing unless its conversation was closed. Returns whether an answer marked messages as read.
-pub(crate) async fn join<E: Executor>(db: &E, owner: Owner, sent: &[Submitted], now: Millis) -> Result<bool, E::Error> {
+pub(crate) async fn join<E: Joins>(db: &E, owner: Owner, sent: &[Submitted], now: Millis) -> Result<bool, E::Error> {
     let place = Place { db, owner, now };
     let ((), channels, announces) = try_join3(lock(db, owner), channels(&place, sent), has_readers(db, owner)).await?;
     // A channel may have been deleted meanwhile.
@@ -62,15 +109,14 @@ pub(crate) async fn join<E: Executor>(db: &E, owner: Owner, sent: &[Submitted], 
         return Ok(false);
     }
     let formers = formers(&place, &chats).await?;
+    let openings: Vec<_> = chats.iter().filter_map(|chat| chat.opening(formers.get(&chat.place()), now)).collect();
+    let written = db.write(owner, &openings, now).await?;
     let (mut begun, mut answered) = (Vec::new(), Vec::new());
-    for some in chats.chunks(TOGETHER) {
-        let write = |chat| write(&place, chat, formers.get(&chat.place()));
-        for written in try_join_all(some.iter().map(write)).await?.into_iter().flatten() {
-            if written.is_new {
-                begun.push(written.id);
-            } else if channels.get(&written.channel).is_some_and(|auto_read| *auto_read == AutoRead::Answered) {
-                answered.push(written.id);
-            }
+    for (chat, id) in openings.iter().zip(written) {
+        if id == chat.id {
+            begun.push(id);
+        } else if channels.get(&chat.last.channel).is_some_and(|auto_read| *auto_read == AutoRead::Answered) {
+            answered.push(id);
         }
     }
     note_contacts(&place, &chats).await?;
@@ -177,7 +223,7 @@ async fn by_number<E: Executor>(
 /// The chat of an address that is no number: that of the latest conversation with this address, or else of the hidden id.
 async fn by_address<E: Executor>(place: &Place<'_, E>, message: &Submitted) -> Result<Known, E::Error> {
     let (channel, address) = (message.channel, message.recipient.as_str());
-    let sql = format!("SELECT v.chat_kind, v.chat, v.contact_id FROM conversations v {WITH_ADDRESS} {LATEST}");
+    let sql = format!("SELECT v.chat_kind, v.chat, v.contact_id FROM conversations v {LATEST_WITH_ADDRESS}");
     let known = |row: &Row<'_>| {
         let contact = optional_id(row, "contact_id")?.map(ContactId::from_bytes);
         Ok(Known { kind: row.named("chat_kind", ChatKind::from_name)?, key: row.get("chat")?, contact })
@@ -208,26 +254,32 @@ async fn adopt<E: Executor>(
     place.db.run(sql, values![channel, former, key, contact]).await.map(drop)
 }
 
-/// The active conversations with numbers that have no contact: channels, and addresses in the form of the chat.
+/// The active conversations with numbers that have no contact: channels, and the form of the number that is the chat.
 async fn without_contact<E: Executor>(
     place: &Place<'_, E>,
     messages: &[&Submitted],
 ) -> Result<HashSet<(ChannelKey, String)>, E::Error> {
-    let numbers = messages.iter().map(|message| &*message.recipient).filter(|recipient| is_number(recipient));
-    let forms: BTreeSet<String> = numbers.flat_map(forms).collect();
-    if forms.is_empty() {
+    let numbers = messages.iter().filter(|message| is_number(&message.recipient));
+    let chats: BTreeSet<_> =
+        numbers.flat_map(|message| forms(&message.recipient).map(|form| (message.channel, form))).collect();
+    if chats.is_empty() {
         return Ok(HashSet::new());
     }
-    let sql = format!(
-        "SELECT channel_key, chat FROM conversations WHERE {} AND closed_at IS NULL AND contact_id IS NULL",
-        E::any("address", 1)
-    );
     let chat = |row: &Row<'_>| Ok((row.get("channel_key")?, row.get("chat")?));
-    let found = place.db.rows(&sql, values![List(forms.into_iter().collect::<Vec<_>>())], chat).await?;
+    let found = place.db.rows(&without_contact_sql::<E>(), values![to_json(&chats)], chat).await?;
     Ok(found.into_iter().collect())
 }
 
-/// The latest conversation of a chat.
+fn without_contact_sql<E: Executor>() -> String {
+    format!(
+        "SELECT v.channel_key, v.chat FROM {} p {} conversations v ON v.channel_key = p.channel_key AND v.chat = p.chat
+         WHERE v.closed_at IS NULL AND v.contact_id IS NULL",
+        E::CHATS,
+        E::JOIN_IN_ORDER
+    )
+}
+
+/// The latest conversation of a chat that is closed.
 struct Former {
     wrote_at: Option<Millis>,
     windowed: bool,
@@ -237,24 +289,12 @@ struct Former {
     number: Option<String>,
 }
 
-/// The latest conversations of the chats.
+/// The latest closed conversations of the chats. Only a new conversation has something of them, and then none is active.
 async fn formers<E: Executor>(
     place: &Place<'_, E>,
     chats: &[Chat<'_>],
 ) -> Result<HashMap<(ChannelKey, String), Former>, E::Error> {
-    let sql = format!(
-        "SELECT v.channel_key, v.chat, v.wrote_at, v.windowed, v.address, v.chat_name, k.account, k.phone
-         FROM conversations v{index} LEFT JOIN contacts k ON k.id = v.contact_id
-         WHERE {} AND {} AND NOT EXISTS (
-             SELECT 1 FROM conversations o{index}
-             WHERE o.channel_key = v.channel_key AND o.chat = v.chat AND (o.active_at, o.id) > (v.active_at, v.id))",
-        E::any("v.channel_key", 1),
-        E::any("v.chat", 2),
-        index = E::index("conversations_of_chat")
-    );
-    let (channels, keys): (BTreeSet<_>, BTreeSet<_>) = chats.iter().map(Chat::place).unzip();
-    let channels = List(channels.into_iter().collect::<Vec<_>>());
-    let keys = List(keys.into_iter().collect::<Vec<_>>());
+    let places: Vec<_> = chats.iter().map(Chat::place).collect();
     let former = |row: &Row<'_>| {
         let (place, account) = ((row.get("channel_key")?, row.get("chat")?), row.get::<Option<String>>("account")?);
         let former = Former {
@@ -266,96 +306,26 @@ async fn formers<E: Executor>(
         };
         Ok((place, former))
     };
-    Ok(place.db.rows(&sql, values![channels, keys], former).await?.into_iter().collect())
+    Ok(place.db.rows(&formers_sql::<E>(), values![to_json(&places)], former).await?.into_iter().collect())
 }
 
-/// What a new conversation has of the latest one of its chat.
-struct Begun {
-    address: String,
-    chat_name: Option<String>,
-    windowed: bool,
-    wrote_at: Option<Millis>,
+fn formers_sql<E: Executor>() -> String {
+    format!(
+        "SELECT v.channel_key, v.chat, v.wrote_at, v.windowed, v.address, v.chat_name, k.account, k.phone
+         FROM {} p {} conversations v ON v.id = (
+             SELECT o.id FROM conversations o
+             WHERE o.channel_key = p.channel_key AND o.chat = p.chat AND o.closed_at IS NOT NULL
+             ORDER BY o.active_at DESC, o.id DESC LIMIT 1)
+         LEFT JOIN contacts k ON k.id = v.contact_id",
+        E::CHATS,
+        E::JOIN_IN_ORDER
+    )
 }
 
-impl Begun {
-    /// The form of the address and the window belong to the person's number, so they are not those of a number that the
-    /// person had before.
-    fn new(chat: &Chat<'_>, last: &Submitted, former: Option<&Former>) -> Self {
-        let (recipient, windowed) = (last.recipient.clone(), last.windowed && chat.kind == ChatKind::Direct);
-        let Some(former) = former else {
-            return Self { address: recipient, chat_name: None, windowed, wrote_at: None };
-        };
-        let address = match &former.number {
-            Some(number) if !is_number(&recipient) => number.clone(),
-            _ if forms(&recipient).any(|form| form == former.address) => former.address.clone(),
-            _ => recipient,
-        };
-        let wrote_at = former.wrote_at.filter(|_| keeps_window(&former.address, &address));
-        Self { address, chat_name: former.chat_name.clone(), windowed: windowed || former.windowed, wrote_at }
-    }
-}
-
-/// The conversation that messages joined.
-struct Written {
-    channel: ChannelKey,
-    id: ConversationId,
-    is_new: bool,
-}
-
-/// Notes the messages of a chat in its active conversation, or in a new one.
-async fn write<E: Executor>(
-    place: &Place<'_, E>,
-    chat: &Chat<'_>,
-    former: Option<&Former>,
-) -> Result<Option<Written>, E::Error> {
-    let Some(last) = chat.messages.last() else { return Ok(None) };
-    let sql = format!(
-        "INSERT INTO conversations (id, institution_id, environment, channel_key, chat_kind, chat, address, contact_id,
-             status, last_id, last_type, last_direction, last_content, last_at, unread, windowed, created_at, updated_at,
-             active_at, chat_name, wrote_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?14, ?14, ?14, ?17, ?18)
-         ON CONFLICT (channel_key, chat) WHERE closed_at IS NULL DO UPDATE SET
-             last_id = excluded.last_id, last_type = excluded.last_type, last_direction = excluded.last_direction,
-             last_content = excluded.last_content, last_at = excluded.last_at, updated_at = excluded.updated_at,
-             active_at = {}(conversations.active_at, excluded.active_at)
-         RETURNING id",
-        E::GREATEST
-    );
-    let new = new_conversation_id(place.now);
-    let (institution, environment) = (&place.owner.0.as_bytes()[..], place.owner.1.name());
-    let contact = chat.contact.map(|id| id.as_bytes().to_vec());
-    let (kind, status, direction) = (chat.kind.name(), Status::Open.name(), Direction::Outbound.name());
-    let (new_id, last_id, none) = (&new.as_bytes()[..], &last.id.as_bytes()[..], 0_i64);
-    let begun = Begun::new(chat, last, former);
-    let read = |row: &Row<'_>| Ok(ConversationId::from_bytes(row.bytes("id")?));
-    let inserted = values![
-        new_id,
-        institution,
-        environment,
-        last.channel,
-        kind,
-        chat.key,
-        begun.address,
-        contact,
-        status,
-        last_id,
-        last.kind,
-        direction,
-        last.text,
-        place.now,
-        none,
-        begun.windowed,
-        begun.chat_name,
-        begun.wrote_at
-    ];
-    let id = place.db.row(&sql, inserted, read).await?.unwrap_or(new);
-    let sql = format!(
-        "UPDATE messages SET conversation_id = ?1 WHERE {} AND channel_key = ?3 AND conversation_id IS NULL",
-        E::any("seq", 2)
-    );
-    let seqs: Vec<Seq> = chat.messages.iter().map(|message| message.seq).collect();
-    place.db.run(&sql, values![&id.as_bytes()[..], List(seqs), last.channel]).await?;
-    Ok(Some(Written { channel: last.channel, id, is_new: id == new }))
+/// The statements that a join runs for many chats.
+#[cfg(test)]
+pub(crate) fn statements<E: Executor>() -> [String; 2] {
+    [without_contact_sql::<E>(), formers_sql::<E>()]
 }
 
 /// Notes when something was last sent to contacts.

@@ -11,6 +11,7 @@ use recado_domain::message::Seq;
 use recado_domain::phone::forms;
 
 use super::clear::Gone;
+use super::latest::with_address;
 use super::rows::{INCOMING, incoming};
 use super::threads::{ALL, conversation, select};
 use super::{book, clear, lock, to_json};
@@ -92,8 +93,9 @@ async fn conversations<E: Executor>(
     // Conversations that began before the person had a contact.
     for address in &person.numbers {
         let sql = format!(
-            "{} WHERE v.address = ?1 AND {of_owner} AND v.contact_id IS NULL ORDER BY v.active_at",
-            select(ALL)
+            "{} {} AND {of_owner} AND v.contact_id IS NULL ORDER BY v.active_at",
+            select(ALL),
+            with_address::<E>()
         );
         found.extend(db.rows(&sql, values![*address, institution, environment], conversation).await?);
     }

@@ -138,8 +138,9 @@ pub(super) async fn join<E: Executor>(
     if let Some(found) = adopt(of, chat, &key).await? {
         return Ok((found, false));
     }
-    // The service window belongs to the chat, so a new conversation continues it.
-    let sql = "SELECT max(wrote_at) AS wrote_at FROM conversations WHERE channel_key = ?1 AND chat = ?2";
+    // The service window belongs to the chat, so a new conversation continues it. None of the chat goes on.
+    let sql = "SELECT max(wrote_at) AS wrote_at FROM conversations
+               WHERE channel_key = ?1 AND chat = ?2 AND closed_at IS NOT NULL";
     let wrote_at: Option<Option<Millis>> = of.db.row(sql, values![of.channel, key], |row| row.get("wrote_at")).await?;
     let id = new_conversation_id(of.now);
     let status = if direction == Direction::Inbound { Status::Pending } else { Status::Open };
