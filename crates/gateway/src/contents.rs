@@ -8,6 +8,7 @@ use recado_store::{Inbox, StoreError};
 use tokio::time::Instant;
 
 use crate::gateway::Gateway;
+use crate::periodic::on_first_node;
 
 /// The wait between two searches.
 const SEARCH_EVERY: Duration = Duration::from_mins(5);
@@ -15,23 +16,13 @@ const SEARCH_EVERY: Duration = Duration::from_mins(5);
 const PAUSE: u32 = 9;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// Deletes content until the server stops. Only one of the nodes does that.
+/// Deletes content until the server stops.
 pub async fn delete(gateway: Arc<Gateway>) {
-    let deleting = async {
-        loop {
-            tokio::time::sleep(SEARCH_EVERY).await;
-            if let Err(error) = delete_on_first_node(&gateway).await {
-                tracing::warn!(%error, "content not deleted; the next search continues");
-            }
-        }
-    };
-    gateway.stop.run_until_cancelled(deleting).await;
+    let failed = |error| tracing::warn!(%error, "content not deleted; the next search continues");
+    on_first_node(gateway, SEARCH_EVERY, delete_now, failed).await;
 }
 
-async fn delete_on_first_node(gateway: &Gateway) -> Result<(), StoreError> {
-    if !gateway.nodes.is_first().await? {
-        return Ok(());
-    }
+async fn delete_now(gateway: Arc<Gateway>) -> Result<(), StoreError> {
     delete_due(&*gateway.store, gateway.clock.now()).await
 }
 

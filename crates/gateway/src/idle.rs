@@ -8,6 +8,7 @@ use recado_store::{Conversations, StoreError};
 
 use crate::directory::Directory;
 use crate::gateway::Gateway;
+use crate::periodic::on_first_node;
 
 /// The wait between two searches for idle conversations.
 const SEARCH_EVERY: Duration = Duration::from_mins(5);
@@ -15,23 +16,13 @@ const SEARCH_EVERY: Duration = Duration::from_mins(5);
 const PAUSE: Duration = Duration::from_millis(50);
 const HOUR: Millis = 60 * 60 * 1_000;
 
-/// Closes idle conversations until the server stops. Only one of the nodes does that.
+/// Closes idle conversations until the server stops.
 pub async fn close_conversations(gateway: Arc<Gateway>) {
-    let closing = async {
-        loop {
-            tokio::time::sleep(SEARCH_EVERY).await;
-            if let Err(error) = close_on_first_node(&gateway).await {
-                tracing::warn!(%error, "idle conversations not closed; the next search continues");
-            }
-        }
-    };
-    gateway.stop.run_until_cancelled(closing).await;
+    let failed = |error| tracing::warn!(%error, "idle conversations not closed; the next search continues");
+    on_first_node(gateway, SEARCH_EVERY, close_now, failed).await;
 }
 
-async fn close_on_first_node(gateway: &Gateway) -> Result<(), StoreError> {
-    if !gateway.nodes.is_first().await? {
-        return Ok(());
-    }
+async fn close_now(gateway: Arc<Gateway>) -> Result<(), StoreError> {
     close_idle(&*gateway.store, &gateway.directory, gateway.clock.now()).await.map(drop)
 }
 

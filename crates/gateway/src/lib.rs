@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod moved;
 pub mod origin;
 pub mod outages;
+pub mod periodic;
 pub mod rate_limit;
 pub mod read_signals;
 pub mod schedule;
