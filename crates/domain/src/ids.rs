@@ -151,7 +151,8 @@ const NETWORK_ID_LIMIT: usize = 255;
 
 /// An id that a network gave to a message: 1 to 255 visible ASCII characters. A network may send any text; another text is
 /// refused when it arrives, because a database may not be able to store it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct NetworkId(String);
 
 impl NetworkId {

@@ -30,6 +30,7 @@ pub mod outages;
 pub mod periodic;
 pub mod rate_limit;
 pub mod read_signals;
+pub mod refused;
 pub mod schedule;
 pub mod scrape;
 pub mod shutdown;

@@ -1,5 +1,4 @@
-//! What every network does with what arrives: the settings that accept it, and what becomes of a message that the store can
-//! never take.
+//! What every network does with what arrives: the settings that accept it, and what the store refuses of it.
 
 use async_trait::async_trait;
 use recado_domain::channel::OnOff;
@@ -18,49 +17,33 @@ pub trait Receives: Sync {
     async fn receive(&self, arrivals: Arrivals) -> Result<(), StoreError>;
 }
 
-/// Stores a part, and returns the places of what the store refuses although it works. Everything else of the part is stored.
-/// With `simplifies`, a message that is refused is stored in a simpler form, if the store takes that. A failure of the store is
-/// returned.
-pub async fn store(inbox: &impl Receives, arrivals: Arrivals, simplifies: bool) -> Result<Vec<usize>, StoreError> {
+/// An arrival that the store refuses although it works.
+pub struct Refused {
+    pub arrival: Arrival,
+    /// Why, in the words of the store.
+    pub why: String,
+}
+
+/// Stores a part, and returns what the store refuses of it although it works. Everything else of the part is stored. A failure of
+/// the store is returned.
+pub async fn store(inbox: &impl Receives, arrivals: Arrivals) -> Result<Vec<Refused>, StoreError> {
     match inbox.receive(arrivals.clone()).await {
         Ok(()) => return Ok(Vec::new()),
         Err(StoreError::Refused(_)) => {}
         Err(error) => return Err(error),
     }
-    let Arrivals { channel, number, business, windowed, arrivals } = arrivals;
-    let alone = |arrival: Arrival| Arrivals {
-        channel,
-        number: number.clone(),
-        business: business.clone(),
-        windowed,
-        arrivals: vec![arrival],
-    };
     let mut refused = Vec::new();
-    for (place, arrival) in arrivals.into_iter().enumerate() {
-        let simple = simplified(&arrival).filter(|_| simplifies);
-        match (inbox.receive(alone(arrival)).await, simple) {
-            (Err(StoreError::Refused(error)), Some(simple)) => {
-                tracing::error!(error, "message refused by the store; only its text is kept");
-                match inbox.receive(alone(simple)).await {
-                    Err(StoreError::Refused(error)) => {
-                        tracing::error!(error, "received message refused by the store");
-                        refused.push(place);
-                    }
-                    other => other?,
-                }
-            }
-            (Err(StoreError::Refused(error)), None) => {
-                tracing::error!(error, "received message refused by the store");
-                refused.push(place);
-            }
-            (other, _) => other?,
+    for arrival in arrivals.arrivals.clone() {
+        match inbox.receive(Arrivals { arrivals: vec![arrival.clone()], ..arrivals.clone() }).await {
+            Err(StoreError::Refused(why)) => refused.push(Refused { arrival, why }),
+            other => other?,
         }
     }
     Ok(refused)
 }
 
 /// The message with its text alone; `None` for a change of a message.
-fn simplified(arrival: &Arrival) -> Option<Arrival> {
+pub fn simplified(arrival: &Arrival) -> Option<Arrival> {
     let What::Message(new) = &arrival.what else { return None };
     let kind = new.content.name().to_owned();
     let content = Content::Other { kind, text: None };
@@ -93,7 +76,7 @@ mod tests {
         Arrivals { channel: 1, number: None, business: None, windowed: true, arrivals }
     }
 
-    /// A store that refuses texts of "bad", and everything of "worse".
+    /// A store that refuses "bad" and "worse".
     #[derive(Default)]
     struct Strict {
         stored: Mutex<Vec<(String, &'static str)>>,
@@ -110,7 +93,7 @@ mod tests {
             for arrival in &arrivals.arrivals {
                 let What::Message(new) = &arrival.what else { panic!("no message") };
                 let (id, kind) = (arrival.network_id.as_str().to_owned(), new.content.name());
-                if id == "worse" || (id == "bad" && kind == "text") {
+                if id == "worse" || id == "bad" {
                     return Err(StoreError::Refused(id));
                 }
                 batch.push((id, kind));
@@ -120,32 +103,38 @@ mod tests {
         }
     }
 
-    /// What is stored of a part, and the places of what is refused.
-    async fn stored(ids: &[&str], simplifies: bool) -> (Vec<(String, &'static str)>, Vec<usize>) {
+    /// What is stored of a part, and what is refused.
+    async fn stored(ids: &[&str]) -> (Vec<(String, &'static str)>, Vec<String>) {
         let strict = Strict::default();
-        let refused = store(&strict, part(ids), simplifies).await.expect("everything that can be stored");
+        let refused = store(&strict, part(ids)).await.expect("everything that can be stored");
+        let refused = refused.into_iter().map(|one| one.arrival.network_id.as_str().to_owned()).collect();
         (strict.stored.into_inner().expect("not poisoned"), refused)
     }
 
     #[tokio::test]
     async fn a_message_that_the_store_refuses_concerns_itself_alone() {
-        let of =
-            |rows: &[(&str, &'static str)]| rows.iter().map(|(id, kind)| ((*id).to_owned(), *kind)).collect::<Vec<_>>();
-        for simplifies in [false, true] {
-            let both = of(&[("a", "text"), ("b", "text")]);
-            assert_eq!(stored(&["a", "b"], simplifies).await, (both, vec![]));
-            assert_eq!(stored(&["worse"], simplifies).await, (of(&[]), vec![0]));
-        }
-        let all = ["a", "bad", "worse", "b"];
-        let expected = of(&[("a", "text"), ("bad", "other"), ("b", "text")]);
-        assert_eq!(stored(&all, true).await, (expected, vec![2]));
-        let expected = of(&[("a", "text"), ("b", "text")]);
-        assert_eq!(stored(&all, false).await, (expected, vec![1, 2]), "nothing is lost of it");
+        let of = |ids: &[&str]| ids.iter().map(|id| ((*id).to_owned(), "text")).collect::<Vec<_>>();
+        assert_eq!(stored(&["a", "b"]).await, (of(&["a", "b"]), vec![]));
+        assert_eq!(stored(&["bad"]).await, (of(&[]), vec!["bad".to_owned()]));
+        let refused = vec!["bad".to_owned(), "worse".to_owned()];
+        assert_eq!(stored(&["a", "bad", "worse", "b"]).await, (of(&["a", "b"]), refused));
+    }
+
+    #[test]
+    fn a_simpler_form_has_the_text_and_the_networks_own_form() {
+        let mut whole = message("3EB0A");
+        let What::Message(new) = &mut whole.what else { panic!("a message") };
+        new.raw = Some(b"raw".to_vec());
+        let simple = simplified(&whole).expect("a message has one");
+        let What::Message(new) = simple.what else { panic!("a message") };
+        assert_eq!((new.content.name(), &*new.text, new.raw.as_deref()), ("other", "3EB0A", Some(&b"raw"[..])));
+        let change = Arrival { what: What::OptOut(true), ..whole };
+        assert!(simplified(&change).is_none());
     }
 
     #[tokio::test]
     async fn a_failure_of_the_store_is_returned() {
         let full = Strict { is_full: true, ..Strict::default() };
-        assert!(store(&full, part(&["a", "b"]), true).await.is_err());
+        assert!(store(&full, part(&["a", "b"])).await.is_err());
     }
 }

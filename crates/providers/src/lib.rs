@@ -7,6 +7,7 @@ pub mod media;
 pub mod outbound;
 pub mod pairing;
 pub mod quoted;
+pub mod refused;
 pub mod sandbox;
 #[cfg(feature = "whatsapp-web")]
 pub mod whatsapp_web;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use recado_domain::incoming::SealedIncoming;
+use recado_domain::incoming::{RefusedArrival, SealedIncoming};
 use recado_domain::message::Seq;
 use recado_domain::webhook::SealedWebhook;
 use recado_store::postgres::PgStore;
 use recado_store::sealed::{KeyId, Place, ReceivedPart};
-use recado_store::sqlite::copy::{links, sealed_incoming, sealed_webhooks, session_rows};
-use recado_store::{Inbox, Links, Sessions, StoreError, Webhooks};
+use recado_store::sqlite::copy::{links, sealed_incoming, sealed_refused, sealed_webhooks, session_rows};
+use recado_store::{Inbox, Links, Refusals, Sessions, StoreError, Webhooks};
 use rusqlite::Connection;
 
 /// The most session rows, or messages, that are held in memory.
@@ -27,6 +27,11 @@ pub fn each(connection: &Connection, mut see: impl FnMut(Place<'_>, &[u8])) -> r
         page.iter().for_each(|message| of_message(message, &mut see));
         page = sealed_incoming(connection, last.seq, PAGE)?;
     }
+    let mut page = sealed_refused(connection, None, PAGE)?;
+    while let Some(last) = page.last().map(|refused| refused.key.clone()) {
+        page.iter().for_each(|refused| of_refused(refused, &mut see));
+        page = sealed_refused(connection, Some(&last), PAGE)?;
+    }
     sealed_webhooks(connection)?.iter().for_each(|webhook| of_webhook(webhook, &mut see));
     Ok(())
 }
@@ -44,6 +49,11 @@ pub async fn each_in_database(store: &PgStore, mut see: impl FnMut(Place<'_>, &[
         page.iter().for_each(|message| of_message(message, &mut see));
         page = store.sealed_incoming(last, PAGE).await?;
     }
+    let mut page = store.sealed_refused(None, PAGE).await?;
+    while let Some(last) = page.last().map(|refused| refused.key.clone()) {
+        page.iter().for_each(|refused| of_refused(refused, &mut see));
+        page = store.sealed_refused(Some(last), PAGE).await?;
+    }
     let mut page = store.sealed_webhooks(0, PAGE).await?;
     while let Some(last) = page.last().map(|webhook| webhook.key) {
         page.iter().for_each(|webhook| of_webhook(webhook, &mut see));
@@ -57,6 +67,10 @@ fn of_message(message: &SealedIncoming, see: &mut impl FnMut(Place<'_>, &[u8])) 
     let place = |part| Place::Received { channel: *channel, network_id, part };
     raw.iter().for_each(|raw| see(place(ReceivedPart::Message), raw));
     file.iter().for_each(|(_, file)| see(place(ReceivedPart::File), file));
+}
+
+fn of_refused(refused: &RefusedArrival, see: &mut impl FnMut(Place<'_>, &[u8])) {
+    see(Place::Refused { channel: refused.key.channel, id: &refused.key.id }, &refused.sealed);
 }
 
 fn of_webhook(webhook: &SealedWebhook, see: &mut impl FnMut(Place<'_>, &[u8])) {

@@ -30,6 +30,7 @@ mod webhook_fan_out;
 mod webhook_log;
 mod webhook_results;
 pub(crate) mod webhooks;
+mod refused;
 
 /// The suite, once on each engine.
 macro_rules! suite {
@@ -293,6 +294,10 @@ suite! { [
     person:
         a_person_is_found_by_number_and_account,
         all_data_of_a_person_is_returned,
+    refused:
+        a_refused_arrival_is_kept_until_it_is_stored,
+        so_many_refused_arrivals_of_a_channel_are_kept,
+        refused_arrivals_of_a_person_are_erased;
         only_one_institutions_person_is_shown_and_erased,
         a_person_of_one_owner_is_found_by_every_index,
         queued_messages_are_cancelled_and_erased,

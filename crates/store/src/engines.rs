@@ -20,7 +20,8 @@ use recado_domain::event::{
 };
 use recado_domain::ids::{ApiKeyId, ContactId, ConversationId, InstitutionId, MediaId, MessageId, WebhookId};
 use recado_domain::incoming::{
-    Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, Received, SealedIncoming, StoredFile,
+    Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewRefused, Received, RefusedArrival,
+    RefusedKey, SealedIncoming, StoredFile,
 };
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{Backlog, Enqueued, Idempotency, Message, MessageQuery, Page, Promoted, Seq};
@@ -43,8 +44,8 @@ use crate::sqlite::SqliteStore;
 use crate::sqlkit::both::at_once;
 use crate::sqlkit::postgres::db::{Failure, with_connection, with_transaction};
 use crate::{
-    Accounts, Channels, Contacts, Conversations, EventReader, Events, Inbox, Links, Messages, Privacy, Result,
-    Schedule, Tenants, Webhooks,
+    Accounts, Channels, Contacts, Conversations, EventReader, Events, Inbox, Links, Messages, Privacy, Refusals,
+    Result, Schedule, Tenants, Webhooks,
 };
 
 /// Implements a port for both engines. The word before an operation says how it runs: `read` reads; `call` reads for a
@@ -306,6 +307,22 @@ for_both_engines! {
             = |tx| inbox::sealed::replace(tx.db(), &old, &new);
         write fn delete_contents(now: Millis) -> usize = |tx| inbox::contents::delete_due(tx.db(), now);
         write fn clear_inbox(owner: Owner) -> Option<Vec<MediaId>> = |tx| inbox::clear::all(tx.db(), owner);
+    }
+}
+
+for_both_engines! {
+    impl Refusals {
+        write fn keep_refused(channel: ChannelKey, refused: Vec<NewRefused>, now: Millis) -> bool
+            = |tx| inbox::refused::keep(tx.db(), channel, &refused, now);
+        read fn due_refused(now: Millis, limit: usize) -> Vec<RefusedArrival> = |db| inbox::refused::due(db, now, limit);
+        write fn store_refused(key: RefusedKey, arrivals: Arrivals, now: Millis) -> Option<Vec<Received>>
+            = |tx| inbox::refused::store(tx, &key, &arrivals, now);
+        run fn defer_refused(key: RefusedKey, now: Millis) -> () = |db| inbox::refused::defer(db, &key, now);
+        run fn forget_refused(key: RefusedKey) -> bool = |db| inbox::refused::forget(db, &key);
+        read fn sealed_refused(after: Option<RefusedKey>, limit: usize) -> Vec<RefusedArrival>
+            = |db| inbox::refused::page(db, after.as_ref(), limit);
+        run fn reseal_refused(old: RefusedArrival, new: Vec<u8>) -> bool
+            = |db| inbox::refused::reseal(db, &old, &new);
     }
 }
 

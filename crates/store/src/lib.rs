@@ -27,7 +27,7 @@ pub mod views;
 pub use error::{Health, StoreError};
 pub use ports::{
     Accounts, Channels, Contacts, Conversations, EventReader, Events, Inbox, Links, Messages, Privacy, Queue, Receipts,
-    Schedule, Sessions, Store, Tenants, Turn, Turns, Webhooks,
+    Refusals, Schedule, Sessions, Store, Tenants, Turn, Turns, Webhooks,
 };
 
 /// The result of a store operation.

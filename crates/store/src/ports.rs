@@ -28,7 +28,8 @@ use recado_domain::conversation::{
 use recado_domain::event::Owner;
 use recado_domain::ids::{ContactId, ConversationId, MediaId, MessageId};
 use recado_domain::incoming::{
-    Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, Received, SealedIncoming, StoredFile,
+    Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewRefused, Received, RefusedArrival,
+    RefusedKey, SealedIncoming, StoredFile,
 };
 use recado_domain::message::Seq;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, watch};
@@ -51,6 +52,7 @@ pub trait Store:
     + Receipts
     + Messages
     + Inbox
+    + Refusals
     + Conversations
     + Contacts
     + Privacy
@@ -148,6 +150,28 @@ pub trait Inbox: Turns {
     /// Deletes a batch of all delivered messages, conversations and contacts of an owner. Returns their files, whose bytes
     /// can be deleted; `None` when nothing is left.
     async fn clear_inbox(&self, owner: Owner) -> Result<Option<Vec<MediaId>>>;
+}
+
+/// Arrivals that the store refused although it works: because of their content, or because of a fault of this version. They
+/// are acknowledged to the network, which would otherwise deliver them again and again, and kept until the store takes them.
+#[async_trait]
+pub trait Refusals: Send + Sync + 'static {
+    /// Keeps arrivals of a channel, and makes their next try due in some minutes. One that is kept already changes nothing.
+    /// `false`, and nothing is kept, if the channel has too many.
+    async fn keep_refused(&self, channel: ChannelKey, refused: Vec<NewRefused>, now: Millis) -> Result<bool>;
+    /// Those whose next try is due, the longest due first.
+    async fn due_refused(&self, now: Millis, limit: usize) -> Result<Vec<RefusedArrival>>;
+    /// Does [`Inbox::receive`] for one that is kept, and deletes it in the same transaction. `None`, and nothing is stored, if
+    /// it was erased in the meantime.
+    async fn store_refused(&self, key: RefusedKey, arrivals: Arrivals, now: Millis) -> Result<Option<Vec<Received>>>;
+    /// Notes that the store has refused one again. Its next try is due in some minutes.
+    async fn defer_refused(&self, key: RefusedKey, now: Millis) -> Result<()>;
+    /// Deletes one. `false` if it is gone.
+    async fn forget_refused(&self, key: RefusedKey) -> Result<bool>;
+    /// A page of all of them, behind this one.
+    async fn sealed_refused(&self, after: Option<RefusedKey>, limit: usize) -> Result<Vec<RefusedArrival>>;
+    /// Replaces the sealed bytes of one. `false` if the stored bytes differ from `old`, or if it is gone.
+    async fn reseal_refused(&self, old: RefusedArrival, new: Vec<u8>) -> Result<bool>;
 }
 
 /// Conversations.

@@ -41,6 +41,8 @@ pub enum Place<'a> {
     Session { channel: ChannelKey, session: SessionNumber, kind: u8, key: &'a [u8] },
     /// The network's own form of a received message, or where one of its files is.
     Received { channel: ChannelKey, network_id: &'a str, part: ReceivedPart },
+    /// An arrival that the store refused.
+    Refused { channel: ChannelKey, id: &'a [u8] },
     /// A secret of a webhook: the current one, and the one before.
     WebhookSecret(WebhookId),
     /// The fixed headers of a webhook.
@@ -81,6 +83,10 @@ impl fmt::Display for Place<'_> {
                     ReceivedPart::File => "file",
                 };
                 write!(f, "incoming/{channel}/{part}/{network_id}")
+            }
+            Self::Refused { channel, id } => {
+                write!(f, "refused_arrivals/{channel}/")?;
+                write_hex(id, f)
             }
             Self::WebhookSecret(webhook) => write!(f, "webhooks/{webhook}/secret"),
             Self::WebhookHeaders(webhook) => write!(f, "webhooks/{webhook}/headers"),

@@ -15,31 +15,20 @@ pub struct MemoryInbox {
     pub is_full: AtomicBool,
     /// How often something was to be stored.
     pub tries: AtomicUsize,
-    /// Messages with this text are refused.
-    pub refuses: Mutex<Option<&'static str>>,
+    /// It will be so for long.
+    pub is_lasting: AtomicBool,
 }
 
 #[async_trait]
 impl Inbox for MemoryInbox {
-    async fn receive(&self, delivered: Delivered) -> Result<Vec<usize>, NotStored> {
+    async fn receive(&self, delivered: Delivered) -> Result<(), NotStored> {
         self.tries.fetch_add(1, Ordering::Relaxed);
         if self.is_full.load(Ordering::Relaxed) {
-            return Err(NotStored("the disk is full".to_owned()));
+            let is_lasting = self.is_lasting.load(Ordering::Relaxed);
+            return Err(NotStored { why: "the disk is full".to_owned(), is_lasting });
         }
-        let bad = *self.refuses.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut refused = Vec::new();
-        for (at, inbound) in delivered.inbound.into_iter().enumerate() {
-            let is_refused = |arrival: &Arrival| match &arrival.what {
-                What::Message(new) => Some(new.text.as_str()) == bad,
-                _ => false,
-            };
-            match &inbound {
-                Inbound::Arrival(arrival) if is_refused(arrival) => refused.push(at),
-                _ => stored.push(inbound),
-            }
-        }
-        Ok(refused)
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner).extend(delivered.inbound);
+        Ok(())
     }
 }
 

@@ -11,7 +11,10 @@ mod body;
 mod content;
 mod message;
 mod person;
+mod refused;
 mod text;
+
+use serde::{Deserialize, Serialize};
 
 use crate::channel::ChannelKey;
 use crate::clock::Millis;
@@ -23,6 +26,7 @@ pub use message::{
     Direction, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewMedia, Reaction, SealedIncoming, StoredFile,
 };
 pub use person::{IdentityKey, IdentityKind, SenderIds};
+pub use refused::{NewRefused, RefusedArrival, RefusedKey};
 pub use text::{CONTENT_LIMIT, QUOTE_LIMIT, RAW_LIMIT, SEALED_LIMIT, clean, truncate};
 
 /// The most arrivals of one call. A driver splits more of them.
@@ -47,8 +51,9 @@ pub struct Arrivals {
     pub arrivals: Vec<Arrival>,
 }
 
-/// One thing that the network delivered.
-#[derive(Debug, Clone)]
+/// One thing that the network delivered. One that the store refuses is kept as JSON, so a new field needs a default.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Arrival {
     /// The network's id of this arrival. An arrival with the same id, chat and sender is a repetition.
     pub network_id: NetworkId,
@@ -65,7 +70,7 @@ pub struct Arrival {
 }
 
 /// A group chat.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     /// The address of the group, as callers pass it back: `{digits}@g.us`.
     pub address: String,
@@ -74,7 +79,8 @@ pub struct Group {
 
 /// What arrived. A target is the network id of the message that is changed. A change is stored until its target
 /// arrives.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum What {
     Message(Box<NewIncoming>),
     /// `None` removes the reaction.
@@ -109,7 +115,8 @@ pub enum What {
 }
 
 /// A message that arrived.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NewIncoming {
     pub content: Content,
     /// The text that a person reads: text, caption, title of a button, question of a poll.
@@ -127,6 +134,7 @@ pub struct NewIncoming {
     pub expires_in_seconds: Option<u32>,
     /// The network's own bytes, sealed by the driver where they hold keys, at most [`RAW_LIMIT`], sealed [`SEALED_LIMIT`]. They are kept as long
     /// as the message.
+    #[serde(skip)]
     pub raw: Option<Vec<u8>>,
 }
 

@@ -3,7 +3,7 @@
 use futures_util::{Stream, StreamExt, stream};
 use recado_domain::channel::{ChannelKey, Link, SessionRow};
 use recado_domain::ids::WebhookId;
-use recado_domain::incoming::SealedIncoming;
+use recado_domain::incoming::{RefusedArrival, SealedIncoming};
 use recado_domain::message::Seq;
 use recado_domain::webhook::SealedWebhook;
 use recado_providers::log_foreign_key;
@@ -17,6 +17,8 @@ use recado_domain::error::AppError;
 const AT_ONCE: usize = 64;
 /// The most session rows, or messages, that are held in memory.
 const PAGE: usize = 1_000;
+/// The most refused arrivals that are held in memory.
+const REFUSED_PAGE: usize = 100;
 /// Times that a webhook is read again because a call was changing it.
 const TRIES: usize = 10;
 
@@ -85,6 +87,13 @@ pub async fn rotate(gateway: &Gateway) -> Result<Rotation, AppError> {
             messages.map(|sealed| async move { (of(sealed.channel), rotate_message(gateway, sealed).await) });
         done.note(stream::iter(messages).buffer_unordered(AT_ONCE)).await?;
         page = gateway.store.sealed_incoming(last, PAGE).await?;
+    }
+    let mut page = gateway.store.sealed_refused(None, REFUSED_PAGE).await?;
+    while let Some(last) = page.last().map(|refused| refused.key.clone()) {
+        let refused = page.into_iter();
+        let refused = refused.map(|one| async move { (of(one.key.channel), rotate_refused(gateway, one).await) });
+        done.note(stream::iter(refused).buffer_unordered(AT_ONCE)).await?;
+        page = gateway.store.sealed_refused(Some(last), REFUSED_PAGE).await?;
     }
     let mut page = gateway.store.sealed_webhooks(0, PAGE).await?;
     while let Some(last) = page.last().map(|webhook| webhook.key) {
@@ -161,6 +170,19 @@ async fn rotate_message(gateway: &Gateway, old: SealedIncoming) -> Result<Outcom
     // If a part was changed meanwhile, it was written with the first key, or the message was revoked or erased.
     let written = gateway.store.reseal_incoming(old, new).await?;
     Ok(if written { Outcome::Reencrypted } else { Outcome::Already })
+}
+
+async fn rotate_refused(gateway: &Gateway, old: RefusedArrival) -> Result<Outcome, StoreError> {
+    let place = sealed::Place::Refused { channel: old.key.channel, id: &old.key.id };
+    match gateway.secrets.reencrypt(place, &old.sealed, &*gateway.entropy) {
+        Err(error) => Ok(Outcome::Failed(error)),
+        Ok(None) => Ok(Outcome::Already),
+        Ok(Some(reencrypted)) => {
+            // If it was not written, it was stored or erased meanwhile.
+            let written = gateway.store.reseal_refused(old, reencrypted).await?;
+            Ok(if written { Outcome::Reencrypted } else { Outcome::Already })
+        }
+    }
 }
 
 /// The parts of a webhook are written together, so that none of them is opened by another key than the rest for long.

@@ -10,22 +10,21 @@ use async_trait::async_trait;
 use recado_domain::channel::types::whatsapp_web::Settings;
 use recado_domain::channel::{Held, SessionNumber};
 use recado_domain::ids::NetworkId;
-use recado_domain::incoming::{ARRIVALS_AT_ONCE, Arrival, Arrivals, Group, Incoming, SEALED_LIMIT, SenderIds, What};
+use recado_domain::incoming::{ARRIVALS_AT_ONCE, Arrival, Arrivals, Group, Incoming, SenderIds, What};
 use recado_store::StoreError;
 use recado_store::sealed::{Place, ReceivedPart};
 use recado_whatsapp_web::{Delivered, Inbound, Inbox, NotStored, Vote};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use crate::arrivals::{Receives, store, takes};
+use crate::arrivals::{Receives, takes};
+use crate::refused::{self, Keeper, NotKept};
 use crate::whatsapp_web::connection::Connection;
 
 /// How long the store is asked again. After that the network has to deliver it again.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The first wait between two tries, which doubles.
 const RETRY: Duration = Duration::from_millis(100);
-/// More bytes than sealing adds.
-const OVERHEAD: usize = 1_024;
 /// The longest wait between two tries.
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -37,19 +36,24 @@ pub struct SessionInbox {
 
 #[async_trait]
 impl Inbox for SessionInbox {
-    async fn receive(&self, delivered: Delivered) -> Result<Vec<usize>, NotStored> {
+    async fn receive(&self, delivered: Delivered) -> Result<(), NotStored> {
         let (begun, mut wait) = (Instant::now(), RETRY);
         loop {
             let is_last = begun.elapsed() >= PATIENCE;
             let error = match self.try_receive(&delivered, is_last).await {
-                Ok(refused) => return Ok(refused),
-                Err(error) => error,
+                Ok(()) => return Ok(()),
+                // Another login would not help.
+                Err(error @ NotKept::Full) => {
+                    tracing::error!(channel.id = %self.connection.via.id, %error, "received messages not acknowledged");
+                    return Err(NotStored { why: error.to_string(), is_lasting: true });
+                }
+                Err(NotKept::Store(error)) => error,
             };
             // Another node holds the channel, or there is no such session any more.
             let is_final = matches!(error, StoreError::Fenced) || self.connection.held(self.session).is_none();
             if is_final || is_last {
                 tracing::warn!(channel.id = %self.connection.via.id, %error, "received messages not stored");
-                return Err(NotStored(error.to_string()));
+                return Err(NotStored { why: error.to_string(), is_lasting: false });
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST);
@@ -59,14 +63,14 @@ impl Inbox for SessionInbox {
 
 impl SessionInbox {
     /// `is_last`: what cannot be read of earlier messages is left out, because one such row must not keep everything else
-    /// from being stored. Returns the places of what the store refuses.
-    async fn try_receive(&self, delivered: &Delivered, is_last: bool) -> Result<Vec<usize>, StoreError> {
+    /// from being stored.
+    async fn try_receive(&self, delivered: &Delivered, is_last: bool) -> Result<(), NotKept> {
         let connection = &self.connection;
         let held = connection.held(self.session).ok_or(StoreError::Fenced)?;
         let channel = self.unless_unreadable(is_last, connection.shared.store.channel(connection.via.key).await)?;
         let settings: Settings = channel.flatten().map(|channel| channel.settings.into()).unwrap_or_default();
-        let (mut arrivals, mut places) = (Vec::with_capacity(delivered.inbound.len()), Vec::new());
-        for (place, inbound) in delivered.inbound.iter().enumerate() {
+        let mut arrivals = Vec::with_capacity(delivered.inbound.len());
+        for inbound in &delivered.inbound {
             let read = match inbound {
                 Inbound::Arrival(arrival) => vec![(**arrival).clone()],
                 Inbound::Vote(vote) => {
@@ -76,16 +80,16 @@ impl SessionInbox {
                 Inbound::Read(ids) => self.unless_unreadable(is_last, self.read(ids).await)?.unwrap_or_default(),
             };
             arrivals.extend(read.into_iter().filter(|arrival| takes(arrival, settings.groups, settings.own_device)));
-            places.resize(arrivals.len(), place);
         }
         for arrival in &mut arrivals {
             if let (Some(group), What::Message(_)) = (&mut arrival.group, &arrival.what) {
                 group.name = connection.groups.look(&group.address, Instant::now());
             }
-            self.seal(arrival);
         }
-        let mut refused = Vec::new();
-        for (part, places) in arrivals.chunks(ARRIVALS_AT_ONCE).zip(places.chunks(ARRIVALS_AT_ONCE)) {
+        let shared = &connection.shared;
+        let (store, secrets, clock, entropy) = (&*shared.store, &*shared.secrets, &*shared.clock, &*shared.entropy);
+        let keeper = Keeper { store, secrets, clock, entropy, seals: true };
+        for part in arrivals.chunks(ARRIVALS_AT_ONCE) {
             let arrivals = Arrivals {
                 channel: connection.via.key,
                 number: delivered.number.clone(),
@@ -93,10 +97,9 @@ impl SessionInbox {
                 windowed: false,
                 arrivals: part.to_vec(),
             };
-            let of_part = store(&HeldInbox { connection, held }, arrivals, delivered.simplifies).await?;
-            refused.extend(of_part.into_iter().map(|at| places[at]));
+            refused::receive(&HeldInbox { connection, held }, keeper, arrivals).await?;
         }
-        Ok(refused)
+        Ok(())
     }
 
     /// What was read; `None` if it is stored in a form that this version cannot read.
@@ -151,26 +154,6 @@ impl SessionInbox {
     fn place<'a>(&self, network_id: &'a str, part: ReceivedPart) -> Place<'a> {
         Place::Received { channel: self.connection.via.key, network_id, part }
     }
-
-    /// Encrypts what holds keys. Without the key of the server the message is stored without them.
-    fn seal(&self, arrival: &mut Arrival) {
-        let What::Message(new) = &mut arrival.what else { return };
-        let shared = &self.connection.shared;
-        let id = arrival.network_id.as_str();
-        let seal = |part, bytes: &[u8]| shared.secrets.seal(self.place(id, part), bytes, &*shared.entropy).ok();
-        let raw = new.raw.take();
-        let kept = raw.filter(|raw| {
-            let fits = raw.len() <= SEALED_LIMIT - OVERHEAD;
-            if !fits {
-                tracing::warn!(channel.id = %self.connection.via.id, bytes = raw.len(), "network's form of a received message not kept: too large");
-            }
-            fits
-        });
-        new.raw = kept.and_then(|raw| seal(ReceivedPart::Message, &raw));
-        if let Some(media) = &mut new.media {
-            media.sealed = media.sealed.take().and_then(|file| seal(ReceivedPart::File, &file));
-        }
-    }
 }
 
 /// The phone has read this message, and those before it in its conversation.
@@ -200,8 +183,11 @@ struct HeldInbox<'a> {
 
 #[async_trait]
 impl Receives for HeldInbox<'_> {
-    async fn receive(&self, arrivals: Arrivals) -> Result<(), StoreError> {
+    async fn receive(&self, mut arrivals: Arrivals) -> Result<(), StoreError> {
         let shared = &self.connection.shared;
+        for arrival in &mut arrivals.arrivals {
+            refused::seal(self.held.channel, arrival, &shared.secrets, &*shared.entropy);
+        }
         let stored = shared.store.receive_held(self.held, arrivals, shared.clock.now()).await?;
         stored.map(drop).ok_or(StoreError::Fenced)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use recado_domain::channel::{Link, SessionKey, SessionRow};
 use recado_domain::ids::WebhookId;
-use recado_domain::incoming::SealedIncoming;
+use recado_domain::incoming::{RefusedArrival, RefusedKey, SealedIncoming};
 use recado_domain::message::Seq;
 use recado_domain::webhook::SealedWebhook;
 use rusqlite::backup::{Backup, StepResult};
@@ -162,6 +162,16 @@ pub fn session_rows(
 pub fn sealed_incoming(connection: &Connection, after: Seq, limit: usize) -> rusqlite::Result<Vec<SealedIncoming>> {
     let there = connection.table_exists(None, "incoming")?;
     if there { at_once(crate::common::inbox::sealed::page(connection, after, limit)) } else { Ok(Vec::new()) }
+}
+
+/// A page of the arrivals that the store refused, after this one; empty where the tables are older than these.
+pub fn sealed_refused(
+    connection: &Connection,
+    after: Option<&RefusedKey>,
+    limit: usize,
+) -> rusqlite::Result<Vec<RefusedArrival>> {
+    let there = connection.table_exists(None, "refused_arrivals")?;
+    if there { at_once(crate::common::inbox::refused::page(connection, after, limit)) } else { Ok(Vec::new()) }
 }
 
 /// The sealed parts of all webhooks; none where the tables are older than webhooks.

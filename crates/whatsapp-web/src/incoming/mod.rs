@@ -42,12 +42,9 @@ pub trait Inbox: Send + Sync + 'static {
     /// Stores this durably. The session acknowledges it to the network only after this returns `Ok`. After an error the
     /// network delivers it again, so a repetition must change nothing.
     ///
-    /// Returns the places of those parts that the store refuses although it works. The session keeps them and passes them
-    /// again later.
-    ///
     /// The network waits meanwhile, with what it sends to this person or from this person: the call must not use the
     /// session.
-    async fn receive(&self, delivered: Delivered) -> Result<Vec<usize>, NotStored>;
+    async fn receive(&self, delivered: Delivered) -> Result<(), NotStored>;
 }
 
 /// What the network delivered at once, in the network's order.
@@ -56,8 +53,6 @@ pub struct Delivered {
     /// Digits of the linked account's number.
     pub number: Option<String>,
     pub inbound: Vec<Inbound>,
-    /// Whether a message that the store refuses may be stored in a simpler form, because it would be lost otherwise.
-    pub simplifies: bool,
 }
 
 /// One thing that the network delivered.
@@ -72,10 +67,15 @@ pub enum Inbound {
     Read(Vec<String>),
 }
 
-/// Why something was not stored. The text is logged, so it contains nothing personal.
+/// Why something was not stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NotStored(pub String);
+#[error("{why}")]
+pub struct NotStored {
+    /// It is logged, so it contains nothing personal.
+    pub why: String,
+    /// The same would happen if the network delivered it again soon.
+    pub is_lasting: bool,
+}
 
 /// What a message is to the gateway; `None`: nothing that a person wrote.
 pub(crate) fn read(message: &wa::Message, of: &Envelope) -> Option<Inbound> {

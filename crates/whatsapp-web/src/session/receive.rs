@@ -8,19 +8,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use recado_domain::incoming::{Arrival, UnsupportedReason, What};
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use whatsapp_rust::types::durability_hook::InboundMessage;
 use whatsapp_rust::types::message::MessageInfo;
 use whatsapp_rust::wacore::types::events::{
     ContactNumberChanged, DecryptFailMode, UnavailableType, UndecryptableMessage,
 };
-use whatsapp_rust::waproto::whatsapp as wa;
 use whatsapp_rust::{Client, InboundDurabilityHook, anyhow};
 
-use super::refused::{Kept, Refused};
 use super::unreadable::{Place, Unreadable};
 use super::{ConnectionState, envelopes};
-use crate::incoming::{self, Delivered, Envelope, Inbound, Inbox, NotStored, network_id};
+use crate::incoming::{self, Delivered, Inbound, Inbox, NotStored, network_id};
 use crate::storage::Storage;
 
 /// The most events of a session that wait for the store although the network does not deliver them again: of read messages, and
@@ -35,8 +32,6 @@ pub struct Receiver {
     inbox: Arc<dyn Inbox>,
     /// Messages that could not be read, and whose sender was asked for them again.
     pub unreadable: Unreadable,
-    /// Messages that the inbox refused.
-    refused: Refused,
     /// The rights to wait for the store: of read messages, and of changed numbers.
     insisting: [Arc<Semaphore>; 2],
     state: Arc<ConnectionState>,
@@ -53,50 +48,37 @@ impl InboundDurabilityHook for Hook {
 }
 
 impl Receiver {
-    /// `storages`: one for each of the two.
-    pub fn new(inbox: Arc<dyn Inbox>, storages: [Storage; 2], state: &Arc<ConnectionState>) -> Self {
-        let [unreadable, refused] = storages;
-        let (unreadable, refused) = (Unreadable::new(unreadable), Refused::new(refused));
+    pub fn new(inbox: Arc<dyn Inbox>, storage: Storage, state: &Arc<ConnectionState>) -> Self {
         let insisting = [(); 2].map(|()| Arc::new(Semaphore::new(INSISTING)));
-        Self { inbox, unreadable, refused, insisting, state: Arc::clone(state) }
+        Self { inbox, unreadable: Unreadable::new(storage), insisting, state: Arc::clone(state) }
     }
 
     /// Stores messages, in their order.
     pub async fn messages(&self, client: &Client, batch: &[InboundMessage]) -> Result<(), NotStored> {
-        let (mut inbound, mut origins) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        let mut inbound = Vec::with_capacity(batch.len());
         for message in batch {
-            if let Some(envelope) = envelopes::of(client, &message.info, Some(&message.message)).await
-                && let Some(read) = incoming::read(&message.message, &envelope)
-            {
-                inbound.push(read);
-                origins.push((&*message.message, envelope));
+            if let Some(envelope) = envelopes::of(client, &message.info, Some(&message.message)).await {
+                inbound.extend(incoming::read(&message.message, &envelope));
             }
         }
         let arrived: Vec<_> = inbound.iter().filter_map(body).map(Place::of).collect();
-        let stored = self.pass(client, inbound, false).await;
-        if stored.is_err() {
+        let stored = self.pass(client, inbound).await;
+        if stored.as_ref().is_err_and(|error| !error.is_lasting) {
             // The network delivers it again at the next login only.
             self.state.unstored.store(true, Ordering::Relaxed);
         }
-        let refused: Vec<_> = stored?.into_iter().filter_map(|at| origins.get(at)).collect();
-        // What cannot be kept is not acknowledged. Another login would not help.
-        self.keep(&refused).await?;
+        stored?;
         self.unreadable.forget(&arrived).await;
         Ok(())
     }
 
-    /// Stores this, unless it is nothing. Returns the places of what was refused.
-    pub async fn pass(
-        &self,
-        client: &Client,
-        inbound: Vec<Inbound>,
-        simplifies: bool,
-    ) -> Result<Vec<usize>, NotStored> {
+    /// Stores this, unless it is nothing.
+    pub async fn pass(&self, client: &Client, inbound: Vec<Inbound>) -> Result<(), NotStored> {
         if inbound.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let number = envelopes::own(client).phone;
-        self.inbox.receive(Delivered { number, inbound, simplifies }).await
+        self.inbox.receive(Delivered { number, inbound }).await
     }
 
     /// Stores what the network does not deliver again. While the store does not answer, the tries go on, also after the end of
@@ -104,7 +86,7 @@ impl Receiver {
     pub fn insist(&self, client: &Client, inbound: Inbound) {
         let [reads, changes] = &self.insisting;
         let rights = if matches!(inbound, Inbound::Read(_)) { reads } else { changes };
-        let delivered = Delivered { number: envelopes::own(client).phone, inbound: vec![inbound], simplifies: true };
+        let delivered = Delivered { number: envelopes::own(client).phone, inbound: vec![inbound] };
         let Ok(permit) = Arc::clone(rights).try_acquire_owned() else {
             tracing::warn!("event of the network not stored: too many wait for the store");
             return;
@@ -120,51 +102,6 @@ impl Receiver {
             }
             tracing::warn!("event of the network not stored");
         });
-    }
-
-    /// Keeps messages that the inbox refused.
-    async fn keep(&self, refused: &[&(&wa::Message, Envelope)]) -> Result<(), NotStored> {
-        for (message, envelope) in refused {
-            let kept = self.refused.keep(message, envelope, Instant::now()).await;
-            kept.map_err(|_| NotStored("a refused message could not be kept".to_owned()))?;
-        }
-        Ok(())
-    }
-
-    /// Passes the kept messages again, if it is time.
-    pub async fn retry_refused(&self, client: &Client) {
-        for kept in self.refused.due(Instant::now()).await {
-            let is_last = kept.row.is_given_up();
-            if self.try_kept(client, kept, is_last).await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Passes all kept messages for the last time, because the rows of the session are about to be deleted.
-    pub async fn give_up_refused(&self, client: &Client) {
-        for kept in self.refused.all().await {
-            // A failure of the store leaves the others for the end, which is no reason to wait for each of them.
-            if self.try_kept(client, kept, true).await.is_err() {
-                tracing::error!("received messages lost that the store refused: the session has ended");
-                return;
-            }
-        }
-    }
-
-    /// Passes a kept message again. The last time a simpler form is enough.
-    async fn try_kept(&self, client: &Client, kept: Kept, is_last: bool) -> Result<(), NotStored> {
-        let Kept { row, inbound } = kept;
-        let refused = self.pass(client, vec![inbound], is_last).await?;
-        if refused.is_empty() {
-            tracing::info!("received message stored that was refused before");
-        } else if is_last {
-            tracing::error!("received message lost: the store refuses it");
-        } else {
-            return Ok(());
-        }
-        self.refused.forget(&row).await;
-        Ok(())
     }
 
     /// A message could not be read. The library asks its sender for it again.
@@ -184,8 +121,7 @@ impl Receiver {
     pub async fn report_unreadable(&self, client: &Client) {
         for arrival in self.unreadable.due().await {
             let place = Place::of(&arrival);
-            // One that is refused has no content that could be kept.
-            if self.pass(client, vec![Inbound::Arrival(Box::new(arrival))], true).await.is_err() {
+            if self.pass(client, vec![Inbound::Arrival(Box::new(arrival))]).await.is_err() {
                 return;
             }
             self.unreadable.forget(&[place]).await;

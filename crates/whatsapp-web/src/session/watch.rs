@@ -82,7 +82,6 @@ pub fn start(bot: Bot, tasks: &Arc<Tasks>, receiver: Arc<Receiver>, tracker: Tra
     let (reporter, its_client) = (Arc::clone(&receiver), Arc::clone(&client));
     tasks.spawn(async move {
         loop {
-            reporter.retry_refused(&its_client).await;
             sleep(UNREADABLE_INTERVAL).await;
             reporter.report_unreadable(&its_client).await;
         }
@@ -165,10 +164,6 @@ impl Follower {
             _ => self.receive(event),
         }
         for event in translate::events(&self.client, event).await {
-            if matches!(event, Event::LoggedOut { .. }) {
-                // The rows of the session go with this event.
-                self.receiver.give_up_refused(&self.client).await;
-            }
             if is_final(&event) {
                 self.tracker.ended = true;
                 self.tracker.set_up(false);

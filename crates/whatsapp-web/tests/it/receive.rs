@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use fake_whatsapp::{FakeWhatsApp, MadeUpReceipt};
 use recado_domain::incoming::What;
-use recado_whatsapp_web::{Kind, Rows};
+use recado_whatsapp_web::Rows;
 use tokio::time::{Instant, sleep};
 
 use crate::harness::{ACCOUNT, Client, PEER, PEER_LID, link, network};
@@ -83,32 +83,6 @@ async fn what_is_read_on_the_phone_is_stored_when_the_store_answers_again() -> R
     client.session.stop().await;
     client.inbox.is_full.store(false, Ordering::Relaxed);
     until("the reading", || client.inbox.reads() == ["3EB0READ"]).await
-}
-
-/// Otherwise one message would be delivered at every login, and those behind it would wait.
-#[tokio::test]
-async fn what_the_inbox_refuses_is_acknowledged_kept_and_passed_again() -> Result<()> {
-    let whatsapp = network();
-    let rows: Arc<dyn Rows> = Arc::new(MemoryRows::default());
-    link(&whatsapp, &*rows).await?;
-    let client = up(&whatsapp, Arc::clone(&rows)).await?;
-    *client.inbox.refuses.lock().expect("not poisoned") = Some("ruim");
-    for text in ["antes", "ruim", "depois"] {
-        whatsapp.say(PEER, ACCOUNT, text)?;
-    }
-    until("the others", || client.inbox.texts() == ["antes", "depois"]).await?;
-    until("the acknowledgements", || whatsapp.unconfirmed(ACCOUNT) == 0).await?;
-    client.session.stop().await;
-    // Another version takes it.
-    let client = up(&whatsapp, Arc::clone(&rows)).await?;
-    until("the message", || client.inbox.texts() == ["ruim"]).await?;
-    let begun = Instant::now();
-    while !rows.list(Kind::NotTaken, Vec::new()).await?.is_empty() {
-        ensure!(begun.elapsed() < PATIENCE, "its row stays");
-        sleep(Duration::from_millis(20)).await;
-    }
-    client.session.stop().await;
-    Ok(())
 }
 
 /// The library would write the ratchet that has passed the message, and could not decrypt it when it comes again.

@@ -5,9 +5,10 @@ use recado_domain::channel::types::cloud_api::Settings;
 use recado_domain::channel::{ChannelKey, ChannelSettings};
 use recado_domain::clock::Millis;
 use recado_domain::incoming::{ARRIVALS_AT_ONCE, Arrival, Arrivals};
-use recado_providers::arrivals::{Receives, store, takes};
+use recado_providers::arrivals::{Receives, takes};
 use recado_providers::cloud_api::Link;
 use recado_providers::cloud_api::incoming::OfNumber;
+use recado_providers::refused::{self, Keeper};
 use recado_store::StoreError;
 
 use super::Address;
@@ -69,12 +70,18 @@ pub(super) async fn receive(gateway: &Gateway, delivered: &[Delivered], now: Mil
                     windowed: true,
                     arrivals,
                 };
-                // What is refused even in a simpler form is left out: Meta would repeat the whole callback for days.
-                store(&Inbox { gateway, now }, arrivals, true).await?;
+                // What the store refuses is kept: Meta would repeat the whole callback for days.
+                refused::receive(&Inbox { gateway, now }, keeper(gateway), arrivals).await.map_err(StoreError::from)?;
             }
         }
     }
     Ok(())
+}
+
+/// Meta's own form of a message holds no keys.
+fn keeper(gateway: &Gateway) -> Keeper<'_> {
+    let (store, secrets) = (&*gateway.store, &*gateway.secrets);
+    Keeper { store, secrets, clock: &*gateway.clock, entropy: &*gateway.entropy, seals: false }
 }
 
 struct Inbox<'a> {

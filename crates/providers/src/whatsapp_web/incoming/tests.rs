@@ -37,10 +37,10 @@ impl Stage {
         Self { _ground: ground, store, secrets, channel, inbox: SessionInbox { connection, session: 0 } }
     }
 
-    async fn receive(&self, arrivals: Vec<Arrival>) -> Result<Vec<usize>, NotStored> {
+    async fn receive(&self, arrivals: Vec<Arrival>) -> Result<(), NotStored> {
         let inbound = arrivals.into_iter().map(|arrival| Inbound::Arrival(Box::new(arrival))).collect();
         let number = Some("551140000000".to_owned());
-        self.inbox.receive(Delivered { number, inbound, simplifies: false }).await
+        self.inbox.receive(Delivered { number, inbound }).await
     }
 
     async fn stored(&self) -> Vec<Incoming> {
@@ -109,8 +109,7 @@ async fn the_settings_of_the_channel_decide_what_is_received() {
 async fn a_message_is_read_on_the_phone() {
     let stage = Stage::set().await;
     stage.receive(vec![message("3EB0A"), message("3EB0B")]).await.expect("stored");
-    let read =
-        |id: &str| Delivered { number: None, inbound: vec![Inbound::Read(vec![id.to_owned()])], simplifies: false };
+    let read = |id: &str| Delivered { number: None, inbound: vec![Inbound::Read(vec![id.to_owned()])] };
     stage.inbox.receive(read("3EB0UNKNOWN")).await.expect("nothing to do");
     stage.inbox.receive(read("3EB0A")).await.expect("stored");
     let read_at: Vec<_> = stage.stored().await.into_iter().rev().map(|message| message.read_at.is_some()).collect();

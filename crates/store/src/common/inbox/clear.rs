@@ -113,7 +113,7 @@ pub(crate) async fn all<E: Executor>(db: &E, owner: Owner) -> Result<Option<Vec<
         erase(db, &messages, &mut files).await?;
         return Ok(Some(files));
     }
-    for table in ["incoming_changes", "poll_votes"] {
+    for table in ["incoming_changes", "poll_votes", "refused_arrivals"] {
         let sql = format!(
             "DELETE FROM {table} WHERE channel_key IN
                  (SELECT key FROM channels WHERE institution_id = ?1 AND environment = ?2)"

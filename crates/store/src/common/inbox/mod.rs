@@ -20,6 +20,7 @@ mod merge;
 pub(crate) mod outgoing;
 pub(crate) mod person;
 mod readdress;
+pub(crate) mod refused;
 mod rows;
 pub(crate) mod sealed;
 pub(crate) mod signals;

@@ -14,7 +14,7 @@ use super::clear::Gone;
 use super::latest::with_address;
 use super::rows::{INCOMING, incoming};
 use super::threads::{ALL, conversation, select};
-use super::{book, clear, lock, to_json};
+use super::{book, clear, lock, refused, to_json};
 use crate::common::events;
 use crate::person::{Erased, Person, PersonPage, PersonRow};
 use crate::sqlkit::both::{Executor, List, Row, values};
@@ -148,17 +148,19 @@ pub(crate) async fn book<E: Executor>(db: &E, person: &Person) -> Result<PersonP
 /// Erases a batch of the messages from and to a person. The last batch also erases the conversations and the contacts,
 /// and its result has no `next`.
 pub(crate) async fn erase<E: Executor>(db: &E, person: &Person) -> Result<Erased, E::Error> {
+    // Before the locks, which a try to store one of these takes after it.
+    let refused = refused::erase(db, person).await?;
     lock_owners(db, person).await?;
     let found = messages(db, person, Seq::MIN).await?;
     let gone = |message: &Incoming| Gone { seq: message.seq, id: message.id, conversation: message.conversation };
     let batch: Vec<_> = found.iter().map(gone).collect();
     if !batch.is_empty() {
         let mut erased = Erased { next: Some(0), ..Erased::default() };
-        erased.received = clear::erase(db, &batch, &mut erased.files).await?;
+        erased.received = refused + clear::erase(db, &batch, &mut erased.files).await?;
         return Ok(erased);
     }
     let contacts = contacts(db, person).await?;
-    let mut erased = Erased::default();
+    let mut erased = Erased { received: refused, ..Erased::default() };
     for conversation in conversations(db, person, &contacts).await? {
         events::forget_subjects(db, &[*conversation.id.as_bytes()]).await?;
         let sql = "DELETE FROM conversations WHERE id = ?1";

@@ -34,7 +34,7 @@ const GRAM: [&str; 4] = ["institution_id", "environment", "gram", "contact_id"];
 
 /// All tables with data, each after the tables that it refers to. SQLite's `probe` is empty, nodes and leases exist in
 /// this engine only, and `event_identity` distinguishes a cursor of this store from one of another store.
-const TABLES: [Table; 30] = [
+const TABLES: [Table; 31] = [
     Table { name: "institutions", key: &["id"], numbered: None, versioned: true },
     Table { name: "api_keys", key: &["id"], numbered: None, versioned: true },
     Table { name: "event_consumers", key: &["institution_id", "environment"], numbered: None, versioned: false },
@@ -59,6 +59,7 @@ const TABLES: [Table; 30] = [
     Table { name: "incoming_media", key: &["id"], numbered: None, versioned: false },
     Table { name: "incoming_changes", key: &["n"], numbered: Some("n"), versioned: false },
     Table { name: "content_to_delete", key: &["message_id"], numbered: None, versioned: false },
+    Table { name: "refused_arrivals", key: &["channel_key", "id"], numbered: None, versioned: false },
     Table { name: "poll_votes", key: &["channel_key", "poll", "voter"], numbered: None, versioned: false },
     Table { name: "events", key: &["seq"], numbered: Some("seq"), versioned: false },
     Table { name: "webhooks", key: &["key"], numbered: Some("key"), versioned: false },

@@ -6,7 +6,9 @@ use recado_domain::api_key::{Environment, Grant, Scopes};
 use recado_domain::channel::{ChannelState, ChannelType, Held, Link, SessionChange};
 use recado_domain::event::{ChatKind, EventQuery, NewEvent, Owner, Patterns};
 use recado_domain::ids::{ApiKeyId, WebhookId};
-use recado_domain::incoming::{Arrival, Captioned, Content, IncomingQuery, NewIncoming, NewMedia, SenderIds, What};
+use recado_domain::incoming::{
+    Arrival, Captioned, Content, IncomingQuery, NewIncoming, NewMedia, NewRefused, SenderIds, What,
+};
 use recado_domain::institution::ApiKey;
 use recado_domain::message::{Enqueued, NewMessage};
 use recado_domain::pacing::RecipientPacing;
@@ -129,6 +131,8 @@ async fn fill_inbox(ground: &Ground) {
     ];
     assert_eq!(receive(ground, channel, all).await.len(), 8);
     let owner = (ground.institution, Environment::Live);
+    let refused = NewRefused { id: vec![0, 255], names: vec![MARIA.to_owned()], sealed: vec![1, 0] };
+    assert!(ground.store.keep_refused(channel, vec![refused], NOW).await.expect("stored"));
     let read = conversations(ground).await.pop().expect("one");
     ground.store.read_conversation(owner, read.id, NOW).await.expect("stored").expect("it is there");
 }
@@ -313,6 +317,7 @@ async fn a_changed_row_is_found() {
         ("incoming_media", "UPDATE incoming_media SET sealed = NULL"),
         ("incoming_changes", "UPDATE incoming_changes SET held = ''"),
         ("content_to_delete", "UPDATE content_to_delete SET next_at = next_at + 1"),
+        ("refused_arrivals", "UPDATE refused_arrivals SET tries = tries + 1"),
         ("poll_votes", "UPDATE poll_votes SET at = at + 1"),
         ("events", "UPDATE events SET at = at + 1 WHERE seq = 2"),
         ("webhooks", "UPDATE webhooks SET previous_until = 0"),
