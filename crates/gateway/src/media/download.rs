@@ -57,7 +57,7 @@ pub async fn run(files: Arc<MediaFiles>, owner: Owner, media: Media, download: A
 
 impl MediaFiles {
     async fn download(&self, owner: Owner, media: &Media, to: &Arc<Download>) -> Result<(), Fault> {
-        let slot = self.downloads.slot(media, owner.1, to).await;
+        let slot = self.downloads.slot(media, owner, to).await;
         let _slot = slot.ok_or(Fault::Unavailable)?;
         // Another download may have ended since the caller read the row.
         let media = self.store.media(owner, media.id).await?.ok_or(Fault::NotFound)?;

@@ -1,13 +1,16 @@
-//! The downloads of this node: at most one for a file, and a limited number of a channel, of test channels, and of all. So a
-//! channel whose network hangs, and a caller with a test key, do not stop the downloads of the others.
+//! The downloads of this node: at most one for a file, and a limited number of a channel, of an institution, of test channels, and of
+//! all. So a channel whose network hangs, an institution with several of them, and a caller with a test key do not stop the downloads
+//! of the others.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use recado_domain::api_key::Environment;
 use recado_domain::channel::ChannelKey;
+use recado_domain::event::Owner;
 use recado_domain::ids::MediaId;
 use recado_domain::incoming::Media;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
@@ -17,8 +20,19 @@ use tokio_util::sync::CancellationToken;
 use super::Fault;
 use super::download::Progress;
 
-/// Downloads at a time: of one channel, of all, and of test channels among them.
-pub const DOWNLOADS: (usize, usize, usize) = (8, 64, 16);
+/// Downloads at a time.
+pub struct AtATime {
+    pub of_channel: usize,
+    pub of_institution: usize,
+    /// Of the test channels of an institution.
+    pub of_its_test: usize,
+    pub of_all: usize,
+    /// Of all test channels.
+    pub of_test: usize,
+}
+
+/// Several institutions have to be sick before all slots are taken.
+pub const DOWNLOADS: AtATime = AtATime { of_channel: 8, of_institution: 24, of_its_test: 8, of_all: 64, of_test: 16 };
 /// Downloads that wait or run: of one channel, and of all channels of an environment.
 const WAITING: (usize, usize) = (64, 16_384);
 /// How long a file is not fetched again after wrong bytes came for it. Each try may take 100 MiB.
@@ -47,7 +61,8 @@ pub struct Downloads {
     listed: Mutex<HashMap<MediaId, Listed>>,
     all: Semaphore,
     of_test: Semaphore,
-    of_channels: Mutex<HashMap<ChannelKey, Arc<Semaphore>>>,
+    of_channels: Slots<ChannelKey>,
+    of_owners: Slots<Owner>,
     /// Files for which wrong bytes came, and until when they are not fetched again.
     refused: Mutex<HashMap<MediaId, Instant>>,
 }
@@ -58,9 +73,22 @@ struct Listed {
     download: Arc<Download>,
 }
 
+/// Semaphores of those that have downloads.
+struct Slots<K>(Mutex<HashMap<K, Arc<Semaphore>>>);
+
+impl<K: Eq + Hash> Slots<K> {
+    /// The semaphore of one, which has this many permits.
+    fn of(&self, key: K, permits: usize) -> Arc<Semaphore> {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Remove those without a download, so that the map stays small.
+        slots.retain(|_, slots| Arc::strong_count(slots) > 1);
+        slots.entry(key).or_insert_with(|| Arc::new(Semaphore::new(permits))).clone()
+    }
+}
+
 /// The right to run a download.
 pub struct Slot<'a> {
-    _channel: OwnedSemaphorePermit,
+    _own: [OwnedSemaphorePermit; 2],
     _others: [Option<SemaphorePermit<'a>>; 2],
 }
 
@@ -85,9 +113,10 @@ impl Default for Downloads {
     fn default() -> Self {
         Self {
             listed: Mutex::default(),
-            all: Semaphore::new(DOWNLOADS.1),
-            of_test: Semaphore::new(DOWNLOADS.2),
-            of_channels: Mutex::default(),
+            all: Semaphore::new(DOWNLOADS.of_all),
+            of_test: Semaphore::new(DOWNLOADS.of_test),
+            of_channels: Slots(Mutex::default()),
+            of_owners: Slots(Mutex::default()),
             refused: Mutex::default(),
         }
     }
@@ -124,12 +153,12 @@ impl Downloads {
     }
 
     /// Waits for the right to run a download. `None` if all its readers have left, or if its file was deleted.
-    pub async fn slot(&self, media: &Media, environment: Environment, download: &Arc<Download>) -> Option<Slot<'_>> {
+    pub async fn slot(&self, media: &Media, owner: Owner, download: &Arc<Download>) -> Option<Slot<'_>> {
         tokio::select! {
             biased;
             () = self.left_alone(media.id, download) => None,
             () = download.stop.cancelled() => None,
-            slot = self.acquire(media.channel, environment) => slot,
+            slot = self.acquire(media.channel, owner) => slot,
         }
     }
 
@@ -153,14 +182,19 @@ impl Downloads {
         self.refused().get(&id).is_some_and(|until| Instant::now() < *until)
     }
 
-    /// The slot of the channel comes first, so that downloads that wait for their channel hold no slot of the others.
-    async fn acquire(&self, channel: ChannelKey, environment: Environment) -> Option<Slot<'_>> {
-        let of_channel = self.of_channel(channel).acquire_owned().await.ok()?;
-        let of_test = match environment {
+    /// The slots of the channel and of the institution come first, so that downloads that wait for these hold no slot of the others.
+    async fn acquire(&self, channel: ChannelKey, owner: Owner) -> Option<Slot<'_>> {
+        let of_channel = self.of_channels.of(channel, DOWNLOADS.of_channel).acquire_owned().await.ok()?;
+        let of_owner = match owner.1 {
+            Environment::Test => DOWNLOADS.of_its_test,
+            Environment::Live => DOWNLOADS.of_institution,
+        };
+        let of_owner = self.of_owners.of(owner, of_owner).acquire_owned().await.ok()?;
+        let of_test = match owner.1 {
             Environment::Test => Some(self.of_test.acquire().await.ok()?),
             Environment::Live => None,
         };
-        Some(Slot { _channel: of_channel, _others: [of_test, self.all.acquire().await.ok()] })
+        Some(Slot { _own: [of_channel, of_owner], _others: [of_test, self.all.acquire().await.ok()] })
     }
 
     /// Waits until a download has no reader, and takes it off the list then.
@@ -174,13 +208,6 @@ impl Downloads {
                 return;
             }
         }
-    }
-
-    fn of_channel(&self, channel: ChannelKey) -> Arc<Semaphore> {
-        let mut slots = self.of_channels.lock().unwrap_or_else(PoisonError::into_inner);
-        // Remove those of channels without a download, so that the map stays small.
-        slots.retain(|_, slots| Arc::strong_count(slots) > 1);
-        slots.entry(channel).or_insert_with(|| Arc::new(Semaphore::new(DOWNLOADS.0))).clone()
     }
 
     fn listed(&self) -> MutexGuard<'_, HashMap<MediaId, Listed>> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recado_domain::channel::ChannelKey;
+use recado_domain::event::Owner;
 use recado_domain::ids::MessageId;
 use recado_domain::incoming::MediaState;
 use recado_store::commits::{Change, Follow, Reached};
@@ -23,9 +24,9 @@ const EAGER_LIMIT: u64 = 16 << 20;
 const QUEUED: usize = 4_096;
 /// Messages whose files wait to be fetched: of one channel, and of all.
 const WAITING: (usize, usize) = (1_024, 16_384);
-/// Such downloads at a time: of one channel, and of all. They leave slots for those that callers wait for, and a channel
-/// whose network hangs leaves slots for the other channels.
-const AT_ONCE: (usize, usize) = (4, 32);
+/// Such downloads at a time: of one channel, of one institution in an environment, and of all. They leave slots for those that
+/// callers wait for. A channel whose network hangs leaves slots for the other channels, and an institution for the others.
+const AT_ONCE: (usize, usize, usize) = (4, 12, 32);
 
 /// A message with a file, which was stored.
 type Arrived = (ChannelKey, MessageId);
@@ -99,7 +100,8 @@ impl Turns {
 
 /// Fetches the files of these messages until the server stops.
 pub async fn run(files: Arc<MediaFiles>, mut queue: Queue, stop: CancellationToken) {
-    let all = Turns::new(WAITING.1, AT_ONCE.1);
+    let all = Turns::new(WAITING.1, AT_ONCE.2);
+    let mut owners: HashMap<Owner, Arc<Semaphore>> = HashMap::new();
     let mut channels: HashMap<ChannelKey, Turns> = HashMap::new();
     while let Some(Some((channel, message))) = stop.run_until_cancelled(queue.recv()).await {
         // Remove those of channels without a message that waits, so that the map stays small.
@@ -109,12 +111,17 @@ pub async fn run(files: Arc<MediaFiles>, mut queue: Queue, stop: CancellationTok
             tracing::debug!(message.id = %message, "media not fetched at once; too many wait");
             continue;
         };
+        let Some(entry) = files.channels.channel(channel) else { continue };
+        owners.retain(|_, permits| Arc::strong_count(permits) > 1);
+        let owner = owners.entry((entry.via.institution, entry.environment));
+        let of_owner = owner.or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE.1))).clone();
         let (files, stop) = (files.clone(), stop.clone());
         tokio::spawn(async move {
             let ((_place, permits), (_place_of_all, permits_of_all)) = (of_channel, of_all);
             let fetch = async {
-                // The permit of the channel comes first, so that a message that waits for it holds none of the others.
+                // The permit of all comes last, so that a message that waits for the others does not hold it.
                 let _of_channel = permits.acquire().await;
+                let _of_owner = of_owner.acquire().await;
                 let _of_all = permits_of_all.acquire().await;
                 files.fetch_early(channel, message).await;
             };

@@ -11,10 +11,11 @@ use hyper::body::Bytes;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelKey, ChannelRef, ChannelSettings, ChannelState, ChannelType, NewChannel};
 use recado_domain::conversation::ReadSignal;
-use recado_domain::ids::MessageId;
+use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::incoming::{Arrival, Arrivals, Captioned, Content as Said, NewIncoming, NewMedia, SenderIds, What};
+use recado_domain::institution::Institution;
 use recado_domain::pacing::Pacing;
-use recado_domain::phone::PhoneNumber;
+use recado_domain::phone::{DefaultCountry, PhoneNumber};
 use recado_domain::queue::{Claimed, UnknownOutcomePolicy};
 use recado_providers::media::Download;
 use recado_providers::sandbox::Sandbox;
@@ -97,11 +98,24 @@ impl Stage {
     }
 
     async fn channel(&self, id: &str, environment: Environment) -> ChannelKey {
+        self.channel_of(self.ground.institution, id, environment).await
+    }
+
+    async fn channel_of(&self, institution: InstitutionId, id: &str, environment: Environment) -> ChannelKey {
         let new = self.ground.new_channel(id, ChannelState::Connected);
-        let new = NewChannel { environment, kind: ChannelType::CloudApi, ..new };
+        let new = NewChannel { institution, environment, kind: ChannelType::CloudApi, ..new };
         let made = self.ground.store.create_channel(new).await.expect("stored").expect("a free id");
         self.channels.add_channel(&made);
         made.key
+    }
+
+    /// Another institution.
+    async fn institution(&self) -> InstitutionId {
+        let id = InstitutionId::new(NOW, self.ground.unique());
+        let (name, default_country) = ("Outra".to_owned(), DefaultCountry::Server);
+        let row = Institution { id, name, default_country, created_at: NOW };
+        self.ground.store.create_institution(row).await.expect("stored");
+        id
     }
 
     fn owner(&self, environment: Environment) -> Owner {
@@ -138,7 +152,8 @@ impl Stage {
         let mut readers = Vec::new();
         for _ in 0..count {
             let (_, media) = self.receive(channel, "hangs", None).await;
-            readers.push(self.files.follow(self.owner(environment), &media, SIZE_LIMIT).expect("it waits"));
+            let institution = self.channels.channel(channel).expect("a channel").via.institution;
+            readers.push(self.files.follow((institution, environment), &media, SIZE_LIMIT).expect("it waits"));
         }
         readers
     }
@@ -160,6 +175,20 @@ impl Stage {
 
     fn asked(&self, channel: ChannelKey) -> usize {
         self.network.asked.lock().expect("no panic").get(&channel).copied().unwrap_or_default()
+    }
+
+    fn asked_of(&self, channels: &[ChannelKey]) -> usize {
+        channels.iter().map(|channel| self.asked(*channel)).sum()
+    }
+
+    /// Waits until so many files of these channels were asked for.
+    async fn until_all_asked(&self, channels: &[ChannelKey], count: usize) {
+        within_timeout(async {
+            while self.asked_of(channels) < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
     }
 
     /// Waits until so many files of a channel were asked for.
@@ -239,20 +268,73 @@ async fn test_channels_leave_slots_for_live_ones() {
     let mut readers = Vec::new();
     let mut tests = Vec::new();
     for n in 0..9 {
-        let channel = stage.channel(&format!("t{n}"), Test).await;
+        let institution = if n % 3 == 0 { stage.ground.institution } else { stage.institution().await };
+        let channel = stage.channel_of(institution, &format!("t{n}"), Test).await;
         readers.extend(stage.hang((channel, Test), 9).await);
         tests.push(channel);
     }
-    within_timeout(async {
-        while tests.iter().map(|channel| stage.asked(*channel)).sum::<usize>() < 16 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    stage.until_all_asked(&tests, 16).await;
     let live = stage.channel("live", Live).await;
     let (_, media) = stage.receive(live, "10", None).await;
     assert_eq!(stage.fetch(Live, &media).await, Ok(()));
     assert_eq!(tests.iter().map(|channel| stage.asked(*channel)).sum::<usize>(), 16);
+}
+
+#[tokio::test]
+async fn an_institution_whose_channels_hang_leaves_slots_for_others() {
+    let stage = Stage::new().await;
+    let (sick, healthy) = (stage.institution().await, stage.institution().await);
+    let (mut readers, mut hanging) = (Vec::new(), Vec::new());
+    for n in 0..9 {
+        let channel = stage.channel_of(sick, &format!("a{n}"), Live).await;
+        readers.extend(stage.hang((channel, Live), 9).await);
+        hanging.push(channel);
+    }
+    stage.until_all_asked(&hanging, 24).await;
+    let mut tests = Vec::new();
+    for n in 0..3 {
+        let channel = stage.channel_of(sick, &format!("t{n}"), Test).await;
+        readers.extend(stage.hang((channel, Test), 9).await);
+        tests.push(channel);
+    }
+    stage.until_all_asked(&tests, 8).await;
+    for (n, environment) in [Live, Test].into_iter().enumerate() {
+        let channel = stage.channel_of(healthy, &format!("b{n}"), environment).await;
+        let (_, media) = stage.receive(channel, "10", None).await;
+        let mut reader = stage.files.follow((healthy, environment), &media, SIZE_LIMIT).expect("it begins");
+        within_timeout(reader.wait_for(Progress::has_ended)).await.expect("no panic");
+        assert_eq!(stage.asked(channel), 1);
+    }
+    assert_eq!((stage.asked_of(&hanging), stage.asked_of(&tests)), (24, 8));
+}
+
+#[tokio::test]
+async fn an_institution_whose_channels_hang_does_not_stop_the_early_files_of_others() {
+    let stage = Stage::new().await;
+    let sick = stage.institution().await;
+    let (queue, arrived) = mpsc::channel(1_000);
+    let mut hanging = Vec::new();
+    for n in 0..9 {
+        let channel = stage.channel_of(sick, &format!("a{n}"), Live).await;
+        for _ in 0..5 {
+            queue.try_send((channel, stage.receive(channel, "hangs", None).await.0)).expect("room");
+        }
+        hanging.push(channel);
+    }
+    let good = stage.channel("b", Live).await;
+    let (message, media) = stage.receive(good, "10", None).await;
+    queue.try_send((good, message)).expect("room");
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(eager::run(stage.files.clone(), arrived, stop.clone()));
+    within_timeout(async {
+        while stage.state(Live, &media).await != MediaState::Stored {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    stage.until_all_asked(&hanging, 12).await;
+    stop.cancel();
+    within_timeout(running).await.expect("no panic");
 }
 
 #[tokio::test]
