@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recado_domain::clock::Millis;
+use recado_domain::ids::MediaId;
+use recado_domain::incoming::ContentsDeleted;
 use recado_store::{Inbox, StoreError};
 use tokio::time::Instant;
 
@@ -23,15 +25,28 @@ pub async fn delete(gateway: Arc<Gateway>) {
 }
 
 async fn delete_now(gateway: Arc<Gateway>) -> Result<(), StoreError> {
-    delete_due(&*gateway.store, gateway.clock.now()).await
+    let unlink = |files| async {
+        if let Err(fault) = gateway.media.delete(files).await {
+            tracing::warn!(?fault, "files of deleted content not deleted; the next purge does that");
+        }
+    };
+    delete_due(&*gateway.store, gateway.clock.now(), unlink).await
 }
 
-/// Deletes all content that is due at this time.
-async fn delete_due<S: Inbox + ?Sized>(store: &S, now: Millis) -> Result<(), StoreError> {
+/// Deletes all content that is due at this time. `unlink` deletes the bytes of files.
+async fn delete_due<S, F>(store: &S, now: Millis, unlink: impl Fn(Vec<MediaId>) -> F) -> Result<(), StoreError>
+where
+    S: Inbox + ?Sized,
+    F: Future<Output = ()>,
+{
     loop {
         let began = Instant::now();
-        if store.delete_contents(now).await? == 0 {
+        let ContentsDeleted { looked, files } = store.delete_contents(now).await?;
+        if looked == 0 {
             return Ok(());
+        }
+        if !files.is_empty() {
+            unlink(files).await;
         }
         tokio::time::sleep((began.elapsed() * PAUSE).clamp(PAUSES.0, PAUSES.1)).await;
     }
@@ -42,8 +57,10 @@ mod tests {
     use recado_domain::channel::ChannelChange;
     use recado_domain::field_errors::FieldErrors;
     use recado_domain::incoming::{
-        Arrival, Arrivals, CONTENT_FETCHED, Content, IncomingQuery, NewIncoming, SenderIds, What,
+        Arrival, Arrivals, CONTENT_FETCHED, Content, IncomingQuery, NewIncoming, NewMedia, SenderIds, What,
     };
+    use std::sync::Mutex;
+
     use recado_store::fixtures::{Ground, NOW, SqliteFile};
     use serde_json::json;
 
@@ -52,7 +69,7 @@ mod tests {
     #[tokio::test]
     async fn all_content_that_is_due_is_deleted() {
         let ground = Ground::on(SqliteFile::new()).await;
-        let mut keys = Vec::new();
+        let (mut keys, mut files) = (Vec::new(), Vec::new());
         for id in ["vendas", "loja"] {
             let key = ground.channel(id).await;
             let channel = ground.store.channel(key).await.expect("read").expect("a channel");
@@ -66,14 +83,29 @@ mod tests {
                 person: SenderIds::of_phone("5511988887777"),
                 from_me: false,
                 sent_at: NOW,
-                what: What::Message(Box::new(NewIncoming::new(Content::text(), "Oi"))),
+                what: What::Message(Box::new(NewIncoming {
+                    media: Some(NewMedia::default()),
+                    ..NewIncoming::new(Content::text(), "Oi")
+                })),
             });
             let arrivals = arrivals.collect();
             let batch = Arrivals { channel: key, number: None, business: None, windowed: false, arrivals };
-            ground.store.receive(batch, NOW).await.expect("stored");
+            for received in ground.store.receive(batch, NOW).await.expect("stored") {
+                let message = ground.store.incoming(key, received.message.expect("one")).await.expect("read");
+                files.extend(message.and_then(|message| message.media).map(|media| media.id));
+            }
             keys.push(key);
         }
-        delete_due(&*ground.store, NOW + CONTENT_FETCHED).await.expect("deleted");
+        let unlinked = Mutex::new(Vec::new());
+        let unlink = |files: Vec<MediaId>| {
+            unlinked.lock().expect("no panic").extend(files);
+            std::future::ready(())
+        };
+        delete_due(&*ground.store, NOW + CONTENT_FETCHED, unlink).await.expect("deleted");
+        let mut unlinked = unlinked.into_inner().expect("no panic");
+        unlinked.sort_unstable();
+        files.sort_unstable();
+        assert_eq!((unlinked.len(), unlinked), (4, files), "their bytes go as well");
         for channel in keys {
             let query = IncomingQuery { channel, before: None, limit: 9 };
             let messages = ground.store.incoming_page(query).await.expect("read").messages;

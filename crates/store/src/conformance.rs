@@ -22,6 +22,7 @@ mod person;
 mod purge;
 mod reading;
 mod recipients;
+mod refused;
 mod remote;
 mod schedule;
 mod sessions;
@@ -30,7 +31,6 @@ mod webhook_fan_out;
 mod webhook_log;
 mod webhook_results;
 pub(crate) mod webhooks;
-mod refused;
 
 /// The suite, once on each engine.
 macro_rules! suite {
@@ -202,6 +202,7 @@ suite! { [
         deleted_rows_are_counted,
         a_session_ends_with_its_channel,
         a_session_reads_nothing_of_the_former_one,
+        a_held_change_goes_with_content_that_is_not_kept,
         all_sessions_are_read_in_pages,
         only_an_unchanged_row_is_sealed_again;
     enqueue:

@@ -20,8 +20,8 @@ use recado_domain::event::{
 };
 use recado_domain::ids::{ApiKeyId, ContactId, ConversationId, InstitutionId, MediaId, MessageId, WebhookId};
 use recado_domain::incoming::{
-    Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewRefused, Received, RefusedArrival,
-    RefusedKey, SealedIncoming, StoredFile,
+    Arrivals, ContentsDeleted, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewRefused, Received,
+    RefusedArrival, RefusedKey, SealedIncoming, StoredFile,
 };
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{Backlog, Enqueued, Idempotency, Message, MessageQuery, Page, Promoted, Seq};
@@ -305,7 +305,7 @@ for_both_engines! {
             = |db| inbox::sealed::page(db, after, limit);
         write fn reseal_incoming(old: SealedIncoming, new: SealedIncoming) -> bool
             = |tx| inbox::sealed::replace(tx.db(), &old, &new);
-        write fn delete_contents(now: Millis) -> usize = |tx| inbox::contents::delete_due(tx.db(), now);
+        write fn delete_contents(now: Millis) -> ContentsDeleted = |tx| inbox::contents::delete_due(tx.db(), now);
         write fn clear_inbox(owner: Owner) -> Option<Vec<MediaId>> = |tx| inbox::clear::all(tx.db(), owner);
     }
 }

@@ -28,8 +28,8 @@ use recado_domain::conversation::{
 use recado_domain::event::Owner;
 use recado_domain::ids::{ContactId, ConversationId, MediaId, MessageId};
 use recado_domain::incoming::{
-    Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewRefused, Received, RefusedArrival,
-    RefusedKey, SealedIncoming, StoredFile,
+    Arrivals, ContentsDeleted, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewRefused, Received,
+    RefusedArrival, RefusedKey, SealedIncoming, StoredFile,
 };
 use recado_domain::message::Seq;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, watch};
@@ -145,8 +145,8 @@ pub trait Inbox: Turns {
     /// Replaces sealed parts of a message. `false` if one of them differs from `old`, or if there is no such message.
     async fn reseal_incoming(&self, old: SealedIncoming, new: SealedIncoming) -> Result<bool>;
     /// Looks at a batch of messages whose content their channels do not keep, and deletes the content of those whose events no
-    /// webhook waits for. Returns how many it looked at; the others are due again later.
-    async fn delete_contents(&self, now: Millis) -> Result<usize>;
+    /// webhook waits for. Texts of changes that wait for their message go as well.
+    async fn delete_contents(&self, now: Millis) -> Result<ContentsDeleted>;
     /// Deletes a batch of all delivered messages, conversations and contacts of an owner. Returns their files, whose bytes
     /// can be deleted; `None` when nothing is left.
     async fn clear_inbox(&self, owner: Owner) -> Result<Option<Vec<MediaId>>>;

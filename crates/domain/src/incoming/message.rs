@@ -157,6 +157,15 @@ pub struct StoredFile {
     pub read_at: Option<Millis>,
 }
 
+/// What a look at content that is not kept has done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContentsDeleted {
+    /// How many messages were looked at. Those whose events are awaited are due again later.
+    pub looked: usize,
+    /// Files of deleted content, whose bytes can be deleted.
+    pub files: Vec<MediaId>,
+}
+
 /// What a driver sealed of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedIncoming {

@@ -23,7 +23,8 @@ use crate::ids::{ConversationId, MessageId, NetworkId};
 pub use body::{Body, Choice, ChoiceKind, MatchedBy, Quoted};
 pub use content::{ANSWER_KINDS, Captioned, Content, Order, OrderItem, Place, UnsupportedReason};
 pub use message::{
-    Direction, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewMedia, Reaction, SealedIncoming, StoredFile,
+    ContentsDeleted, Direction, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewMedia, Reaction,
+    SealedIncoming, StoredFile,
 };
 pub use person::{IdentityKey, IdentityKind, SenderIds};
 pub use refused::{NewRefused, RefusedArrival, RefusedKey};

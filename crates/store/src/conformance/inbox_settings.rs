@@ -3,7 +3,7 @@
 use recado_domain::channel::ChannelKey;
 use recado_domain::conversation::ReadClaim;
 use recado_domain::incoming::{
-    Arrival, CONTENT_FETCHED, Captioned, Content, NewIncoming, NewMedia, Quoted, UnsupportedReason, What,
+    Arrival, CONTENT_FETCHED, Captioned, Content, NewIncoming, NewMedia, Outcome, Quoted, UnsupportedReason, What,
 };
 use recado_domain::queue::Submitted;
 use recado_domain::webhook::Lane;
@@ -99,10 +99,10 @@ async fn look(ground: &Ground, now: i64) -> usize {
     let mut looked = 0;
     loop {
         let some = ground.store.delete_contents(now).await.expect("stored");
-        if some == 0 {
+        if some.looked == 0 {
             return looked;
         }
-        looked += some;
+        looked += some.looked;
     }
 }
 
@@ -179,4 +179,30 @@ pub(crate) async fn a_message_that_cannot_be_changed_keeps_no_other_from_its_tur
     assert_eq!(left.iter().filter(|text| *text == "segredo").count(), 1, "{left:?}");
     // It is due again later, and the others are not.
     assert_eq!(look(&ground, NOW + 2 * CONTENT_FETCHED).await, 1);
+}
+
+pub(super) async fn a_held_change_goes_with_content_that_is_not_kept(ground: Ground) {
+    let (channel, other) = (ground.channel("vendas").await, ground.channel("loja").await);
+    change_settings(&ground, channel, json!({"keepText": false})).await;
+    let target = || "A1".parse().expect("an id");
+    let held = || {
+        let edit = What::Edit { target: target(), content: "segredo".to_owned() };
+        let vote = What::PollVote { target: target(), options: vec!["segredo".to_owned()] };
+        let revoke = What::Revoke { target: target(), by_admin: false };
+        vec![arrival("X1", both(), edit), arrival("X2", both(), vote), arrival("X3", both(), revoke)]
+    };
+    for channel in [channel, other] {
+        let received = receive(&ground, channel, held()).await;
+        assert!(received.iter().all(|one| one.outcome == Outcome::Held));
+    }
+    let due = NOW + CONTENT_FETCHED;
+    assert_eq!(look(&ground, due - 1).await, 0, "the message may come");
+    assert_eq!(look(&ground, due).await, 2);
+    let again = receive(&ground, channel, held()).await;
+    assert!(again.iter().all(|one| one.outcome == Outcome::Repeated), "they are known");
+    for (channel, edited) in [(channel, false), (other, true)] {
+        receive(&ground, channel, vec![text("A1", both(), "original")]).await;
+        let message = delivered(&ground, channel).await.remove(0);
+        assert_eq!((message.edited_at.is_some(), message.revoked_at.is_some()), (edited, true));
+    }
 }

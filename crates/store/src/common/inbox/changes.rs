@@ -122,28 +122,32 @@ async fn change<E: PageScan>(
             group: arrival.group.as_ref().map(|group| group.address.clone()),
             from_me: arrival.from_me,
             at: arrival.sent_at,
-            what,
+            what: what.clone(),
         })
     });
     if held.is_some() && too_many_wait(of, target).await? {
         return Ok(Received::ignored(Ignored::Stale));
     }
-    note(of, arrival, target, (contact_id, held)).await?;
+    let has_text = held.is_some() && matches!(what, Kind::Edit(_) | Kind::Vote(_));
+    let change = note(of, arrival, target, (contact_id, held)).await?;
+    if let Some(change) = change.filter(|_| has_text) {
+        contents::note_held(of, change).await?;
+    }
     Ok(made.unwrap_or_else(|| Received::of(Outcome::Held, None, None)))
 }
 
-/// Records that a change arrived. `held` is the change if its message has not arrived.
+/// Records that a change arrived, and returns its number. `held` is the change if its message has not arrived.
 async fn note<E: PageScan>(
     of: &Receiving<'_, E>,
     arrival: &Arrival,
     target: &str,
     (contact, held): (Option<ContactId>, Option<String>),
-) -> Result<(), E::Error> {
+) -> Result<Option<i64>, E::Error> {
     let sql = "INSERT INTO incoming_changes (channel_key, network_id, target, contact_id, held, at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING n";
     let contact = contact.map(|id| id.as_bytes().to_vec());
     let network_id = arrival.network_id.as_str();
-    of.db.run(sql, values![of.channel, network_id, target, contact, held, of.now]).await.map(drop)
+    of.db.row(sql, values![of.channel, network_id, target, contact, held, of.now], |row| row.get("n")).await
 }
 
 /// Whether the limit of changes that are stored for one message is reached.

@@ -5,8 +5,8 @@ use recado_domain::api_key::Environment;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::event::Owner;
-use recado_domain::ids::{InstitutionId, MessageId};
-use recado_domain::incoming::{CONTENT_FETCHED, Incoming};
+use recado_domain::ids::{InstitutionId, MediaId, MessageId};
+use recado_domain::incoming::{CONTENT_FETCHED, ContentsDeleted, Incoming};
 use serde_json::{Value, json};
 
 use super::{Receiving, conversations, deliver, lock, rows, threads};
@@ -23,19 +23,42 @@ pub(super) async fn note<E: Executor>(of: &Receiving<'_, E>, message: MessageId)
     if of.settings.keep_text {
         return Ok(());
     }
+    insert(of, *message.as_bytes()).await
+}
+
+/// Records that the text of a change that waits for its message is to be deleted, if its channel does not keep it.
+pub(super) async fn note_held<E: Executor>(of: &Receiving<'_, E>, change: i64) -> Result<(), E::Error> {
+    if of.settings.keep_text {
+        return Ok(());
+    }
+    insert(of, id_of_held(change)).await
+}
+
+/// The number of a change in the place of the id of a message, which begins with a time and so with other bytes.
+fn id_of_held(change: i64) -> [u8; 16] {
+    let mut id = [0; 16];
+    id[8..].copy_from_slice(&change.to_be_bytes());
+    id
+}
+
+fn held_of_id(id: MessageId) -> Option<i64> {
+    let (head, number) = id.as_bytes().split_last_chunk()?;
+    head.iter().all(|byte| *byte == 0).then(|| i64::from_be_bytes(*number))
+}
+
+async fn insert<E: Executor>(of: &Receiving<'_, E>, id: [u8; 16]) -> Result<(), E::Error> {
     let sql = "INSERT INTO content_to_delete (message_id, channel_key, next_at) VALUES (?1, ?2, ?3)
                ON CONFLICT (message_id) DO UPDATE SET next_at = excluded.next_at";
     let next_at = of.now + CONTENT_FETCHED;
-    of.db.run(sql, values![&message.as_bytes()[..], of.channel, next_at]).await.map(drop)
+    of.db.run(sql, values![&id[..], of.channel, next_at]).await.map(drop)
 }
 
-/// Looks at a batch of messages whose content is not kept, and deletes the content of those whose events have ended. Returns
-/// how many it looked at.
-pub(crate) async fn delete_due<E: Executor>(db: &E, now: Millis) -> Result<usize, E::Error> {
+/// Looks at a batch of messages whose content is not kept, and deletes the content of those whose events have ended.
+pub(crate) async fn delete_due<E: Executor>(db: &E, now: Millis) -> Result<ContentsDeleted, E::Error> {
     let sql = "SELECT channel_key FROM content_to_delete WHERE next_at <= ?1 ORDER BY next_at LIMIT 1";
     // Only the inbox of one owner is locked in a transaction.
     let channel: Option<ChannelKey> = db.row(sql, values![now], |row| row.get("channel_key")).await?;
-    let Some(channel) = channel else { return Ok(0) };
+    let Some(channel) = channel else { return Ok(ContentsDeleted::default()) };
     let owner = owner(db, channel).await?;
     if let Some(owner) = owner {
         lock(db, owner).await?;
@@ -44,12 +67,21 @@ pub(crate) async fn delete_due<E: Executor>(db: &E, now: Millis) -> Result<usize
         "SELECT message_id FROM content_to_delete WHERE channel_key = ?1 AND next_at <= ?2 ORDER BY next_at LIMIT ?3";
     let read = |row: &Row<'_>| Ok(MessageId::from_bytes(row.bytes("message_id")?));
     let due = db.rows(sql, values![channel, now, AT_ONCE], read).await?;
+    let mut files = Vec::new();
     for id in &due {
-        let has_ended = match owner {
-            // On PostgreSQL a failed statement would end the transaction, and with it the turn of all others.
-            Some(owner) => separately(db, ends(db, (owner, channel), *id, now)).await?,
-            None => Ok(true),
+        let known = files.len();
+        let work = async {
+            match (owner, held_of_id(*id)) {
+                (_, Some(change)) => forget_held(db, channel, change, now).await.map(|()| true),
+                (Some(owner), None) => ends(db, (owner, channel), *id, (now, &mut files)).await,
+                (None, None) => Ok(true),
+            }
         };
+        // On PostgreSQL a failed statement would end the transaction, and with it the turn of all others.
+        let has_ended = separately(db, work).await?;
+        if has_ended.is_err() {
+            files.truncate(known);
+        }
         let id = &id.as_bytes()[..];
         if has_ended.unwrap_or(false) {
             db.run("DELETE FROM content_to_delete WHERE message_id = ?1", values![id]).await?;
@@ -59,7 +91,14 @@ pub(crate) async fn delete_due<E: Executor>(db: &E, now: Millis) -> Result<usize
             db.run(sql, values![id, now + NEXT_LOOK]).await?;
         }
     }
-    Ok(due.len())
+    Ok(ContentsDeleted { looked: due.len(), files })
+}
+
+/// Deletes a change that still waits for its message. Its row stays, so that a repetition changes nothing.
+async fn forget_held<E: Executor>(db: &E, channel: ChannelKey, change: i64, now: Millis) -> Result<(), E::Error> {
+    // A number may have been given again.
+    let sql = "UPDATE incoming_changes SET held = NULL WHERE n = ?1 AND channel_key = ?2 AND at <= ?3";
+    db.run(sql, values![change, channel, now - CONTENT_FETCHED]).await.map(drop)
 }
 
 /// Deletes the content of a message, unless its events are not delivered yet. Returns whether it has no content any more.
@@ -67,13 +106,15 @@ async fn ends<E: Executor>(
     db: &E,
     (owner, channel): (Owner, ChannelKey),
     id: MessageId,
-    now: Millis,
+    (now, files): (Millis, &mut Vec<MediaId>),
 ) -> Result<bool, E::Error> {
     let Some(mut message) = rows::message(db, channel, id).await? else { return Ok(true) };
     if is_awaited(db, owner, &message).await? {
         return Ok(false);
     }
+    let file = message.media.as_ref().map(|media| media.id);
     delete(db, owner, &mut message, now).await?;
+    files.extend(file);
     Ok(true)
 }
 
