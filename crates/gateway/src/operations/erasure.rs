@@ -1,11 +1,11 @@
-//! Erases everything that is stored of a person, as a call requests it.
+//! Erases everything that is stored of a person in one environment of an institution, for calls and for the command line.
 
 use std::time::Duration;
 
 use recado_domain::api_key::Environment;
 use recado_domain::channel::ChannelKey;
 use recado_domain::error::AppError;
-use recado_store::person::{Erased, Erasure, Person, PersonPart, PersonQuery, PersonRow};
+use recado_store::person::{Erased, Erasure, Person, PersonPage, PersonPart, PersonQuery, PersonRow};
 use tokio::time::sleep;
 
 use crate::gateway::Gateway;
@@ -16,8 +16,30 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LOOKS: u32 = 10;
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
-/// Erases all data of a person in one environment of an institution. What networks delivered goes last, with the contact: a call that was interrupted finds the
-/// contact, and can be repeated.
+/// Where the batches of an erasure run: in this process, or in the server that a command asks.
+pub trait Batches: Sync {
+    type Error: Send;
+    /// A page of names, places or channels.
+    fn page(&self, query: PersonQuery) -> impl Future<Output = Result<PersonPage, Self::Error>> + Send;
+    /// Erases a batch.
+    fn erase(&self, erasure: Erasure) -> impl Future<Output = Result<Batch, Self::Error>> + Send;
+    /// Erases a batch on the sandbox's phone.
+    fn erase_on_sandbox(&self, person: Person, after: i64) -> impl Future<Output = Result<Batch, Self::Error>> + Send;
+}
+
+/// A batch that was erased.
+#[derive(Default)]
+pub struct Batch {
+    /// Messages in flight, which stay.
+    pub sending: u64,
+    /// Whether there was anything.
+    pub is_empty: bool,
+    /// Where the next batch begins.
+    pub next: Option<i64>,
+}
+
+/// Erases all data of a person in one environment of an institution by a call. What networks delivered goes last, with the contact:
+/// a call that was interrupted finds the contact, and can be repeated.
 ///
 /// # Errors
 ///
@@ -25,33 +47,51 @@ const IN_FLIGHT: Duration = Duration::from_secs(1);
 pub async fn everything(gateway: &Gateway, mut person: Person) -> Result<(), AppError> {
     add_names(gateway, &mut person).await?;
     let mut looks = 0;
-    while messages(gateway, &person).await?.sending > 0 {
+    while messages(gateway, &person).await? > 0 {
         looks += 1;
         if looks == LOOKS {
             return Err(AppError::Unavailable);
         }
         sleep(IN_FLIGHT).await;
     }
-    pages(gateway, |after| Erasure::Contacts { person: person.clone(), after }).await?;
-    if person.environment != Some(Environment::Live) {
-        let mut after = Some(0);
-        while let Some(place) = after {
-            (_, after) = gateway.drivers.sandbox().erase(person.clone(), place).await?;
-        }
-    }
-    for channel in channels(gateway, &person).await? {
-        pages(gateway, |after| Erasure::Traces { person: person.clone(), channel: Some(channel), after }).await?;
-    }
-    pages(gateway, |after| Erasure::EventTraces { person: person.clone(), after }).await?;
-    pages(gateway, |_| Erasure::Inbox { person: person.clone() }).await?;
+    rest(gateway, &person).await?;
     super::person::forget_erased(gateway).await.map(drop)
 }
 
+/// Erases all data of a person in one environment of an institution, but messages in flight.
+///
+/// # Errors
+///
+/// Those of the batches. Part of the data may be erased.
+pub async fn at_once<B: Batches>(batches: &B, mut person: Person) -> Result<(), B::Error> {
+    add_names(batches, &mut person).await?;
+    messages(batches, &person).await?;
+    rest(batches, &person).await
+}
+
+/// Erases all but the messages to the person.
+async fn rest<B: Batches>(batches: &B, person: &Person) -> Result<(), B::Error> {
+    pages(batches, |after| Erasure::Contacts { person: person.clone(), after }).await?;
+    if person.environment != Some(Environment::Live) {
+        let mut after = Some(0);
+        while let Some(place) = after {
+            after = batches.erase_on_sandbox(person.clone(), place).await?.next;
+        }
+    }
+    for channel in channels(batches, person).await? {
+        pages(batches, |after| Erasure::Traces { person: person.clone(), channel: Some(channel), after }).await?;
+    }
+    pages(batches, |after| Erasure::EventTraces { person: person.clone(), after }).await?;
+    // Each batch is the first of what is left.
+    pages(batches, |_| Erasure::Inbox { person: person.clone() }).await?;
+    Ok(())
+}
+
 /// Adds all other names that networks gave the person.
-async fn add_names(gateway: &Gateway, person: &mut Person) -> Result<(), AppError> {
+async fn add_names<B: Batches>(batches: &B, person: &mut Person) -> Result<(), B::Error> {
     loop {
         let known = person.numbers.len();
-        for row in rows(gateway, person, PersonPart::Names).await? {
+        for row in rows(batches, person, PersonPart::Names).await? {
             if let PersonRow::Name(name) = row
                 && !person.numbers.contains(&name)
             {
@@ -64,11 +104,11 @@ async fn add_names(gateway: &Gateway, person: &mut Person) -> Result<(), AppErro
     }
 }
 
-/// All rows of a part. The names and the keys of one person are few.
-async fn rows(gateway: &Gateway, person: &Person, part: PersonPart) -> Result<Vec<PersonRow>, AppError> {
+/// All rows of a part. The names and the channels of one person are few.
+async fn rows<B: Batches>(batches: &B, person: &Person, part: PersonPart) -> Result<Vec<PersonRow>, B::Error> {
     let (mut rows, mut after) = (Vec::new(), Some(0));
     while let Some(place) = after {
-        let page = gateway.store.person(PersonQuery { person: person.clone(), part, after: place }).await?;
+        let page = batches.page(PersonQuery { person: person.clone(), part, after: place }).await?;
         rows.extend(page.rows);
         after = page.next;
         if after.is_some() {
@@ -79,40 +119,62 @@ async fn rows(gateway: &Gateway, person: &Person, part: PersonPart) -> Result<Ve
 }
 
 /// The channels of the person's institution, the deleted ones too.
-async fn channels(gateway: &Gateway, person: &Person) -> Result<Vec<ChannelKey>, AppError> {
+async fn channels<B: Batches>(batches: &B, person: &Person) -> Result<Vec<ChannelKey>, B::Error> {
     let key = |row| match row {
         PersonRow::Channel(key) => Some(key),
         _ => None,
     };
-    Ok(rows(gateway, person, PersonPart::Channels).await?.into_iter().filter_map(key).collect())
+    Ok(rows(batches, person, PersonPart::Channels).await?.into_iter().filter_map(key).collect())
 }
 
-/// Erases the messages to the person, with their idempotency keys. Those in flight stay.
-async fn messages(gateway: &Gateway, person: &Person) -> Result<Erased, AppError> {
-    let (mut total, mut after) = (Erased::default(), Some(0));
+/// Erases the messages to the person, with their idempotency keys. Those in flight stay; returns how many.
+async fn messages<B: Batches>(batches: &B, person: &Person) -> Result<u64, B::Error> {
+    let (mut sending, mut after) = (0, Some(0));
     while let Some(place) = after {
         let query = PersonQuery { person: person.clone(), part: PersonPart::Places, after: place };
-        let page = gateway.store.person(query).await?;
+        let page = batches.page(query).await?;
         let places = page.rows.into_iter().filter_map(|row| match row {
             PersonRow::Place(place) => Some(place),
             _ => None,
         });
         let places: Vec<_> = places.collect();
         if !places.is_empty() {
-            total.sending += super::person::erase_batch(gateway, Erasure::Messages(places)).await?.sending;
+            sending += batches.erase(Erasure::Messages(places)).await?.sending;
             sleep(PAUSE).await;
         }
         after = page.next;
     }
-    Ok(total)
+    Ok(sending)
 }
 
 /// Erases all batches.
-async fn pages(gateway: &Gateway, erasure: impl Fn(i64) -> Erasure) -> Result<(), AppError> {
+async fn pages<B: Batches>(batches: &B, erasure: impl Fn(i64) -> Erasure) -> Result<(), B::Error> {
     let mut after = Some(0);
     while let Some(place) = after {
-        after = super::person::erase_batch(gateway, erasure(place)).await?.next;
-        sleep(PAUSE).await;
+        let batch = batches.erase(erasure(place)).await?;
+        after = batch.next;
+        if after.is_some() || !batch.is_empty {
+            sleep(PAUSE).await;
+        }
     }
     Ok(())
+}
+
+impl Batches for Gateway {
+    type Error = AppError;
+
+    async fn page(&self, query: PersonQuery) -> Result<PersonPage, AppError> {
+        Ok(self.store.person(query).await?)
+    }
+
+    async fn erase(&self, erasure: Erasure) -> Result<Batch, AppError> {
+        let erased = super::person::erase_batch(self, erasure).await?;
+        let (sending, next) = (erased.sending, erased.next);
+        Ok(Batch { sending, is_empty: Erased { next: None, ..erased } == Erased::default(), next })
+    }
+
+    async fn erase_on_sandbox(&self, person: Person, after: i64) -> Result<Batch, AppError> {
+        let (shown, next) = self.drivers.sandbox().erase(person, after).await?;
+        Ok(Batch { sending: 0, is_empty: shown == 0, next })
+    }
 }

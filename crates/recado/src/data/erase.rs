@@ -1,29 +1,27 @@
 //! `recado data erase`: works in batches, so that it does not delay other callers. It may be interrupted at any point: the
 //! next run erases the rest.
 
-use std::collections::HashMap;
 use std::io::{BufRead, IsTerminal};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
+use recado_domain::api_key::Environment;
 use recado_gateway::config::Behaviour;
-use recado_gateway::control::Command as Control;
+use recado_gateway::control::{AskError, Command as Control};
 use recado_gateway::gateway::{SANDBOX_FILE, STORE_FILE};
 use recado_gateway::lock::DataDirLock;
+use recado_gateway::operations::erasure::{self, Batch, Batches};
 use recado_gateway::shutdown::Signals;
-use recado_store::person::{Erasure, Person, PersonPart, PersonQuery, Place};
+use recado_store::person::{Erasure, Person, PersonPage, PersonPart, PersonQuery, PersonRow};
 use recado_store::sqlite::copy::compact as compact_file;
 use serde_json::{Map, Value, json};
 
-use crate::data::{Recipient, pages, rows};
+use crate::data::{Recipient, rows};
 use crate::exit::Failure;
 use crate::local::Local;
 use crate::output::{self, note};
 use crate::{Common, Exit};
-
-/// The pause between two batches, which gives messages precedence.
-const PAUSE: Duration = Duration::from_millis(10);
 
 pub async fn run(recipient: &Recipient, (yes, compact): (bool, bool), common: &Common) -> Result<Exit> {
     let data_dir = &common.data_dir.data_dir;
@@ -94,67 +92,66 @@ fn confirmed(recipient: &Recipient, names: &[String]) -> Result<bool> {
 }
 
 async fn erase(local: &Local, recipient: &Recipient, names: Vec<String>) -> Result<Value> {
-    let person = recipient.find(local, names).await?;
-    let mut total = Total::default();
-    erase_messages(local, &person, &mut total).await?;
-    let contacts = |after| Control::ErasePerson { erasure: Erasure::Contacts { person: person.clone(), after } };
-    all(local, contacts, &mut total).await?;
-    erase_inbox(local, &person, &mut total).await?;
-    let sandbox = |after| Control::ErasePersonOnSandbox { person: person.clone(), after };
-    let on_sandbox = all(local, sandbox, &mut total).await;
-    // Also if the sandbox's file is broken: the rest is erased.
-    local.execute(Control::ForgetErased).await?;
-    on_sandbox.context("all was erased except on the sandbox's phone")?;
-    Ok(Value::Object(total.0))
-}
-
-async fn erase_messages(local: &Local, person: &Person, total: &mut Total) -> Result<()> {
-    // Usually they are kept for a day only. No index leads from a message to its key.
-    let mut keys: HashMap<String, i64> = HashMap::new();
-    pages(local, person, PersonPart::Keys, |key| {
-        keys.extend(key["messageId"].as_str().map(str::to_owned).zip(key["n"].as_i64()));
-        Ok(())
-    })
-    .await?;
-    let mut after = Some(0);
-    while let Some(place) = after {
-        let query = PersonQuery { person: person.clone(), part: PersonPart::Places, after: place };
-        let mut page = local.execute(Control::ShowPerson { query }).await?;
-        let with_key = |row| {
-            let mut place: Place = serde_json::from_value(row)?;
-            place.key = keys.get(&place.id.to_string()).copied();
-            Ok(place)
-        };
-        let places = rows(&mut page).map(with_key).collect::<Result<Vec<_>>>()?;
-        if !places.is_empty() {
-            let done = local.execute(Control::ErasePerson { erasure: Erasure::Messages(places) }).await?;
-            total.add(&done["erased"]);
-            tokio::time::sleep(PAUSE).await;
+    let erasing = Erasing { local, total: Mutex::default(), sandbox: Mutex::default() };
+    for institution in recipient.institutions(local).await? {
+        for environment in [Environment::Live, Environment::Test] {
+            let person = Person::new(names.clone(), Some(institution));
+            let person = Person { environment: Some(environment), ..person };
+            erasure::at_once(&erasing, person).await?;
         }
-        after = page["next"].as_i64();
     }
-    Ok(())
+    local.execute(Control::ForgetErased).await?;
+    let Erasing { total, sandbox, .. } = erasing;
+    if let Some(error) = sandbox.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error).context("all was erased except on the sandbox's phone");
+    }
+    Ok(Value::Object(total.into_inner().unwrap_or_else(PoisonError::into_inner).0))
 }
 
-/// Erases what the person wrote, the contacts and conversations, and what messages of others and events say of the person.
-async fn erase_inbox(local: &Local, person: &Person, total: &mut Total) -> Result<()> {
-    let erase = |erasure| Control::ErasePerson { erasure };
-    // Traces first: they are found by the contacts, too.
-    all(local, |after| erase(Erasure::Traces { person: person.clone(), channel: None, after }), total).await?;
-    // Each batch is the first of what is left.
-    all(local, |_| erase(Erasure::Inbox { person: person.clone() }), total).await?;
-    all(local, |after| erase(Erasure::EventTraces { person: person.clone(), after }), total).await
+/// The batches of the erasures of all institutions.
+struct Erasing<'a> {
+    local: &'a Local,
+    total: Mutex<Total>,
+    /// Why nothing was erased on the sandbox's phone. A file that is broken must not keep the rest from being erased.
+    sandbox: Mutex<Option<AskError>>,
 }
 
-/// Erases all pages.
-async fn all(local: &Local, command: impl Fn(i64) -> Control, total: &mut Total) -> Result<()> {
-    let mut after = Some(0);
-    while let Some(place) = after {
-        let done = local.execute(command(place)).await?;
-        total.add(&done["erased"]);
-        after = done["next"].as_i64();
+impl Erasing<'_> {
+    fn note(&self, done: &Value) -> Batch {
+        let erased = &done["erased"];
+        self.total.lock().unwrap_or_else(PoisonError::into_inner).add(erased);
+        let is_empty = erased.as_object().into_iter().flatten().all(|(_, count)| *count == 0);
+        Batch { sending: erased["sending"].as_u64().unwrap_or(0), is_empty, next: done["next"].as_i64() }
     }
-    Ok(())
+}
+
+impl Batches for Erasing<'_> {
+    type Error = AskError;
+
+    async fn page(&self, query: PersonQuery) -> Result<PersonPage, AskError> {
+        let part = query.part;
+        let mut page = self.local.execute(Control::ShowPerson { query }).await?;
+        let read = |row: Value| match part {
+            PersonPart::Names => row.as_str().map(|name| PersonRow::Name(name.to_owned())),
+            PersonPart::Channels => row["channelKey"].as_i64().map(PersonRow::Channel),
+            _ => serde_json::from_value(row).ok().map(PersonRow::Place),
+        };
+        Ok(PersonPage { rows: rows(&mut page).filter_map(read).collect(), next: page["next"].as_i64() })
+    }
+
+    async fn erase(&self, erasure: Erasure) -> Result<Batch, AskError> {
+        Ok(self.note(&self.local.execute(Control::ErasePerson { erasure }).await?))
+    }
+
+    async fn erase_on_sandbox(&self, person: Person, after: i64) -> Result<Batch, AskError> {
+        match self.local.execute(Control::ErasePersonOnSandbox { person, after }).await {
+            Ok(done) => Ok(self.note(&done)),
+            Err(error) => {
+                *self.sandbox.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                Ok(Batch::default())
+            }
+        }
+    }
 }
 
 /// The totals of all batches.

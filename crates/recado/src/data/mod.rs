@@ -100,6 +100,16 @@ impl Recipient {
         }
     }
 
+    /// The institutions whose data is meant: the named one, or all.
+    async fn institutions(&self, local: &Local) -> Result<Vec<InstitutionId>> {
+        if let Some(institution) = self.institution(local).await? {
+            return Ok(vec![institution]);
+        }
+        let all = local.execute(Control::ListInstitutions).await?;
+        let ids = all.as_array().into_iter().flatten().filter_map(|one| one["id"].as_str()?.parse().ok());
+        Ok(ids.collect())
+    }
+
     async fn institution(&self, local: &Local) -> Result<Option<InstitutionId>> {
         let Some(named) = &self.institution else { return Ok(None) };
         let all = local.execute(Control::ListInstitutions).await?;

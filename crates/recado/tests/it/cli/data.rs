@@ -281,6 +281,29 @@ fn what_a_person_wrote_is_in_no_file_afterwards() {
     assert!(!files_with(&home, OTHER).is_empty(), "the others are left");
 }
 
+/// Her messages went to the number that she had before, which another person has now.
+#[test]
+fn what_went_to_a_former_number_is_erased_with_the_person() {
+    const NEW: &str = "5521977776666";
+    let database = test_postgres::Database::new();
+    for home in [Home::init(), Home::on_postgres(database.url())] {
+        let stage = &stage_with_files(home);
+        let say = |words: &str| json!({"type": "text", "content": {"text": words}});
+        writes(stage, &json!({"from": MARIA}), &say("Oi"));
+        let to_maria = stage.accept("sandbox", &[], &card(MARIA, "Cartao da Maria"));
+        stage.until(&to_maria, "READ");
+        simulate(stage, &json!({"from": MARIA, "type": "number_change", "content": {"phone": NEW}}));
+        writes(stage, &json!({"from": MARIA}), &say("Numero novo de Jose"));
+        let to_jose = stage.accept("sandbox", &[], &card(MARIA, "Cartao do Jose"));
+        stage.until(&to_jose, "READ");
+        let erased = stage.home.cli(&["data", "erase", "--recipient", NEW, "--yes"]);
+        assert_eq!((&erased["messages"], &erased["received"]), (&json!(1), &json!(1)), "{erased}");
+        stage.get(&to_maria).expect(404);
+        stage.get(&to_jose).expect(200);
+        assert_eq!(rows(&document(stage, MARIA), "received").len(), 1);
+    }
+}
+
 /// Without a terminal the confirmation must be given as a flag.
 #[test]
 fn erasing_needs_a_confirmation() {
