@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 use hyper::body::Bytes;
+use recado_domain::address::LID;
 use recado_domain::channel::ChannelRef;
 use recado_domain::event::ChatKind;
 use recado_domain::incoming::{Direction, Incoming, Media};
@@ -89,7 +90,7 @@ impl WhatsAppWeb {
 /// The message as the phone knows it.
 fn of_message(message: &Incoming) -> OfMessage {
     let sender = &message.body.sender;
-    let lid = sender.lid.as_ref().map(|lid| format!("{lid}@lid"));
+    let lid = sender.lid.as_ref().map(|lid| format!("{lid}{LID}"));
     OfMessage {
         network_id: message.network_id.clone(),
         chat: message.address.clone(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use recado_domain::address::{GROUP, LID};
 use recado_domain::api_key::Environment;
 use recado_domain::channel::ChannelKey;
 use recado_domain::contact_book::{Contact, Identity, Scope, Source, search_key, tag_key};
@@ -227,13 +228,13 @@ pub(super) async fn contact_of<E: Executor>(
     (channel, address): (ChannelKey, &str),
 ) -> Result<Option<ContactId>, E::Error> {
     let scope = ScopeOf { channel, business: None };
-    if let Some(lid) = address.strip_suffix("@lid") {
+    if let Some(lid) = address.strip_suffix(LID) {
         return owner_of(db, owner, &scope, &IdentityKey::lid(lid)).await;
     }
     if is_number(address) {
         return owner_of(db, owner, &scope, &IdentityKey::phone(address)).await;
     }
-    if address.ends_with("@g.us") {
+    if address.ends_with(GROUP) {
         return Ok(None);
     }
     let (institution, environment) = (&owner.0.as_bytes()[..], owner.1.name());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use recado_domain::address::LID;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::conversation::{
@@ -254,7 +255,7 @@ async fn present<E: Executor>(db: &E, conversation: &Conversation) -> Result<BTr
     };
     for identity in identities {
         match identity.kind {
-            IdentityKind::Lid => drop(names.insert(format!("{}@lid", identity.value))),
+            IdentityKind::Lid => drop(names.insert(format!("{}{LID}", identity.value))),
             IdentityKind::UserId => drop(names.insert(identity.value)),
             IdentityKind::Phone => names.extend(forms(&identity.value)),
         }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures_util::future::{try_join, try_join_all, try_join3};
+use recado_domain::address::GROUP;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{AutoRead, ChannelKey, ChannelType};
 use recado_domain::clock::Millis;
@@ -231,7 +232,7 @@ async fn by_address<E: Executor>(place: &Place<'_, E>, message: &Submitted) -> R
     if let Some(known) = place.db.row(&sql, values![channel, address], known).await? {
         return Ok(known);
     }
-    if address.ends_with("@g.us") {
+    if address.ends_with(GROUP) {
         return Ok(Known { kind: ChatKind::Group, key: group_chat(address), contact: None });
     }
     let contact = book::contact_of(place.db, place.owner, (channel, address)).await?;

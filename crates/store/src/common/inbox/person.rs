@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use recado_domain::address::LID;
 use recado_domain::channel::ChannelKey;
 use recado_domain::conversation::Conversation;
 use recado_domain::event::Owner;
@@ -27,7 +28,7 @@ const TRACED: i64 = 2_000;
 
 /// The identity of a name of a person: digits, `900@lid`, or a user id.
 fn key(name: &str) -> IdentityKey {
-    match name.strip_suffix("@lid") {
+    match name.strip_suffix(LID) {
         Some(lid) => IdentityKey::lid(lid),
         None if name.bytes().all(|byte| byte.is_ascii_digit()) => IdentityKey::phone(name),
         None => IdentityKey::user_id(name),
@@ -37,7 +38,7 @@ fn key(name: &str) -> IdentityKey {
 /// The name of an identity.
 fn name(key: &IdentityKey) -> String {
     match key.kind {
-        IdentityKind::Lid => format!("{}@lid", key.value),
+        IdentityKind::Lid => format!("{}{LID}", key.value),
         IdentityKind::Phone | IdentityKind::UserId => key.value.clone(),
     }
 }
@@ -249,7 +250,7 @@ async fn lock_owners<E: Executor>(db: &E, person: &Person) -> Result<(), E::Erro
 
 /// A `LIKE` pattern that finds a name as a value in JSON. Names contain no wildcards of `LIKE`.
 fn quoted(name: &str) -> String {
-    format!("%\"{}\"%", name.strip_suffix("@lid").unwrap_or(name).replace(['%', '_'], ""))
+    format!("%\"{}\"%", name.strip_suffix(LID).unwrap_or(name).replace(['%', '_'], ""))
 }
 
 /// Erases quotes of, mentions of and reactions by a person from a range of other people's messages, after this message.
@@ -304,7 +305,7 @@ pub(crate) async fn erase_traces<E: Executor>(
 /// Whether a person with one of these names wrote the message.
 fn is_by(message: &Incoming, names: &[String]) -> bool {
     let sender = &message.body.sender;
-    let lid = sender.lid.as_ref().map(|lid| format!("{lid}@lid"));
+    let lid = sender.lid.as_ref().map(|lid| format!("{lid}{LID}"));
     [&sender.phone, &lid, &sender.user_id].into_iter().flatten().any(|name| names.contains(name))
 }
 

@@ -1,5 +1,6 @@
 //! The address of a conversation follows its person. After a change of the number, the former number may reach another person.
 
+use recado_domain::address::LID;
 use recado_domain::channel::ChannelKey;
 use recado_domain::contact_book::{Contact, Scope};
 use recado_domain::incoming::IdentityKind;
@@ -27,7 +28,7 @@ fn present(contact: &Contact, channel: ChannelKey, former: &str) -> String {
         return number.clone();
     }
     let here = contact.identities.iter().filter_map(|identity| match (&identity.scope, identity.kind) {
-        (Scope::Channel(of, _), IdentityKind::Lid) if *of == channel => Some(format!("{}@lid", identity.value)),
+        (Scope::Channel(of, _), IdentityKind::Lid) if *of == channel => Some(format!("{}{LID}", identity.value)),
         (Scope::Channel(of, _), _) if *of != channel => None,
         (_, IdentityKind::UserId) => Some(identity.value.clone()),
         _ => None,

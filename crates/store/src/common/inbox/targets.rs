@@ -1,5 +1,6 @@
 //! Finds the message that an arrival repeats, answers or changes.
 
+use recado_domain::address::LID;
 use recado_domain::contact_book::Contact;
 use recado_domain::event::ChatKind;
 use recado_domain::ids::ContactId;
@@ -16,7 +17,7 @@ use crate::sqlkit::both::values;
 /// The names of the person of a direct chat that a stored message has.
 pub(super) fn chat_person(message: &Incoming) -> SenderIds {
     let address = message.address.as_str();
-    let by_address = match address.strip_suffix("@lid") {
+    let by_address = match address.strip_suffix(LID) {
         Some(lid) => SenderIds::of_lid(lid),
         None if address.is_empty() || message.chat == ChatKind::Group => SenderIds::default(),
         None if address.bytes().all(|byte| byte.is_ascii_digit()) => SenderIds::of_phone(address),

@@ -1,5 +1,6 @@
 //! The rows of conversations, and the choice of the conversation for a message.
 
+use recado_domain::address::LID;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
@@ -120,7 +121,7 @@ impl Chat<'_> {
     /// The keys that this chat can have if it began before the person had a contact.
     fn former(&self) -> Vec<String> {
         let phones = self.person.phone.iter().flat_map(|phone| forms(phone));
-        let lid = self.person.lid.iter().map(|lid| format!("{lid}@lid"));
+        let lid = self.person.lid.iter().map(|lid| format!("{lid}{LID}"));
         phones.chain(lid).chain(self.person.user_id.clone()).collect()
     }
 }
