@@ -9,6 +9,10 @@ pub(crate) mod enqueue;
 mod event_stream;
 mod events;
 pub(crate) mod inbox;
+mod inbox_changes;
+pub(crate) mod inbox_erasure;
+mod inbox_files;
+mod inbox_people;
 mod inbox_person;
 mod inbox_session;
 pub(crate) mod inbox_settings;
@@ -102,6 +106,12 @@ suite! { [
         a_message_is_stored_with_its_contact_and_its_conversation,
         without_a_reader_nothing_is_recorded,
         everything_twice_and_shuffled_is_as_one_delivery,
+        a_window_is_open_for_a_day_after_a_message_of_the_person,
+        long_texts_are_cut_and_events_stay_short,
+        deep_json_of_a_person_is_stored_and_read,
+        a_deleted_channel_receives_nothing_and_stays_readable,
+        a_page_of_a_conversation_goes_on_in_both_orders;
+    inbox_people:
         a_message_by_a_number_and_by_a_hidden_id_is_one,
         people_who_chose_one_id_are_kept_apart,
         both_forms_of_a_number_are_one_contact,
@@ -112,21 +122,18 @@ suite! { [
         a_name_that_a_caller_gave_stays,
         an_echo_opens_a_conversation_and_creates_no_contact,
         a_group_is_one_chat_with_many_people,
+        a_word_opts_out_and_a_preference_too;
+    inbox_changes:
         changes_wait_for_their_message_and_old_ones_change_nothing,
         a_revoked_message_has_no_content_unless_it_is_kept,
         votes_are_counted_by_person,
         a_reaction_to_a_sent_message_is_reported,
         a_message_that_could_not_be_read_is_recovered_once,
         the_phone_reads_messages,
-        a_word_opts_out_and_a_preference_too,
-        a_window_is_open_for_a_day_after_a_message_of_the_person,
-        long_texts_are_cut_and_events_stay_short,
-        deep_json_of_a_person_is_stored_and_read,
-        only_so_many_changes_wait_for_one_message,
-        a_deleted_channel_receives_nothing_and_stays_readable,
+        only_so_many_changes_wait_for_one_message;
+    inbox_files:
         files_are_kept_by_their_last_use,
-        old_messages_go_with_their_files_and_empty_conversations,
-        a_page_of_a_conversation_goes_on_in_both_orders;
+        old_messages_go_with_their_files_and_empty_conversations;
     outgoing:
         a_sent_message_begins_or_continues_a_conversation,
         sending_finds_a_contact_by_either_form_and_creates_none,
@@ -195,6 +202,7 @@ suite! { [
     inbox_settings:
         messages_are_read_when_they_arrive_if_the_channel_wants_it,
         messages_are_read_when_they_are_answered_if_the_channel_wants_it,
+        a_held_change_goes_with_content_that_is_not_kept,
         content_that_is_not_kept_goes_after_its_events_were_delivered;
     sessions:
         a_session_comes_back_as_it_was_written,
@@ -202,7 +210,6 @@ suite! { [
         deleted_rows_are_counted,
         a_session_ends_with_its_channel,
         a_session_reads_nothing_of_the_former_one,
-        a_held_change_goes_with_content_that_is_not_kept,
         all_sessions_are_read_in_pages,
         only_an_unchanged_row_is_sealed_again;
     enqueue:
@@ -287,6 +294,10 @@ suite! { [
         used_keys_are_forgotten,
         accounts_of_numbers_are_forgotten_in_time,
         a_restart_keeps_everything;
+    refused:
+        a_refused_arrival_is_kept_until_it_is_stored,
+        so_many_refused_arrivals_of_a_channel_are_kept,
+        refused_arrivals_of_a_person_are_erased;
     inbox_person:
         who_wrote_is_found_by_every_name,
         who_wrote_is_erased_and_taken_out_of_what_others_wrote,
@@ -295,10 +306,6 @@ suite! { [
     person:
         a_person_is_found_by_number_and_account,
         all_data_of_a_person_is_returned,
-    refused:
-        a_refused_arrival_is_kept_until_it_is_stored,
-        so_many_refused_arrivals_of_a_channel_are_kept,
-        refused_arrivals_of_a_person_are_erased;
         only_one_institutions_person_is_shown_and_erased,
         a_person_of_one_owner_is_found_by_every_index,
         queued_messages_are_cancelled_and_erased,

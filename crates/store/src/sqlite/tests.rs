@@ -15,7 +15,7 @@ use crate::common::PageScan;
 use crate::common::channels::delete;
 use crate::conformance::channels::settings_of_a_newer_version_stay;
 use crate::conformance::enqueue::{MAKE_OLD, a_card_of_the_versions_before_is_a_contact};
-use crate::conformance::inbox::{ERASED, erase_a_person};
+use crate::conformance::inbox_erasure::{ERASED, erase_a_person};
 use crate::conformance::inbox_settings::{BAD, a_message_that_cannot_be_changed_keeps_no_other_from_its_turn};
 use crate::conformance::message_events::events_are_purged_with_their_messages;
 use crate::conformance::outgoing::a_former_address_of_the_versions_before_is_not_used;
