@@ -261,26 +261,4 @@ impl Worker {
 }
 
 #[cfg(test)]
-mod tests {
-    use recado_providers::outbound::address::Allowed;
-    use recado_store::clock::{SystemClock, SystemEntropy};
-    use recado_store::fixtures::{Ground, SqliteFile};
-    use recado_store::sealed::KeyRing;
-
-    use super::*;
-    use crate::events::Events;
-
-    #[tokio::test]
-    async fn a_stop_after_the_step_of_an_idle_worker_ends_it() {
-        let ground = Ground::on(SqliteFile::new()).await;
-        let parts = (ground.store.clone(), Arc::new(Events::new(ground.store.clone())));
-        let to = (Allowed::new(Vec::new(), Vec::new()), "");
-        let keys = Arc::new(KeyRing::default());
-        let webhooks = Webhooks::new(parts, keys, (Arc::new(SystemClock), Arc::new(SystemEntropy)), to);
-        let stop = CancellationToken::new();
-        let mut worker = Worker::new(Arc::new(webhooks), false, stop.clone());
-        worker.settle_and_claim().await.expect("the store works");
-        stop.cancel();
-        tokio::time::timeout(Duration::from_secs(10), worker.wait()).await.expect("it does not wait for nothing");
-    }
-}
+mod tests;

@@ -1,0 +1,123 @@
+//! The worker alone, with a real store.
+
+use recado_domain::api_key::{Environment, Scopes};
+use recado_domain::event::{ChatKind, EventQuery, NewEvent, Owner, Patterns};
+use recado_domain::ids::WebhookId;
+use recado_domain::webhook::{DeliveryOrder, NewWebhook, WebhookCreated, WebhookSettings};
+use recado_providers::outbound::address::Allowed;
+use recado_store::clock::{SystemClock, SystemEntropy};
+use recado_store::fixtures::{Ground, NOW, SqliteFile};
+use recado_store::sealed::{KeyRing, Place};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use super::*;
+use crate::events::Events;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn keys(digit: &str) -> KeyRing {
+    KeyRing::parse(&digit.repeat(64)).expect("a key")
+}
+
+fn now() -> Millis {
+    recado_domain::clock::Clock::now(&SystemClock)
+}
+
+/// A worker that may send to this machine, and what stops it.
+fn worker(ground: &Ground, keys: KeyRing) -> (Worker, CancellationToken) {
+    let parts = (ground.store.clone(), Arc::new(Events::new(ground.store.clone())));
+    let to = (Allowed::new(vec!["127.0.0.0/8".parse().expect("a network")], Vec::new()), "");
+    let webhooks = Webhooks::new(parts, Arc::new(keys), (Arc::new(SystemClock), Arc::new(SystemEntropy)), to);
+    let stop = CancellationToken::new();
+    (Worker::new(Arc::new(webhooks), false, stop.clone()), stop)
+}
+
+/// A store with a webhook to this address, its secret sealed with these keys, and one delivery that is due.
+async fn with_delivery(url: &str, keys: &KeyRing) -> Ground {
+    let ground = Ground::on(SqliteFile::new()).await;
+    let (owner, id): (Owner, _) = ((ground.institution, Environment::Live), WebhookId::new(NOW, [7; 10]));
+    let settings = WebhookSettings {
+        name: "loja.exemplo.com".to_owned(),
+        url: url.to_owned(),
+        events: Patterns::from_stored("*"),
+        scopes: Scopes::all(),
+        channels: None,
+        chats: vec![ChatKind::Direct],
+        content: true,
+        order: DeliveryOrder::Message,
+        retry: None,
+        active: true,
+        secret: keys.seal(Place::WebhookSecret(id), b"um-segredo-bem-longo", &SystemEntropy).expect("a key"),
+        previous_secret: None,
+        header_names: Vec::new(),
+        headers: None,
+    };
+    let new = NewWebhook { id, owner, settings, after: 0, now: now() };
+    assert!(matches!(ground.store.create_webhook(new).await.expect("stored"), WebhookCreated::Created(_)));
+    let event = NewEvent {
+        owner,
+        channel: None,
+        name: "contact.created",
+        subject: [2; 16],
+        conversation: None,
+        chat: ChatKind::Direct,
+        at: now(),
+        data: "{}".to_owned(),
+    };
+    assert!(ground.store.record_event(event).await.expect("stored"));
+    let cursor = ground.store.lead_fan_out([1; 16], now(), now() + 1).await.expect("stored").expect("a webhook");
+    let query = EventQuery { after: cursor, ..ground.event_query() };
+    let page = ground.store.event_reader().read(query).await.expect("read").expect("a cursor of this store");
+    assert_eq!(ground.store.fan_out(cursor, page, now()).await.expect("stored").deliveries, 1);
+    ground
+}
+
+/// The attempts that another node could make at this time.
+async fn claimed(ground: &Ground, now: Millis) -> Vec<u32> {
+    let mut attempts = Vec::new();
+    for lane in Lane::ALL {
+        let claim = DeliveryClaim { lane, limit: 9, now, lease_until: now + 1_000 };
+        let claims = ground.store.claim_deliveries(claim, Vec::new()).await.expect("stored");
+        attempts.extend(claims.deliveries.iter().map(|delivery| delivery.of.attempt));
+    }
+    attempts
+}
+
+#[tokio::test]
+async fn a_stop_after_the_step_of_an_idle_worker_ends_it() {
+    let ground = Ground::on(SqliteFile::new()).await;
+    let (mut worker, stop) = worker(&ground, KeyRing::default());
+    worker.settle_and_claim().await.expect("the store works");
+    stop.cancel();
+    timeout(PATIENCE, worker.wait()).await.expect("it does not wait for nothing");
+}
+
+#[tokio::test]
+async fn what_this_node_cannot_sign_is_left_to_other_nodes() {
+    let ground = with_delivery("https://loja.exemplo.com/eventos", &keys("8")).await;
+    let (mut worker, _stop) = worker(&ground, keys("7"));
+    worker.settle_and_claim().await.expect("the store works");
+    assert!(worker.sends.is_empty());
+    assert_eq!(claimed(&ground, now()).await, [1], "at once, and as the first attempt");
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_a_request_in_flight_and_stores_its_outcome() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/eventos", listener.local_addr().expect("an address"));
+    let ground = with_delivery(&url, &keys("7")).await;
+    let (worker, stop) = worker(&ground, keys("7"));
+    let running = tokio::spawn(worker.run());
+    let (mut receiver, _) = timeout(PATIENCE, listener.accept()).await.expect("in time").expect("a request");
+    let mut begin = [0; 64];
+    assert!(timeout(PATIENCE, receiver.read(&mut begin)).await.expect("in time").expect("read") > 0);
+    stop.cancel();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!running.is_finished(), "the receiver has not answered");
+    receiver.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.expect("written");
+    timeout(PATIENCE, running).await.expect("in time").expect("no panic");
+    // Long after the lease of the attempt.
+    assert_eq!(claimed(&ground, now() + 60 * 60 * 1_000).await, [0; 0], "it was delivered");
+}
