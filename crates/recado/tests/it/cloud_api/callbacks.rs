@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use fake_graph::{Answer as Reply, Behaviour, Callback, FakeGraph, GraphError, Number, Status, signature};
+use fake_graph::{
+    Answer as Reply, Behaviour, Callback, Delivery, FakeGraph, GraphError, Number, Person, Said, Status, signature,
+};
 use recado_providers::cloud_api::APPS_OF_ONE;
 use serde_json::{Value, json};
 
@@ -274,6 +276,30 @@ fn another_institution_moves_nothing() {
     let body = payload("2", &[status("delivered", "wamid.x", &theirs)]);
     post(&stage, CHANNEL, &signature("outro-segredo", &body), &body).expect(200);
     assert_eq!((stage.message("vendas", &id)["status"].as_str(), of_theirs()), (Some("SENT"), json!("DELIVERED")));
+}
+
+/// A body may name numbers of several apps. The app that signed it speaks for its own numbers alone.
+#[test]
+fn a_message_goes_to_the_numbers_of_the_app_that_signed_it() {
+    let stage = Stage::linked();
+    let key = another_institution(&stage);
+    let received = |key: &str| {
+        let path = "/v1/channels/vendas/messages?direction=INBOUND";
+        let page = stage.server.get(path, Some(key)).expect(200).json();
+        page["data"].as_array().expect("a list").iter().map(|message| message["content"].clone()).collect::<Vec<_>>()
+    };
+    for path in [APP, CHANNEL] {
+        let mut both = Vec::new();
+        for number in ["2", NUMBER] {
+            let said = Delivery::new().message(&Person::with_phone("5511977776666", "Ana"), &Said::text(path));
+            let mut body = said.body(&Number::example(number));
+            both.extend(body["entry"].as_array_mut().expect("a list").drain(..));
+        }
+        let body = json!({"object": "whatsapp_business_account", "entry": both}).to_string();
+        post(&stage, path, &signature("outro-segredo", body.as_bytes()), body.as_bytes()).expect(200);
+    }
+    assert_eq!(received(&key).len(), 2);
+    assert_eq!(received(&stage.key), [Value::Null; 0]);
 }
 
 #[test]
