@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use recado_domain::channel::ChannelType;
 use recado_domain::clock::Clock;
 use recado_domain::ids::{InstitutionId, MessageId};
+use recado_domain::incoming::{Content, IncomingQuery, SenderIds};
 use recado_domain::pacing::Pacing;
+use recado_domain::simulation::{Act, Simulated};
 use recado_domain::status::MessageStatus;
 use recado_store::clock::SystemClock;
 use recado_store::fixtures::{Ground, NOW, PgDatabase, SqliteFile, rendition, sent};
@@ -325,6 +327,55 @@ async fn a_node_sends_the_receipts_that_another_left() {
         stop.cancel();
     };
     tokio::join!(passing, check);
+}
+
+/// The process that kept an act ended before the gateway had it.
+async fn the_rest_is_delivered(storage: &impl TestStorage, ground: &Ground, sandbox: Sandbox) {
+    let channel = ground.channel_of(ChannelType::Sandbox, "sandbox").await;
+    let said = Simulated {
+        network_id: "IN1".to_owned(),
+        group: None,
+        person: SenderIds::of_phone("5511977776666"),
+        sent_at: NOW,
+        target: None,
+        act: Act::Say { content: Content::text(), text: "Oi".to_owned(), media: None, choice: None, echo: false },
+    };
+    let payload = serde_json::to_string(&said).expect("JSON");
+    let via = ChannelRef { key: channel, ..act(1, 1).via };
+    storage.open().keep(KeptAct { via, payload, at: SystemClock.now() - 1, ..act(1, 1) }).await.expect("kept");
+    let stop = CancellationToken::new();
+    let check = async {
+        let stored = async || {
+            let query = IncomingQuery { channel, before: None, limit: 9 };
+            ground.store.incoming_page(query).await.expect("read").messages
+        };
+        while stored().await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.cancel();
+        stored().await
+    };
+    let delivered = tokio::time::timeout(Duration::from_secs(10), async {
+        tokio::join!(sandbox.deliver_rest(&*ground.store, stop.clone()), check).1
+    });
+    let delivered = delivered.await.expect("in time");
+    assert_eq!(delivered.iter().map(|message| &*message.network_id).collect::<Vec<_>>(), ["IN1"]);
+}
+
+#[tokio::test]
+async fn the_rest_is_delivered_after_a_restart() {
+    let (storage, ground) = (SqliteFile::new(), Ground::on(SqliteFile::new()).await);
+    let path = storage.path().with_file_name("sandbox.db");
+    let sandbox = Sandbox::open(&path, Pacing::default(), Arc::new(SystemClock), ground.store.clone());
+    the_rest_is_delivered(&storage, &ground, sandbox).await;
+}
+
+#[tokio::test]
+async fn the_rest_of_another_node_is_delivered() {
+    let (storage, ground) = (PgDatabase::new(), Ground::on(PgDatabase::new()).await);
+    let (pacing, clock) = (Pacing::default(), Arc::new(SystemClock));
+    let sandbox = Sandbox::on_postgres(&storage.connect(), pacing, clock, ground.store.clone()).expect("it opens");
+    the_rest_is_delivered(&storage, &ground, sandbox).await;
 }
 
 /// What a person did.
