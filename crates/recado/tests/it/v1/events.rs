@@ -274,6 +274,19 @@ fn the_stream_has_what_its_log_names() {
     assert_eq!(names(&page(&server, &key, &format!("cursor={begin}"))), ["message.delivered"]);
 }
 
+/// Events may be missing behind it, also if none is there now.
+#[test]
+fn a_cursor_before_the_oldest_event_has_expired() {
+    let (home, server, key, begin) = stage();
+    page(&server, &key, &format!("cursor={begin}"));
+    let store = rusqlite::Connection::open(home.dir.join("recado.db")).expect("the store");
+    let sql = "INSERT INTO event_state (n, deleted_until) SELECT 1, 1 + coalesce(max(seq), 0) FROM events";
+    assert_eq!(store.execute(sql, []).expect("written"), 1);
+    let expired = server.get(&format!("/v1/events?cursor={begin}"), Some(&key)).expect(410).json();
+    assert_eq!(expired["code"], "CURSOR_EXPIRED");
+    assert!(expired["data"]["oldest"].as_str().is_some_and(|oldest| oldest > &*begin), "{expired}");
+}
+
 /// The purge can delete events between the check of a cursor and the read behind it.
 #[test]
 fn a_page_is_refused_if_earlier_events_were_deleted_meanwhile() {
