@@ -197,11 +197,11 @@ impl Directory {
         own
     }
 
-    /// The valid keys that end: their institutions, their ids, and when.
-    pub fn ending_keys(&self, now: Millis) -> Vec<(InstitutionId, ApiKeyId, Millis)> {
+    /// The valid keys that end.
+    pub fn ending_keys(&self, now: Millis) -> Vec<Arc<KeyEntry>> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let ending = keys.values().filter(|entry| entry.is_valid(now));
-        ending.filter_map(|entry| Some((entry.key.institution, entry.key.id, entry.key.grant.expires_at?))).collect()
+        let ends = |entry: &&Arc<KeyEntry>| entry.key.grant.expires_at.is_some() && entry.is_valid(now);
+        keys.values().filter(ends).cloned().collect()
     }
 
     /// Adds a key.

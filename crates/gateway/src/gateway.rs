@@ -30,6 +30,7 @@ use crate::erasures::Erasures;
 use crate::events::Events;
 use crate::intake::Intake;
 use crate::media::{MediaFiles, eager};
+use crate::metrics::METRICS;
 use crate::moved::Moved;
 #[cfg(feature = "whatsapp-web")]
 use recado_providers::whatsapp_web::WhatsAppWeb;
@@ -113,6 +114,7 @@ impl Gateway {
             entropy: entropy.clone(),
             leases: leases.clone(),
             changes: changes.clone(),
+            count: |what| METRICS.driver_counted(what),
         };
         let drivers = Drivers::new(Arc::new(sandbox)).with_cloud_api(Arc::new(CloudApi::new(graph, context.clone())));
         #[cfg(feature = "whatsapp-web")]

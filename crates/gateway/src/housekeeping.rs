@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recado_domain::clock::millis;
-use recado_domain::queue::PurgeRequest;
+use recado_domain::queue::{PurgeRequest, Purged};
 use recado_store::StoreError;
 use tokio::time::Instant;
 
@@ -69,7 +69,9 @@ async fn purge_once(gateway: &Gateway) -> Result<(), StoreError> {
     };
     loop {
         let began = Instant::now();
-        let Some(next) = gateway.store.purge(request).await? else {
+        let Purged { rows, next } = gateway.store.purge(request).await?;
+        METRICS.purged_rows.inc_by(rows);
+        let Some(next) = next else {
             METRICS.purged(gateway.clock.now());
             return Ok(());
         };

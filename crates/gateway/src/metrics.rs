@@ -18,10 +18,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
-use recado_domain::channel::{ChannelKey, ChannelType};
+use recado_domain::channel::{ChannelKey, ChannelState, ChannelType};
 use recado_domain::clock::Millis;
 use recado_domain::status::MessageStatus;
 use recado_domain::webhook::DeliveryError;
+use recado_providers::counted::{LookUpEnd, PairingEnd, Reconnect};
 
 /// The metrics of this process.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -101,26 +102,50 @@ labels! {
     OfWebhook { institution: String, endpoint: String }
     /// An API key.
     OfKey { institution: String, key: String }
-    /// A status that a message reached.
+    /// A channel and a status that its messages reached.
+    MovedOf { institution: String, channel: String, to: &'static str }
+    /// A status that a message reached, or a state that a channel reached.
     Moved { channel_type: &'static str, to: &'static str }
     /// What a message has reached: `sent` since it was accepted, `delivered` since it was handed to the network.
     Latency { channel_type: &'static str, until: &'static str }
 }
 
+/// The text of a sample. Gauges have the same text in both forms of a scrape.
+#[derive(Clone)]
+struct Sample {
+    gauges: Arc<str>,
+    counters: Arc<str>,
+    /// The counters in the form of OpenMetrics.
+    open_counters: Arc<str>,
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        let [gauges, counters, open_counters] = [(); 3].map(|()| Arc::from(""));
+        Self { gauges, counters, open_counters }
+    }
+}
+
 /// Declares the metrics with their names and help texts.
 macro_rules! metrics {
     (counted { $($field:ident: $type:ty = $make:expr, $name:literal, $help:literal;)+ }
-     sampled { $($gauge:ident: $of:ty = $new:expr, $called:literal, $about:literal;)+ }) => {
+     sampled { $($gauge:ident: $of:ty = $new:expr, $called:literal, $about:literal;)+ }
+     tallied { $($tally:ident: $by:ty = $none:expr, $titled:literal, $text:literal;)+ }) => {
         /// The metrics, as a scrape shows them.
         pub struct Metrics {
             $(pub $field: $type,)+
             $(pub $gauge: $of,)+
+            $(pub $tally: $by,)+
             /// What is written at each scrape.
             counted: Registry,
             /// What is written once for each sample: with thousands of channels that takes as long as ten scrapes.
             sampled: Mutex<Registry>,
-            /// The text of the last sample. Gauges have the same text in both forms of a scrape.
-            sample: Mutex<Arc<str>>,
+            /// Counters that are written together with the sampled gauges.
+            tallied: Registry,
+            /// The text of the last sample.
+            sample: Mutex<Sample>,
+            /// How often messages of a channel reached a status.
+            moved: Mutex<HashMap<(ChannelKey, MessageStatus), u64>>,
             /// When the network of a channel last did something.
             activity: Mutex<HashMap<(ChannelKey, Activity), Millis>>,
             /// The codes of errors with series of their own.
@@ -131,15 +156,19 @@ macro_rules! metrics {
 
         impl Metrics {
             fn new() -> Self {
-                let (mut counted, mut sampled) = (Registry::default(), Registry::default());
+                let (mut counted, mut sampled, mut tallied) = <(Registry, Registry, Registry)>::default();
                 $(let $field: $type = register(&mut counted, $name, $help, $make);)+
                 $(let $gauge: $of = register(&mut sampled, $called, $about, $new);)+
+                $(let $tally: $by = register(&mut tallied, $titled, $text, $none);)+
                 let metrics = Self {
                     $($field,)+
                     $($gauge,)+
+                    $($tally,)+
                     counted,
                     sampled: Mutex::new(sampled),
-                    sample: Mutex::new(Arc::from("")),
+                    tallied,
+                    sample: Mutex::default(),
+                    moved: Mutex::default(),
                     activity: Mutex::default(),
                     codes: Mutex::default(),
                     counts_calls: AtomicBool::new(false),
@@ -174,6 +203,15 @@ metrics! { counted {
         "Statuses that messages reached after they were accepted";
     message_latency: Histograms<Latency> = histograms(of_messages), "recado_message_latency_seconds",
         "Time until a message was sent, since it was accepted or due, and delivered, since it was handed to the network";
+    message_ttl: Seconds = Gauge::default(), "recado_message_ttl_seconds", "The setting --message-ttl";
+    channel_moves: Family<Moved, Counter> = Family::default(), "recado_channel_state_transitions",
+        "States that channels reached";
+    reconnects: Family<Ended, Counter> = Family::default(), "recado_line_reconnects",
+        "Attempts to open a lost session again: ok, failed";
+    pairings: Family<Ended, Counter> = Family::default(), "recado_pairings",
+        "Linkings of phones that ended: linked, expired (nobody used the code), failed";
+    lookups: Family<Ended, Counter> = Family::default(), "recado_number_lookups",
+        "Numbers whose account the network was asked for: found, not_found, failed; limited (by Recado: not asked)";
     settled: Family<Outcome, Counter> = Family::default(), "recado_messages_settled",
         "Stored outcomes of attempts: what became of the message";
     errors: Family<ErrorOf, Counter> = Family::default(), "recado_message_errors", "Messages that an attempt made FAILED";
@@ -187,6 +225,10 @@ metrics! { counted {
         "Duration of a commit with its sync (SQLite)";
     batches: Histogram = of_batches(), "recado_store_batch_calls", "Calls that shared a commit (SQLite)";
     writes_waiting: Gauge = Gauge::default(), "recado_store_writes_waiting", "Calls that wait for the writing thread (SQLite)";
+    store_reopened: Counter = Counter::default(), "recado_store_reopened",
+        "How often the store's file was opened again after a failed write or sync (SQLite)";
+    purged_rows: Counter = Counter::default(), "recado_purged_rows",
+        "Old rows that this process deleted, without the rows that belong to them";
     purged_at: Seconds = Gauge::default(), "recado_purge_last_success_timestamp_seconds",
         "When this process last finished a purge";
     lease_remaining: Seconds = Gauge::default(), "recado_node_lease_remaining_seconds",
@@ -235,6 +277,13 @@ metrics! { counted {
         "Whether the server disabled the webhook, because its receiver failed for too long";
     api_key_expiry: Family<OfKey, Seconds> = Family::default(), "recado_api_key_expiry_timestamp_seconds",
         "When a valid API key ends, of those that end; the same on each node";
+    api_key_last_used: Family<OfKey, Seconds> = Family::default(), "recado_api_key_last_used_timestamp_seconds",
+        "When a valid API key that ends was last used on this node, or on any node before this one started; 0: never";
+    channels_outdated: Family<OfType, Gauge> = Family::default(), "recado_channels_protocol_refused",
+        "Channels that are down because the network no longer accepts this version of the protocol";
+} tallied {
+    channel_transitions: Family<MovedOf, Counter> = Family::default(), "recado_channel_transitions",
+        "Statuses that messages of a channel reached on this node";
 } }
 
 fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
@@ -293,6 +342,9 @@ impl Metrics {
             for to in MessageStatus::ALL.map(MessageStatus::name) {
                 drop(self.message_transitions.get_or_create(&Moved { channel_type, to }));
             }
+            for to in ChannelState::ALL.map(ChannelState::name) {
+                drop(self.channel_moves.get_or_create(&Moved { channel_type, to }));
+            }
             for outcome in SETTLED {
                 drop(self.settled.get_or_create(&Outcome { channel_type, outcome }));
             }
@@ -302,6 +354,15 @@ impl Metrics {
         }
         for result in DeliveryError::ALL.map(DeliveryError::name).into_iter().chain(["OK"]) {
             drop(self.webhook_deliveries.get_or_create(&Ended { result }));
+        }
+        for result in Reconnect::ALL.map(Reconnect::name) {
+            drop(self.reconnects.get_or_create(&Ended { result }));
+        }
+        for result in PairingEnd::ALL.map(PairingEnd::name) {
+            drop(self.pairings.get_or_create(&Ended { result }));
+        }
+        for result in LookUpEnd::ALL.map(LookUpEnd::name) {
+            drop(self.lookups.get_or_create(&Ended { result }));
         }
         for reason in ["missing", "invalid"] {
             drop(self.auth_failures.get_or_create(&Reason { reason }));
@@ -315,28 +376,38 @@ impl Metrics {
     pub fn replace(&self, set: impl FnOnce(&Self)) {
         let sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
         set(self);
-        let mut sample = String::with_capacity(self.sample().len());
-        if text::encode_registry(&mut sample, &sampled).is_ok() {
-            *self.sample.lock().unwrap_or_else(PoisonError::into_inner) = sample.into();
+        if let Ok(sample) = self.write_sample(&sampled) {
+            *self.sample.lock().unwrap_or_else(PoisonError::into_inner) = sample;
         }
     }
 
-    fn sample(&self) -> Arc<str> {
+    fn write_sample(&self, sampled: &Registry) -> Result<Sample, Error> {
+        let mut gauges = String::with_capacity(self.sample().gauges.len());
+        let (mut counters, mut open_counters) = <(String, String)>::default();
+        text::encode_registry(&mut gauges, sampled)?;
+        prometheus_text::encode(&mut counters, &self.tallied)?;
+        text::encode_registry(&mut open_counters, &self.tallied)?;
+        Ok(Sample { gauges: gauges.into(), counters: counters.into(), open_counters: open_counters.into() })
+    }
+
+    fn sample(&self) -> Sample {
         self.sample.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The text of a scrape, and its content type.
     pub fn render(&self, open_metrics: bool) -> Result<(String, &'static str), Error> {
-        let sample = self.sample();
-        let mut out = String::with_capacity(sample.len() + COUNTED_BYTES);
+        let Sample { gauges, counters, open_counters } = self.sample();
+        let mut out = String::with_capacity(gauges.len() + open_counters.len() + COUNTED_BYTES);
         if open_metrics {
             text::encode_registry(&mut out, &self.counted)?;
-            out.push_str(&sample);
+            out.push_str(&gauges);
+            out.push_str(&open_counters);
             text::encode_eof(&mut out)?;
             Ok((out, "application/openmetrics-text; version=1.0.0; charset=utf-8"))
         } else {
             prometheus_text::encode(&mut out, &self.counted)?;
-            out.push_str(&sample);
+            out.push_str(&gauges);
+            out.push_str(&counters);
             Ok((out, prometheus_text::CONTENT_TYPE))
         }
     }

@@ -50,6 +50,7 @@ fn set_constants(gateway: &Gateway) {
     let whatsapp_web = if WHATSAPP_WEB { "true" } else { "false" };
     let build = Build { version: env!("CARGO_PKG_VERSION"), engine, whatsapp_web };
     METRICS.build_info.get_or_create(&build).set(1);
+    METRICS.message_ttl.set(gateway.behaviour.message_ttl.as_secs_f64());
     METRICS.most_files.set(process::most_files());
     METRICS.started.set(process::started(gateway.clock.now()));
 }

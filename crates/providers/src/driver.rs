@@ -20,6 +20,7 @@ use recado_store::{Store, StoreError};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
+use crate::counted::Count;
 use crate::media::{Download, MediaError};
 use crate::pairing::Pairing;
 use crate::{ReadOutcome, SendOutcome, Slot};
@@ -37,6 +38,8 @@ pub struct Context {
     /// The lock for changes of institutions, keys and channels. It keeps the changes in the directory in the order of
     /// their commits.
     pub changes: Arc<Mutex<()>>,
+    /// Counts what happens, for the metrics.
+    pub count: Count,
 }
 
 impl Context {
@@ -168,6 +171,11 @@ pub trait ChannelDriver: Send + Sync {
         None
     }
 
+    /// Whether the channel is down because the network no longer accepts this version of the protocol.
+    fn is_outdated(&self, _: &Channel) -> bool {
+        false
+    }
+
     /// When the network last sent something on the open session of a channel. `None`: no session is open, or the driver has
     /// none.
     fn last_heard(&self, _: ChannelKey) -> Option<Millis> {
@@ -197,6 +205,14 @@ impl Context {
     pub(crate) fn on(store: Arc<dyn Store>) -> Self {
         use recado_store::clock::{SystemClock, SystemEntropy};
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
-        Self { store, secrets: Arc::default(), clock, entropy, leases: Leases::standalone(), changes: Arc::default() }
+        Self {
+            store,
+            secrets: Arc::default(),
+            clock,
+            entropy,
+            leases: Leases::standalone(),
+            changes: Arc::default(),
+            count: |_| {},
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod arrivals;
 pub mod cloud_api;
+pub mod counted;
 mod driver;
 pub mod media;
 pub mod outbound;

@@ -5,7 +5,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use recado_domain::channel::{Channel, ChannelKey};
+use recado_domain::channel::{Channel, ChannelKey, ChannelState};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use recado_domain::institution::ApiKey;
@@ -36,20 +36,21 @@ pub enum Change {
     Channel(Box<Channel>),
 }
 
-/// A message of this channel reached a status.
+/// What a commit moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reached {
-    pub channel: ChannelKey,
-    pub status: MessageStatus,
-    /// How long after the message was handed to its network, if a receipt says so.
-    pub after: Option<Millis>,
+pub enum Reached {
+    /// A message of this channel reached a status. `after`: how long after it was handed to its network, if a receipt says
+    /// so.
+    Message { channel: ChannelKey, status: MessageStatus, after: Option<Millis> },
+    /// The channel reached a state.
+    Channel { channel: ChannelKey, state: ChannelState },
 }
 
 impl Reached {
     /// What a transition reaches.
     pub fn by(transition: &Transition<'_>) -> impl Iterator<Item = Self> {
         let channel = transition.channel();
-        transition.reaches().map(move |(status, after)| Self { channel, status, after })
+        transition.reaches().map(move |(status, after)| Self::Message { channel, status, after })
     }
 }
 
@@ -59,10 +60,12 @@ pub trait Follow: Send + Sync + 'static {
     /// because the gateway makes one such change at a time. The call may come from a thread outside the runtime, and
     /// must not block.
     fn committed(&self, changes: Vec<Change>);
-    /// Called once for each commit that moved messages to other statuses. The same rules apply.
+    /// Called once for each commit that moved messages to other statuses, or channels to other states. The same rules apply.
     fn reached(&self, _: Vec<Reached>) {}
     /// Called for each commit of a writing thread, with its duration and the number of its calls.
     fn measured(&self, _: Duration, _: usize) {}
+    /// A writing thread works again after a failure: it has opened its file again.
+    fn reopened(&self) {}
 }
 
 /// The follower of a store, once it is set.
@@ -78,6 +81,12 @@ impl Follower {
     pub fn measured(&self, time: Duration, calls: usize) {
         if let Some(follow) = self.0.get() {
             follow.measured(time, calls);
+        }
+    }
+
+    pub fn reopened(&self) {
+        if let Some(follow) = self.0.get() {
+            follow.reopened();
         }
     }
 

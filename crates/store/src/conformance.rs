@@ -261,7 +261,7 @@ suite! { [
         an_orphan_that_is_too_old_ends;
     outcomes:
         every_settlement_moves_only_what_is_sending,
-        statuses_that_messages_reach_are_reported,
+        statuses_and_states_that_are_reached_are_reported,
         a_settlement_leaves_its_traces,
         several_outcomes_are_recorded_together,
         a_receipt_that_overtook_the_outcome_counts,

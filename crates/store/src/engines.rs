@@ -27,7 +27,7 @@ use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{Backlog, Enqueued, Idempotency, Message, MessageQuery, Page, Promoted, Seq};
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
-use recado_domain::queue::PurgeRequest;
+use recado_domain::queue::{PurgeRequest, Purged};
 use recado_domain::webhook::{
     Delivery, DeliveryClaim, DeliveryClaims, DeliveryId, DeliveryPage, DeliveryQuery, DeliveryRef, DeliveryResult,
     FanOut, NewWebhook, Replay, ReplayBatch, ReplayQuery, SealedWebhook, Webhook, WebhookBacklog, WebhookCreated,
@@ -370,6 +370,6 @@ for_both_engines! {
     impl Privacy {
         read fn person(query: PersonQuery) -> PersonPage = |db| person::page(db, &query);
         write fn erase_person(erasure: Erasure, now: Millis) -> Erased = |tx| person::erase(tx, &erasure, now);
-        run fn purge(request: PurgeRequest) -> Option<Seq> = |db| purge::purge(db, &request);
+        run fn purge(request: PurgeRequest) -> Purged = |db| purge::purge(db, &request);
     }
 }

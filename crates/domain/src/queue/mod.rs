@@ -21,6 +21,6 @@ pub use report::{ChannelEffect, Found, MAX_UNMATCHED_RECEIPTS, MessageRef, Recei
 pub use rescue::{
     FINISH_AT_ONCE, Finish, Outdated, Queued, Resendable, Resends, mark_unknown, rescue, resend, resends,
 };
-pub use retention::PurgeRequest;
+pub use retention::{PurgeRequest, Purged};
 pub use scan::{ChannelQueue, ClaimPlan, NextWakeup, OpenRow, ScanCursor, admit};
 pub use transition::{Patch, Position, Transition};

@@ -20,6 +20,15 @@ pub struct PurgeRequest {
     pub after: Seq,
 }
 
+/// What a batch of a purge did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purged {
+    /// The deleted rows. Rows that are deleted with another one, such as the events of a message, are not counted.
+    pub rows: u64,
+    /// The message after which the next batch begins; `None` if no old data is left.
+    pub next: Option<Seq>,
+}
+
 /// How long a receipt waits for the answer that names its message. An answer takes seconds; a receipt without a match after
 /// this time is another program's.
 const UNMATCHED_RECEIPT_RETENTION: Duration = Duration::from_hours(1);

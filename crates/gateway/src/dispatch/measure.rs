@@ -41,13 +41,21 @@ pub(super) fn answered(entry: &ChannelEntry, now: Millis) {
     METRICS.active(entry.via.key, Activity::Ack, now);
 }
 
-/// Counts statuses that messages reached. Returns how many expired.
+/// Counts statuses that messages reached, and states that channels reached. Returns how many messages expired.
 pub(super) fn reached(reached: &[Reached], channels: &Directory, now: Millis) -> u64 {
     let mut expired = 0;
-    for Reached { channel, status, after } in reached {
+    for one in reached {
+        let (Reached::Message { channel, .. } | Reached::Channel { channel, .. }) = one;
         let Some(entry) = channels.channel(*channel) else { continue };
         let channel_type = entry.kind.name();
-        METRICS.moved(channel_type, *status);
+        let (status, after) = match one {
+            Reached::Message { status, after, .. } => (status, after),
+            Reached::Channel { state, .. } => {
+                METRICS.channel_moved(channel_type, *state);
+                continue;
+            }
+        };
+        METRICS.moved(*channel, channel_type, *status);
         expired += u64::from(*status == MessageStatus::Expired);
         if let Some(after) = after {
             METRICS.active(*channel, Activity::Receipt, now);
@@ -57,6 +65,11 @@ pub(super) fn reached(reached: &[Reached], channels: &Directory, now: Millis) ->
         }
     }
     expired
+}
+
+/// The writing thread of the store has opened its file again.
+pub(super) fn reopened() {
+    METRICS.store_reopened.inc();
 }
 
 /// A write was refused because another node owns the channel.

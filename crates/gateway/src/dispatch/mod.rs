@@ -260,6 +260,10 @@ impl Follow for Dispatcher {
         measure::committed(time, calls);
     }
 
+    fn reopened(&self) {
+        measure::reopened();
+    }
+
     fn reached(&self, reached: Vec<Reached>) {
         let expired = measure::reached(&reached, &self.shared.directory, self.shared.clock.now());
         if expired > 0 {

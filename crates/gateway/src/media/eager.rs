@@ -79,6 +79,10 @@ impl<F: Follow> Follow for Follower<F> {
     fn measured(&self, time: Duration, calls: usize) {
         self.next.measured(time, calls);
     }
+
+    fn reopened(&self) {
+        self.next.reopened();
+    }
 }
 
 /// The places and the permits of one channel, or of all.

@@ -5,9 +5,10 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use recado_domain::channel::ChannelKey;
+use recado_domain::channel::{ChannelKey, ChannelState};
 use recado_domain::clock::Millis;
 use recado_domain::status::MessageStatus;
+use recado_providers::counted::Counted;
 
 use super::{Accepted, Activity, CODES, Call, Ended, ErrorOf, Latency, Metrics, Moved, Reason, RouteOf, seconds};
 
@@ -78,9 +79,32 @@ impl Metrics {
         self.errors.get_or_create(&ErrorOf { channel_type, code }).inc();
     }
 
-    /// Counts a message that reached a status.
-    pub fn moved(&self, channel_type: &'static str, to: MessageStatus) {
+    /// Counts a message of a channel that reached a status.
+    pub fn moved(&self, channel: ChannelKey, channel_type: &'static str, to: MessageStatus) {
         self.message_transitions.get_or_create(&Moved { channel_type, to: to.name() }).inc();
+        *self.moved.lock().unwrap_or_else(PoisonError::into_inner).entry((channel, to)).or_default() += 1;
+    }
+
+    /// How often messages of channels reached which status. Other channels than these are forgotten.
+    pub fn moved_of(&self, of: impl Fn(ChannelKey) -> bool) -> HashMap<(ChannelKey, MessageStatus), u64> {
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        moved.retain(|(channel, _), _| of(*channel));
+        moved.clone()
+    }
+
+    /// Counts a channel that reached a state.
+    pub fn channel_moved(&self, channel_type: &'static str, to: ChannelState) {
+        self.channel_moves.get_or_create(&Moved { channel_type, to: to.name() }).inc();
+    }
+
+    /// Counts what a driver reports.
+    pub fn driver_counted(&self, what: Counted) {
+        let (family, result) = match what {
+            Counted::Reconnect(how) => (&self.reconnects, how.name()),
+            Counted::Pairing(how) => (&self.pairings, how.name()),
+            Counted::LookUp(how) => (&self.lookups, how.name()),
+        };
+        family.get_or_create(&Ended { result }).inc();
     }
 
     /// Observes how long a message took.

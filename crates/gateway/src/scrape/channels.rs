@@ -5,12 +5,13 @@ use std::collections::{HashMap, HashSet};
 use recado_domain::channel::{Channel, ChannelEvent, ChannelKey};
 use recado_domain::clock::Millis;
 use recado_domain::message::Backlog;
+use recado_domain::status::MessageStatus;
 use recado_store::StoreError;
 
 use super::signed;
 use crate::gateway::Gateway;
 use crate::metrics::{
-    Activity, ActivityOf, ChannelInfo, InState, METRICS, Metrics, OfChannel, OfType, StateOf, seconds,
+    Activity, ActivityOf, ChannelInfo, InState, METRICS, Metrics, MovedOf, OfChannel, OfType, StateOf, seconds,
 };
 
 /// The channels of this node, those with the oldest messages first.
@@ -29,6 +30,10 @@ struct Known {
     /// The age of the oldest waiting message, in seconds.
     age: f64,
     activity: Vec<(Activity, Millis)>,
+    /// How often its messages reached which status.
+    moved: Vec<(MessageStatus, u64)>,
+    /// The network no longer accepts this version of the protocol.
+    outdated: bool,
 }
 
 pub async fn read(gateway: &Gateway) -> Result<Channels, StoreError> {
@@ -41,16 +46,21 @@ pub async fn read(gateway: &Gateway) -> Result<Channels, StoreError> {
     let own: Vec<_> = own.collect();
     let keys: HashSet<ChannelKey> = own.iter().map(|channel| channel.key).collect();
     let done = METRICS.last_activity(|key| keys.contains(&key));
+    let moved = METRICS.moved_of(|key| keys.contains(&key));
     let mut channels: Vec<_> = own
         .into_iter()
         .map(|channel| {
             let backlog = backlogs.get(&channel.key);
-            let heard = gateway.drivers.of(channel.kind).and_then(|driver| driver.last_heard(channel.key));
+            let driver = gateway.drivers.of(channel.kind);
+            let heard = driver.as_ref().and_then(|driver| driver.last_heard(channel.key));
+            let moved = MessageStatus::ALL.map(|status| (status, moved.get(&(channel.key, status)).copied()));
             let did = [Activity::Ack, Activity::Receipt].map(|what| Some((what, *done.get(&(channel.key, what))?)));
             Known {
                 since: states.remove(&channel.key),
                 waiting: backlog.map_or(0, |backlog| backlog.waiting),
                 age: backlog.map_or(0.0, |backlog| seconds((now - backlog.oldest).max(0))),
+                outdated: driver.is_some_and(|driver| driver.is_outdated(&channel)),
+                moved: moved.into_iter().filter_map(|(status, times)| shown(status, times)).collect(),
                 activity: did.into_iter().flatten().chain(heard.map(|at| (Activity::Line, at))).collect(),
                 channel,
             }
@@ -58,6 +68,13 @@ pub async fn read(gateway: &Gateway) -> Result<Channels, StoreError> {
         .collect();
     channels.sort_by(|one, other| other.age.total_cmp(&one.age).then(one.channel.key.cmp(&other.channel.key)));
     Ok(Channels { channels, cap: gateway.behaviour.backlog_cap })
+}
+
+/// A status is shown once it was reached. These are shown as 0 before, so that Prometheus sees their first increase: alerts
+/// use them.
+fn shown(status: MessageStatus, times: Option<u64>) -> Option<(MessageStatus, u64)> {
+    let always = matches!(status, MessageStatus::Sent | MessageStatus::Delivered | MessageStatus::Failed);
+    times.or(always.then_some(0)).map(|times| (status, times))
 }
 
 /// Replaces the series; `most` channels have series of their own.
@@ -80,20 +97,23 @@ fn clear(metrics: &Metrics) {
     metrics.channel_waiting.clear();
     metrics.channel_oldest.clear();
     metrics.channel_backlog.clear();
+    metrics.channels_outdated.clear();
+    metrics.channel_transitions.clear();
 }
 
 /// The series of all channels together.
-fn count(metrics: &Metrics, Known { channel, waiting, age, .. }: &Known) {
+fn count(metrics: &Metrics, Known { channel, waiting, age, outdated, .. }: &Known) {
     let of_type = OfType { channel_type: channel.kind.name() };
     let in_state = InState { channel_type: channel.kind.name(), state: channel.state.name() };
     metrics.channels.get_or_create(&in_state).inc();
     metrics.waiting.get_or_create(&of_type).inc_by(i64::try_from(*waiting).unwrap_or(i64::MAX));
+    metrics.channels_outdated.get_or_create(&of_type).inc_by((*outdated).into());
     let oldest = metrics.oldest.get_or_create(&of_type);
     oldest.set(oldest.get().max(*age));
 }
 
 /// The series of one channel.
-fn show(metrics: &Metrics, Known { channel, since, waiting, age, activity }: &Known, cap: usize) {
+fn show(metrics: &Metrics, Known { channel, since, waiting, age, activity, moved, .. }: &Known, cap: usize) {
     let of = OfChannel { institution: channel.institution.to_string(), channel: channel.id.to_string() };
     let OfChannel { institution, channel: id } = of.clone();
     let info = ChannelInfo { institution, channel: id, channel_type: channel.kind.name() };
@@ -110,6 +130,11 @@ fn show(metrics: &Metrics, Known { channel, since, waiting, age, activity }: &Kn
     metrics.channel_backlog.get_or_create(&of).set(ratio(*waiting, cap));
     if let Some(until) = channel.restricted_until {
         metrics.channel_restricted_until.get_or_create(&of).set(seconds(until));
+    }
+    for (status, times) in moved {
+        let OfChannel { institution, channel } = of.clone();
+        let to = MovedOf { institution, channel, to: status.name() };
+        metrics.channel_transitions.get_or_create(&to).inc_by(*times);
     }
     for (what, at) in activity {
         let OfChannel { institution, channel } = of.clone();

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recado_domain::clock::Millis;
-use recado_domain::ids::{ApiKeyId, InstitutionId};
 use recado_domain::webhook::WebhookBacklog;
 use recado_store::StoreError;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::channels::{self, Channels};
+use crate::directory::KeyEntry;
 use crate::gateway::{Gateway, STORE_FILE};
 use crate::last_backup;
 use crate::metrics::{METRICS, Metrics, OfKey, OfWebhook, seconds};
@@ -41,7 +41,7 @@ struct Sample {
     channels: Channels,
     webhooks: Vec<WebhookBacklog>,
     /// The keys that end, those that end first.
-    keys: Vec<(InstitutionId, ApiKeyId, Millis)>,
+    keys: Vec<Arc<KeyEntry>>,
     now: Millis,
 }
 
@@ -83,7 +83,7 @@ impl Sampler {
         let webhooks = self.gateway.store.webhook_backlogs().await?;
         let now = self.gateway.clock.now();
         let mut keys = self.gateway.directory.ending_keys(now);
-        keys.sort_unstable_by_key(|(_, _, ends_at)| *ends_at);
+        keys.sort_unstable_by_key(|entry| entry.key.grant.expires_at);
         keys.truncate(KEYS);
         Ok(Sample { channels, webhooks, keys, now })
     }
@@ -115,10 +115,16 @@ fn set(metrics: &Metrics, sample: &Sample, most: usize) {
     metrics.sampled_at.set(seconds(sample.now));
     channels::set(metrics, &sample.channels, most);
     set_webhooks(metrics, sample);
+    set_keys(metrics, &sample.keys);
+}
+
+fn set_keys(metrics: &Metrics, keys: &[Arc<KeyEntry>]) {
     metrics.api_key_expiry.clear();
-    for (institution, key, ends_at) in &sample.keys {
-        let of = OfKey { institution: institution.to_string(), key: key.to_string() };
-        metrics.api_key_expiry.get_or_create(&of).set(seconds(*ends_at));
+    metrics.api_key_last_used.clear();
+    for entry in keys {
+        let of = OfKey { institution: entry.key.institution.to_string(), key: entry.key.id.to_string() };
+        metrics.api_key_expiry.get_or_create(&of).set(seconds(entry.key.grant.expires_at.unwrap_or(0)));
+        metrics.api_key_last_used.get_or_create(&of).set(seconds(entry.last_used_at().unwrap_or(0)));
     }
 }
 

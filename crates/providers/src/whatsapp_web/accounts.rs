@@ -8,6 +8,7 @@ use recado_domain::clock::{Millis, millis};
 use recado_domain::party::Party;
 use recado_whatsapp_web::{LookUpError, Person};
 
+use crate::counted::{Counted, LookUpEnd};
 use crate::pairing::ConnectionError;
 use crate::whatsapp_web::connection::Connection;
 
@@ -58,9 +59,16 @@ impl Connection {
         if let Some(quota) =
             self.questions.acquire_leaving(left, self.shared.clock.now()).filter(|quota| !quota.allowed)
         {
+            (self.shared.count)(Counted::LookUp(LookUpEnd::Limited));
             return Err(ConnectionError::TooMany(quota.retry_after));
         }
-        let found = session.look_up(digits).await.map_err(|error| match error {
+        let found = session.look_up(digits).await;
+        (self.shared.count)(Counted::LookUp(match &found {
+            Ok(Some(_)) => LookUpEnd::Found,
+            Ok(None) => LookUpEnd::NotFound,
+            Err(_) => LookUpEnd::Failed,
+        }));
+        let found = found.map_err(|error| match error {
             LookUpError::Down => ConnectionError::Down,
             LookUpError::Other(_) => ConnectionError::NoAnswer,
         })?;

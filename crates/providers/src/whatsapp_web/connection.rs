@@ -12,6 +12,7 @@ use recado_whatsapp_web::{Options, Session, backlog};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::counted::{Counted, Reconnect};
 use crate::pairing::Pairing;
 use crate::whatsapp_web::Shared;
 use crate::whatsapp_web::accounts::QUESTIONS;
@@ -66,6 +67,8 @@ pub struct Connection {
     pub(super) replaced_at: AtomicI64,
     /// The number of failed sessions in a row since the connection was last open.
     pub(super) failures: AtomicU32,
+    /// Whether the session was lost since it was last open.
+    pub(super) lost: AtomicBool,
     /// Locked for reading while a message is being sent, and for writing while the number of the account changes.
     pub(super) in_flight: tokio::sync::RwLock<()>,
     session: RwLock<Option<Arc<Session>>>,
@@ -112,6 +115,7 @@ impl Connection {
             restriction: watch::Sender::new(None),
             replaced_at: AtomicI64::new(0),
             failures: AtomicU32::new(0),
+            lost: AtomicBool::new(false),
             in_flight: tokio::sync::RwLock::default(),
             session: RwLock::default(),
             number: AtomicI64::new(0),
@@ -237,6 +241,7 @@ impl Connection {
             // when the lease is valid again.
             return;
         }
+        self.lost.store(false, Ordering::Relaxed);
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let (ends, held) = (ended.clone().drop_guard(), self.clone().run_session(stop.clone(), phone, tries));
         tokio::spawn(async move {
@@ -285,6 +290,7 @@ impl Connection {
             end = self.open(&stop, phone.as_ref()).await;
         }
         loop {
+            self.count_failed_reconnect(&end);
             let again = tokio::select! {
                 biased;
                 again = self.ended(end) => again,
@@ -296,7 +302,16 @@ impl Connection {
                 () = stop.cancelled() => return,
                 () = self.until(again) => {}
             }
+            self.lost.store(true, Ordering::Relaxed);
             end = self.open(&stop, phone.as_ref()).await;
+        }
+    }
+
+    /// A session that was lost, and ended before it was open again, could not be opened.
+    fn count_failed_reconnect(&self, end: &End) {
+        let failed = matches!(end, End::NotOpened(_) | End::Lost | End::Refused { .. } | End::Outdated);
+        if failed && self.lost.load(Ordering::Relaxed) {
+            (self.shared.count)(Counted::Reconnect(Reconnect::Failed));
         }
     }
 

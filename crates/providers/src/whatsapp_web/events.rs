@@ -13,6 +13,7 @@ use recado_whatsapp_web::{Event, Person, Session, backlog};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::counted::{Counted, PairingEnd};
 use crate::pairing::Pairing;
 use crate::whatsapp_web::accounts::party;
 use crate::whatsapp_web::answers::Answer;
@@ -130,7 +131,9 @@ impl<'a> Events<'a> {
                 self.connection.restriction_ended().await;
                 return None;
             }
-            () = reached(typed_until) => return Some(not_linked("Ninguem digitou o codigo a tempo. Conecte de novo.")),
+            () = reached(typed_until) => {
+                return Some(self.not_linked(PairingEnd::Expired, "Ninguem digitou o codigo a tempo. Conecte de novo."));
+            }
         };
         let lost = self.receiver.take_dropped_count();
         if lost > 0 {
@@ -153,13 +156,22 @@ impl<'a> Events<'a> {
             Event::PairingCode { code, valid_for } => {
                 connection.pairing.send_replace(Pairing::PhoneCode { code, expires_at: now + millis(valid_for) });
             }
-            Event::QrExhausted => return Some(not_linked("Nenhum telefone leu o codigo a tempo. Conecte de novo.")),
+            Event::QrExhausted => {
+                return Some(
+                    self.not_linked(PairingEnd::Expired, "Nenhum telefone leu o codigo a tempo. Conecte de novo."),
+                );
+            }
             // The library's text is omitted, because it may contain a number.
             Event::PairingFailed { .. } => {
                 tracing::warn!(channel.id = %connection.via.id, "pairing failed");
-                return Some(not_linked("O WhatsApp nao ligou o canal ao telefone. Conecte de novo."));
+                return Some(
+                    self.not_linked(PairingEnd::Failed, "O WhatsApp nao ligou o canal ao telefone. Conecte de novo."),
+                );
             }
-            Event::Linked { .. } => drop(connection.pairing.send_replace(Pairing::Linked)),
+            Event::Linked { .. } => {
+                (connection.shared.count)(Counted::Pairing(PairingEnd::Linked));
+                connection.pairing.send_replace(Pairing::Linked);
+            }
             Event::Up => return connection.on_up(self.session.phone()).await,
             Event::Down => connection.on_down().await,
             Event::LoggedOut { .. } => return Some(End::LoggedOut),
@@ -198,7 +210,8 @@ impl<'a> Events<'a> {
             Some(phone) => {
                 if self.session.pair_by_phone(phone.digits()).await.is_err() {
                     tracing::warn!(channel.id = %self.connection.via.id, "pairing code refused by network");
-                    return Some(not_linked(
+                    return Some(self.not_linked(
+                        PairingEnd::Failed,
                         "O WhatsApp nao deu um codigo para este telefone. Confira o numero, ou use o QR code.",
                     ));
                 }
@@ -208,6 +221,12 @@ impl<'a> Events<'a> {
             None => drop(self.connection.pairing.send_replace(Pairing::QrCode { code, expires_at })),
         }
         None
+    }
+
+    /// The end of a session that no phone has linked.
+    fn not_linked(&self, how: PairingEnd, reason: &str) -> End {
+        (self.connection.shared.count)(Counted::Pairing(how));
+        End::NotLinked { reason: reason.to_owned() }
     }
 
     /// When the code to type expires, if there is one.
@@ -268,8 +287,4 @@ impl Connection {
             tokio::time::sleep(STORE_RETRY).await;
         }
     }
-}
-
-fn not_linked(reason: &str) -> End {
-    End::NotLinked { reason: reason.to_owned() }
 }

@@ -43,7 +43,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use recado_domain::account::KnownAccount;
-use recado_domain::channel::{ChannelKey, ChannelRef, ChannelSettings, Epoch};
+use recado_domain::channel::{Channel, ChannelKey, ChannelRef, ChannelSettings, ChannelState, Epoch};
 use recado_domain::clock::{Clock, Entropy, Millis};
 use recado_domain::conversation::ReadSignal;
 use recado_domain::error::AppError;
@@ -58,6 +58,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::counted::Count;
 use crate::media::{Download, MediaError};
 use crate::pairing::{ConnectionError, Pairing};
 use crate::whatsapp_web::codes::Codes;
@@ -83,6 +84,7 @@ struct Shared {
     codes: Codes,
     /// Wakes the dispatcher when a connection opens; set once the server runs.
     waker: OnceLock<Arc<dyn Waker>>,
+    count: Count,
 }
 
 impl Shared {
@@ -101,9 +103,9 @@ impl Shared {
 impl WhatsAppWeb {
     /// A driver without connections.
     pub fn new(context: Context, options: Options) -> Self {
-        let Context { store, secrets, clock, entropy, leases, .. } = context;
+        let Context { store, secrets, clock, entropy, leases, count, .. } = context;
         let (codes, waker) = (Codes::default(), OnceLock::new());
-        let shared = Shared { store, secrets, clock, entropy, options, leases, codes, waker };
+        let shared = Shared { store, secrets, clock, entropy, options, leases, codes, waker, count };
         Self { shared: Arc::new(shared), connections: Mutex::default() }
     }
 
@@ -212,6 +214,10 @@ impl ChannelDriver for WhatsAppWeb {
             Some(connection) if connection.is_running() => Some(connection::LOST.to_owned()),
             _ => Some(connection::DISCONNECTED.to_owned()),
         }
+    }
+
+    fn is_outdated(&self, channel: &Channel) -> bool {
+        channel.state == ChannelState::Disconnected && channel.state_reason.as_deref() == Some(state::OUTDATED)
     }
 
     fn last_heard(&self, channel: ChannelKey) -> Option<Millis> {

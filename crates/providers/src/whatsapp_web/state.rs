@@ -29,6 +29,7 @@ use recado_store::sealed::Place;
 use recado_whatsapp_web::Person;
 use serde_json::json;
 
+use crate::counted::{Counted, PairingEnd, Reconnect};
 use crate::pairing::{Pairing, RESTRICTED};
 use crate::whatsapp_web::accounts::party;
 use crate::whatsapp_web::connection::{Connection, LOST};
@@ -61,7 +62,7 @@ fn suspended(until: Millis) -> String {
 
 const EXPELLED: &str = "O WhatsApp encerrou a sessao sem dizer por que. Conecte de novo: se o telefone ja nao tem este \
                         aparelho, leia o QR code.";
-const OUTDATED: &str = "O WhatsApp nao aceita mais esta versao do protocolo. Atualize o Recado, ou ajuste \
+pub(super) const OUTDATED: &str = "O WhatsApp nao aceita mais esta versao do protocolo. Atualize o Recado, ou ajuste \
                         RECADO_WHATSAPP_WEB_VERSION, e conecte de novo.";
 
 /// Waits that double with each failure in a row.
@@ -134,6 +135,9 @@ impl Connection {
         }
         self.up.send_replace(true);
         self.failures.store(0, Ordering::Relaxed);
+        if self.lost.swap(false, Ordering::Relaxed) {
+            (self.shared.count)(Counted::Reconnect(Reconnect::Ok));
+        }
         if *self.pairing.borrow() != Pairing::Linked {
             self.pairing.send_replace(Pairing::Idle);
         }
@@ -215,6 +219,7 @@ impl Connection {
 
     pub async fn on_down(&self) {
         self.up.send_replace(false);
+        self.lost.store(true, Ordering::Relaxed);
         // A restricted channel stays `RESTRICTED`, and a paused one `PAUSED`.
         let was_up = |channel: &Channel| channel.state == ChannelState::Connected;
         self.transition_by_network(|channel| {
@@ -384,7 +389,11 @@ impl Connection {
             End::TemporarilyBanned { .. } => "O WhatsApp recusou a ligacao por enquanto. Tente mais tarde.".to_owned(),
         };
         // An unreadable session may be linked.
-        if self.has_session(self.number()).await.unwrap_or(true) { end } else { End::NotLinked { reason } }
+        if self.has_session(self.number()).await.unwrap_or(true) {
+            return end;
+        }
+        (self.shared.count)(Counted::Pairing(PairingEnd::Failed));
+        End::NotLinked { reason }
     }
 
     /// Whether one of our own nodes may have opened the session: a frozen node that had not noticed the loss of the channel.

@@ -122,6 +122,12 @@ fn is_counted(scraped: &Scraped, engine: &str) {
         let commits = scraped.value("recado_store_commit_duration_seconds_count");
         assert!(commits.is_some_and(|commits| commits > 5.0), "{commits:?} commits");
     }
+    for (to, times) in [("CONNECTED", 1.0), ("PAUSED", 1.0), ("BANNED", 0.0)] {
+        let moves = format!("recado_channel_state_transitions_total{{channel_type=\"SANDBOX\",to=\"{to}\"}}");
+        scraped.expect(&moves, times);
+    }
+    scraped.expect("recado_message_ttl_seconds", 86_400.0);
+    scraped.expect("recado_store_reopened_total", 0.0);
     scraped.expect("recado_ready", 1.0);
     scraped.expect("recado_store_up", 1.0);
     scraped.expect("recado_secret_key_ok", 1.0);
@@ -149,6 +155,15 @@ fn polled_values_are_right(scraped: &Scraped, engine: &str) {
     wait_for("the message to become older", || {
         scraped.value(&of("recado_channel_oldest_waiting_age_seconds", "held")).is_some_and(|age| age > 1.0)
     });
+    for (to, messages) in [("SENT", 3.0), ("DELIVERED", 3.0), ("READ", 3.0), ("FAILED", 1.0)] {
+        let of = format!("institution=\"{institution}\",channel=\"sandbox\",to=\"{to}\"");
+        scraped.expect(&format!("recado_channel_transitions_total{{{of}}}"), messages);
+    }
+    scraped.expect(
+        &format!("recado_channel_transitions_total{{institution=\"{institution}\",channel=\"held\",to=\"SENT\"}}"),
+        0.0,
+    );
+    scraped.expect("recado_channels_protocol_refused{channel_type=\"SANDBOX\"}", 0.0);
     scraped.expect("recado_channels{channel_type=\"SANDBOX\",state=\"PAUSED\"}", 1.0);
     scraped.expect("recado_messages_waiting{channel_type=\"SANDBOX\"}", 1.0);
     let state = "state=\"PAUSED\",cause=\"person\"";
@@ -165,6 +180,27 @@ fn polled_values_are_right(scraped: &Scraped, engine: &str) {
     let file = scraped.value("recado_store_file_bytes").expect("a size");
     assert_eq!(file > 0.0, engine == "sqlite", "{file}");
     scraped.expect("recado_backup_last_success_timestamp_seconds", 0.0);
+}
+
+#[test]
+fn purged_rows_are_counted() {
+    let home = Home::init();
+    let key = every_scope(&home);
+    let send = |server: &Server| {
+        let path = "/v1/channels/sandbox/messages/contact";
+        server.call("POST", path, Some(&key), &[JSON], Some(CARD.as_bytes())).expect(202);
+    };
+    let server = home.serve();
+    (0..3).for_each(|_| send(&server));
+    let read = "/v1/channels/sandbox/messages?status=READ";
+    wait_for("the messages to be read", || {
+        server.get(read, Some(&key)).json()["data"].as_array().is_some_and(|read| read.len() == 3)
+    });
+    server.kill();
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    let scraped = Scraped::start(home, &["--keep-messages", "1s"]);
+    wait_for("the purge", || scraped.value("recado_purge_last_success_timestamp_seconds").is_some_and(|at| at > 0.0));
+    assert!(scraped.value("recado_purged_rows_total").is_some_and(|rows| rows >= 3.0));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use recado_domain::event::{
 use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::message::{SCANNED_AT_MOST, Seq};
 
+use super::purge::Deleted;
 use super::{Transaction, webhooks};
 use crate::sqlkit::both::{Executor, List, Read, Row, Unreadable, value, values};
 
@@ -283,7 +284,7 @@ pub(super) async fn note_deleted<E: Executor>(db: &E, until: EventSeq) -> Result
 /// event whose time does not fit its place is deleted together with its neighbours: a receipt that a network reported
 /// late, or an event that was recorded while the clock was ahead. Otherwise the latter would keep all events after it
 /// until its time has come.
-pub(crate) async fn delete_old<E: Executor>(db: &E, before: Millis, now: Millis) -> Result<bool, E::Error> {
+pub(crate) async fn delete_old<E: Executor>(db: &E, before: Millis, now: Millis) -> Result<Deleted, E::Error> {
     let sql = "SELECT seq, at FROM events WHERE message_seq IS NOT NULL OR complete ORDER BY seq LIMIT ?1";
     let read = |row: &Row<'_>| Ok((row.get::<EventSeq>("seq")?, row.get::<Millis>("at")?));
     let oldest = db.rows(sql, values![E::PURGED_AT_ONCE], read).await?;
@@ -291,13 +292,13 @@ pub(crate) async fn delete_old<E: Executor>(db: &E, before: Millis, now: Millis)
     let awaited = webhooks::fan_out::awaited(db).await?;
     let stays = |(seq, at): &(EventSeq, Millis)| awaited.is_some_and(|cursor| *seq > cursor) && *at >= before - AWAITED;
     let end = oldest.iter().position(stays).unwrap_or(oldest.len());
-    let Some(last) = last_old(db, &oldest[..end], before, now).await? else { return Ok(false) };
+    let Some(last) = last_old(db, &oldest[..end], before, now).await? else { return Ok(Deleted::default()) };
     // This comes before the deletion, so that the store refuses older cursors before events are missing.
     note_deleted(db, last).await?;
     let sql = "DELETE FROM events WHERE seq <= ?1 AND (message_seq IS NOT NULL OR complete)";
-    db.run(sql, values![last]).await?;
+    let rows = db.run(sql, values![last]).await?;
     let whole = oldest.last().is_some_and(|(seq, _)| *seq == last);
-    Ok(whole && i64::try_from(oldest.len()).unwrap_or(i64::MAX) == E::PURGED_AT_ONCE)
+    Ok(Deleted { rows, full: whole && i64::try_from(oldest.len()).unwrap_or(i64::MAX) == E::PURGED_AT_ONCE })
 }
 
 /// The last of these events that is old. An event from the future counts as old if the next event after it is old.

@@ -3,15 +3,35 @@
 use recado_domain::clock::Millis;
 use recado_domain::event::EventSeq;
 use recado_domain::message::Seq;
-use recado_domain::queue::PurgeRequest;
+use recado_domain::queue::{PurgeRequest, Purged};
 
 use super::{events, inbox};
 use crate::sql::PAST;
 use crate::sqlkit::both::{Executor, Row, values};
 
+/// What statements deleted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Deleted {
+    pub rows: u64,
+    /// One of them deleted as many rows as it may, so there may be more.
+    pub full: bool,
+}
+
+impl Deleted {
+    /// What one statement deleted.
+    pub fn of<E: Executor>(rows: u64) -> Self {
+        Self { rows, full: rows == E::PURGED_AT_ONCE.unsigned_abs() }
+    }
+
+    pub fn add(&mut self, more: Self) {
+        self.rows += more.rows;
+        self.full |= more.full;
+    }
+}
+
 /// Each statement has its own commit on PostgreSQL, so no row is locked for longer than a statement takes.
-pub(crate) async fn purge<E: Executor>(db: &E, request: &PurgeRequest) -> Result<Option<Seq>, E::Error> {
-    let last = purge_messages(db, request).await?;
+pub(crate) async fn purge<E: Executor>(db: &E, request: &PurgeRequest) -> Result<Purged, E::Error> {
+    let (last, messages) = purge_messages(db, request).await?;
     let accounts = format!(
         "DELETE FROM accounts WHERE (channel_key, phone) IN
              (SELECT channel_key, phone FROM accounts{} WHERE checked_at < ?2 ORDER BY checked_at LIMIT ?1)
@@ -41,22 +61,25 @@ pub(crate) async fn purge<E: Executor>(db: &E, request: &PurgeRequest) -> Result
         (&*accounts, request.accounts_before()),
         (events::DELETE_OLD_OF_CHANNELS, request.channel_events_before()),
     ];
-    let mut full = events::delete_old(db, request.events_before, request.now).await?;
-    full |= inbox::clear::purge(db, (request.finished_before, request.now)).await?;
+    let mut deleted = events::delete_old(db, request.events_before, request.now).await?;
+    deleted.add(inbox::clear::purge(db, (request.finished_before, request.now)).await?);
     for (sql, before) in old {
-        full |= db.run(sql, values![E::PURGED_AT_ONCE, before]).await? == E::PURGED_AT_ONCE.unsigned_abs();
+        deleted.add(Deleted::of::<E>(db.run(sql, values![E::PURGED_AT_ONCE, before]).await?));
     }
-    Ok(request.next(last, full))
+    Ok(Purged { rows: messages + deleted.rows, next: request.next(last, deleted.full) })
 }
 
-/// Deletes old messages of the next batch. Returns the last message that was scanned, and when it was queued.
-async fn purge_messages<E: Executor>(db: &E, request: &PurgeRequest) -> Result<Option<(Seq, Millis)>, E::Error> {
+/// The last message that was scanned, and when it was queued.
+type Scanned = Option<(Seq, Millis)>;
+
+/// Deletes old messages of the next batch. Returns where it ended, and the number of deleted messages.
+async fn purge_messages<E: Executor>(db: &E, request: &PurgeRequest) -> Result<(Scanned, u64), E::Error> {
     let sql = "SELECT seq, queued_at
                FROM (SELECT seq, queued_at FROM messages WHERE seq > ?1 ORDER BY seq LIMIT ?2) AS next
                ORDER BY seq DESC LIMIT 1";
     let read = |row: &Row<'_>| Ok((row.get("seq")?, row.get("queued_at")?));
     let last = db.row(sql, values![request.after, E::PURGED_AT_ONCE], read).await?;
-    let Some((seq, _)) = last else { return Ok(None) };
+    let Some((seq, _)) = last else { return Ok((None, 0)) };
     let finished = format!(include_str!("purge/finished.sql"), PAST = PAST, greatest = E::GREATEST);
     let sql = format!(
         "SELECT max(events.seq) AS last
@@ -72,9 +95,10 @@ async fn purge_messages<E: Executor>(db: &E, request: &PurgeRequest) -> Result<O
         events::note_deleted(db, event).await?;
     }
     let sql = format!("DELETE FROM messages WHERE {finished}");
-    if db.run(&sql, values![request.after, seq, request.finished_before, request.now]).await? > 0 {
+    let deleted = db.run(&sql, values![request.after, seq, request.finished_before, request.now]).await?;
+    if deleted > 0 {
         // After the deletion, because a receipt may have moved a message just before it.
         events::forget_gone(db, (request.after, seq)).await?;
     }
-    Ok(last)
+    Ok((last, deleted))
 }

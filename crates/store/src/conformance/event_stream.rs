@@ -85,7 +85,7 @@ pub(super) async fn an_event_from_the_future_keeps_no_old_ones(ground: Ground) {
     let kept = async |times: &[Millis]| {
         let purge = async |now, events_before| {
             let mut request = PurgeRequest { now, finished_before: 0, used_before: 0, events_before, after: 0 };
-            while let Some(after) = ground.store.purge(request).await.expect("purged") {
+            while let Some(after) = ground.store.purge(request).await.expect("purged").next {
                 request.after = after;
             }
         };

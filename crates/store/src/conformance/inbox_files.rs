@@ -88,7 +88,7 @@ pub(super) async fn old_messages_go_with_their_files_and_empty_conversations(gro
     ground.store.receive(batch(channel, idle), NOW - 90 * DAY).await.expect("stored");
     let file = delivered(&ground, channel).await[0].media.clone().expect("a file").id;
     let purge = PurgeRequest { now: NOW, finished_before: NOW - 30 * DAY, used_before: 0, events_before: 0, after: 0 };
-    while ground.store.purge(purge).await.expect("purged").is_some() {}
+    while ground.store.purge(purge).await.expect("purged").next.is_some() {}
     let left = delivered(&ground, channel).await;
     assert_eq!(left.iter().map(|message| &*message.network_id).collect::<Vec<_>>(), ["A2"]);
     assert_eq!(ground.store.media(owner(&ground), file).await.expect("read"), None);

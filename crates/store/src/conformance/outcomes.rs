@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use recado_domain::channel::{ChannelKey, ChannelType};
+use recado_domain::channel::{Actor, ChannelKey, ChannelMove, ChannelState, ChannelType};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, NewMessage};
@@ -63,13 +63,22 @@ impl Follow for Reports {
     }
 }
 
-pub(super) async fn statuses_that_messages_reach_are_reported(ground: Ground) {
+pub(super) async fn statuses_and_states_that_are_reached_are_reported(ground: Ground) {
     use MessageStatus::{Cancelled, Delivered, Failed, Read, Sending, Sent};
     let reports = Arc::new(Reports::default());
     ground.store.follow(reports.clone());
     let channel = ground.channel("loja").await;
     let reported = || std::mem::take(&mut *reports.0.lock().expect("no panic"));
-    let reached = |status, after| Reached { channel, status, after };
+    let reached = |status, after| Reached::Message { channel, status, after };
+    let moved = |state| Reached::Channel { channel, state };
+    let pause = |from| ChannelMove { from, to: ChannelState::Paused, reason: None, by: Actor::Operator, at: NOW };
+    // A move from another state than the channel's moves nothing.
+    for (from, done) in [(ChannelState::Banned, false), (ChannelState::Connected, true)] {
+        assert_eq!(ground.store.move_channel(channel, pause(from)).await.expect("stored"), done, "{from:?}");
+    }
+    let resume = ChannelMove { from: ChannelState::Paused, to: ChannelState::Connected, ..pause(ChannelState::Paused) };
+    assert!(ground.store.move_channel(channel, resume).await.expect("stored"));
+    assert_eq!(reported(), [moved(ChannelState::Paused), moved(ChannelState::Connected)]);
 
     ground.accept(channel, "551").await;
     let claimed = ground.claim_one(channel).await;

@@ -25,7 +25,7 @@ const MANY: usize = 4_100;
 /// Purges to the end; where each batch ended.
 async fn purge(ground: &Ground, mut request: PurgeRequest) -> Vec<Seq> {
     let mut ends = Vec::new();
-    while let Some(next) = ground.store.purge(request).await.expect("stored") {
+    while let Some(next) = ground.store.purge(request).await.expect("stored").next {
         assert!(ends.len() < 100, "a purge that never ends");
         ends.push(next);
         request.after = next;
@@ -50,7 +50,8 @@ pub(super) async fn old_finished_messages_go(ground: Ground) {
         ground.settle_at(channel, vec![(claimed.seq, sent())], at).await;
         ended.push(id);
     }
-    purge(&ground, PurgeRequest { finished_before: NOW + 2, ..EVERYTHING }).await;
+    let purged = ground.store.purge(PurgeRequest { finished_before: NOW + 2, ..EVERYTHING }).await.expect("stored");
+    assert_eq!(purged.rows, 1);
     assert_eq!(left(&ground, channel).await, ended[1..], "by the time of the last state, not before it");
     ground.receipt(channel, &ground.message(channel, ended[1]).await.network_id, MessageStatus::Read).await;
     purge(&ground, EVERYTHING).await;
@@ -117,7 +118,7 @@ pub(super) async fn a_purge_goes_in_batches(ground: Ground) {
     assert_eq!(ground.channel("loja").await, channel);
     accept_many(&ground, channel).await;
     let young = PurgeRequest { finished_before: NOW, used_before: NOW, ..EVERYTHING };
-    assert_eq!(ground.store.purge(young).await.expect("stored"), None);
+    assert_eq!(ground.store.purge(young).await.expect("stored").next, None);
 }
 
 pub(super) async fn used_keys_are_forgotten(ground: Ground) {

@@ -6,9 +6,9 @@ use recado_domain::clock::Millis;
 use recado_domain::event::Owner;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{
-    Backlog, Cancelled, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Page, Promoted, Seq,
+    Backlog, Cancelled, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Page, Promoted,
 };
-use recado_domain::queue::{Claim, ClaimRequest, Outcomes, PurgeRequest, Receipt, Submitted};
+use recado_domain::queue::{Claim, ClaimRequest, Outcomes, PurgeRequest, Purged, Receipt, Submitted};
 
 use crate::person::{Erased, Erasure, PersonPage, PersonQuery};
 use crate::{Result, StoreError};
@@ -125,6 +125,6 @@ pub trait Privacy: Send + Sync + 'static {
     async fn person(&self, query: PersonQuery) -> Result<PersonPage>;
     /// Erases a batch of the data of a person. Data that is already gone is no error.
     async fn erase_person(&self, erasure: Erasure, now: Millis) -> Result<Erased>;
-    /// Deletes a batch of old data. Returns the `seq` at which the next batch begins; `None` if no old data is left.
-    async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>>;
+    /// Deletes a batch of old data.
+    async fn purge(&self, request: PurgeRequest) -> Result<Purged>;
 }

@@ -7,6 +7,7 @@ use recado_domain::message::Seq;
 
 use super::events;
 use super::lock::Locked;
+use crate::commits::Reached;
 use crate::common::channels::{COLUMNS, if_known};
 use crate::sqlkit::both::{Executor, values};
 use crate::sqlkit::postgres::db::{Db, Done, args};
@@ -66,6 +67,9 @@ async fn move_and_record(db: Db<'_>, key: ChannelKey, to: &ChannelMove, what: Re
         return Ok(false);
     }
     events::record(db, key, &what, to.at).await?;
+    if let Some(reached) = db.reached {
+        reached.extend(std::iter::once(Reached::Channel { channel: key, state: to.to }));
+    }
     Ok(true)
 }
 

@@ -10,7 +10,7 @@ use recado_domain::queue::{ChannelQueue, ScanCursor};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{CachedChannel, Writing, events};
-use crate::commits::Change;
+use crate::commits::{Change, Reached};
 use crate::common::channels::{COLUMNS, channel};
 use crate::sql::OPEN;
 use crate::sqlkit::both::{Executor, Read, Row, at_once, values};
@@ -113,6 +113,7 @@ fn move_and_record(
         .execute(params![key, to.from.name(), next.name(), to.reason, connected_at, keeps_restriction])?;
     if moved == 1 {
         events::record(&writing.connection, key, what, to.at)?;
+        writing.reached.push(Reached::Channel { channel: key, state: next });
     }
     if let Some(queue) = writing.queue(key).filter(|_| moved == 1) {
         queue.state = next;

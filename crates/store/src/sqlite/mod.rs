@@ -90,7 +90,7 @@ pub(crate) struct Writing {
     last_seq: Seq,
     /// The changes to report after the commit.
     changes: Vec<Change>,
-    /// The statuses that messages reached, to report after the commit.
+    /// The statuses that messages reached, and the states that channels reached, to report after the commit.
     reached: Vec<Reached>,
     /// How many of them the present call did not cause.
     reached_before: usize,

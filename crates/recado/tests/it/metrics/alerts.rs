@@ -1,6 +1,7 @@
 //! Each alert fires on a running server when its condition is caused: a real Prometheus scrapes the server and evaluates the
 //! rules of `deploy/prometheus`, without their waits and with shorter limits for ages.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -64,7 +65,7 @@ impl Prometheus {
 
     /// Whether a query has a result.
     fn sees(&self, query: &str) -> bool {
-        let query = query.replace(' ', "%20").replace('>', "%3E").replace('[', "%5B").replace(']', "%5D");
+        let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let found = self.get(&format!("/api/v1/query?query={query}"));
         found.is_some_and(|found| found["data"]["result"].as_array().is_some_and(|found| !found.is_empty()))
     }
@@ -111,13 +112,14 @@ fn scraped(home: Home, command: Command, address: &str) -> Scraped {
     Scraped { home, server, key, address: address.to_owned() }
 }
 
-/// Creates a key that ends after so many days.
+/// Creates a key that ends after so many days, and returns it.
 #[expect(clippy::disallowed_methods, reason = "the server under test has the machine's clock")]
-pub fn ending_key(home: &Home, days: i64) {
+pub fn ending_key(home: &Home, days: i64) -> String {
     let ends = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
     let key =
         ["keys", "create", "--name", "ends", "--environment", "test", "--scopes", "messages.read", "--expires-at"];
-    home.cli(&[&key[..], &[&*ends.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()]].concat());
+    let made = home.cli(&[&key[..], &[&*ends.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()]].concat());
+    made["key"].as_str().expect("a key").to_owned()
 }
 
 #[test]
@@ -166,19 +168,25 @@ fn failures_full_queues_webhooks_and_old_backups_alert() {
     });
     std::fs::remove_dir_all(backup).expect("removed");
     prometheus.until_fires("RecadoWebhooksFailing");
-    prometheus.fires_by("RecadoKeyExpires", || ending_key(&scraped.home, 3));
+    let ending = ending_key(&scraped.home, 3);
+    wait_for("the series of the key", || scraped.scrape("*/*").1.contains("recado_api_key_expiry_timestamp_seconds{"));
+    // A key that nobody uses may end.
+    prometheus.fires_by("RecadoKeyExpires", || {
+        scraped.server.get("/v1/channels/sandbox/messages", Some(&ending)).expect(200);
+    });
     prometheus.fires_by("RecadoDown", || scraped.server.kill());
 }
 
 #[test]
 fn waiting_and_expired_messages_alert() {
     let (home, address) = (Home::init(), free_address());
-    let delay = ["--sandbox-delay-min", "1h", "--sandbox-delay-max", "1h", "--message-ttl", "20s"];
+    let delay = ["--sandbox-delay-min", "1h", "--sandbox-delay-max", "1h", "--message-ttl", "40s"];
     let command = home.command(&[&delay[..], &["--metrics-listen", &address]].concat());
     let scraped = scraped(home, command, &address);
     let prometheus = Prometheus::on(&address, &[("age_seconds > 900", "age_seconds > 0.5")]);
     // The channel rests for an hour after the first message.
     prometheus.fires_by("RecadoQueueOld", || (0..3).for_each(|_| scraped.send("sandbox", CARD, 202)));
+    prometheus.until_fires("RecadoExpiring");
     prometheus.until_fires("RecadoExpired");
     let log = "messages expired: not sent before the end of their time to live messages=2";
     wait_for(log, || scraped.server.log().contains(log));
@@ -200,6 +208,45 @@ fn a_small_and_a_full_disk_alert() {
             scraped.server.call("POST", path, Some(&scraped.key), &[JSON], Some(CARD.as_bytes())).status == 503
         });
         ballast.fill();
+    });
+    drop(ballast);
+    wait_for("the store to be opened again", || {
+        scraped.value("recado_store_reopened_total").is_some_and(|times| times > 0.0)
+    });
+}
+
+#[test]
+fn a_channel_without_receipts_alerts() {
+    let graph = FakeGraph::start();
+    graph.add_number(Number::example(NUMBER));
+    let (home, address) = (Home::init(), free_address());
+    let key = create_key(&home, "live", "messages.send,messages.read,channels.read,channels.write", "unlimited");
+    let mut command = command(&home, &graph);
+    command.args(["serve", "--data-dir", home.dir(), "--listen", "127.0.0.1:0", "--metrics-listen", &address]);
+    let server = Server::start(command, &home);
+    let prometheus = Prometheus::on(&address, &[("[1h]", "[20s]"), ("[1d] offset 1h", "[3m] offset 20s")]);
+    server.post("/v1/channels", &key, &json!({"name": "a", "type": "WHATSAPP_WABA", "id": "vendas"})).expect(201);
+    server.post("/v1/channels/vendas/connect", &key, &credentials(NUMBER)).expect(200);
+    graph.send_callbacks_to(Some(server.url("/v1/callbacks/meta")));
+    // Each to another person: the network limits messages to one.
+    let sent = Cell::new(0);
+    let send = || {
+        sent.set(sent.get() + 1);
+        let card = CARD.replace("5511999998888", &format!("55119{:08}", 99_000_000 + sent.get()));
+        let path = "/v1/channels/vendas/messages/contact";
+        server.call("POST", path, Some(&key), &[JSON], Some(card.as_bytes())).expect(202);
+    };
+    let delivered = |than: &str| format!("increase(recado_channel_transitions_total{{to=\"DELIVERED\"}}[20s]) {than}");
+    wait_for("receipts", || {
+        send();
+        prometheus.sees(&delivered("> 10"))
+    });
+    graph.behave(|_| Behaviour::accept().calling_back([] as [Status; 0]));
+    prometheus.fires_by("RecadoNoReceipts", || {
+        wait_for("the receipts to be over", || {
+            send();
+            prometheus.sees(&delivered("== 0"))
+        });
     });
 }
 
@@ -363,11 +410,33 @@ mod linked {
             stage.accept("restrito", MARIA);
         });
         prometheus.fires_by("RecadoChannelNeedsPerson", || stage.whatsapp.log_out(&phone(1).phone));
-        prometheus.fires_by("RecadoChannelDown", || {
+        prometheus.fires_by("RecadoChannelIdleDown", || {
             stage.whatsapp.faults(|faults| faults.connect_failure = Some(ConnectFailure::new(503)));
             stage.whatsapp.drop_connections(&phone(3).phone);
             stage.until_state("caido", "DISCONNECTED");
-            stage.accept("caido", MARIA);
         });
+        prometheus.fires_by("RecadoChannelDown", || stage.accept("caido", MARIA));
+        prometheus.fires_by("RecadoProtocolRefused", || {
+            stage.whatsapp.faults(|faults| faults.connect_failure = Some(ConnectFailure::new(405)));
+            stage.whatsapp.drop_connections(&phone(2).phone);
+        });
+        what_sessions_do_is_counted(&stage, &address);
+    }
+
+    /// The counts of the test above.
+    fn what_sessions_do_is_counted(stage: &web::Stage, address: &str) {
+        let text = call(&agent(), &format!("http://{address}/metrics"), "GET", None, &[], None);
+        let text = text.expect("an answer").expect(200).text().to_owned();
+        let counted = |series: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+            line.unwrap_or_else(|| panic!("no {series}")).parse::<f64>().expect("a number")
+        };
+        assert!((counted("recado_pairings_total{result=\"linked\"}") - 3.0).abs() < 0.5, "{text}");
+        assert!(counted("recado_number_lookups_total{result=\"found\"}") > 0.5, "{text}");
+        assert!(counted("recado_line_reconnects_total{result=\"failed\"}") > 0.5, "{text}");
+        let moves = "recado_channel_state_transitions_total{channel_type=\"WHATSAPP_BAILEYS\"";
+        assert!(counted(&format!("{moves},to=\"CONNECTED\"}}")) > 2.5, "{text}");
+        assert!(counted(&format!("{moves},to=\"LOGGED_OUT\"}}")) > 0.5, "{text}");
+        assert!(!stage.server.log().contains("panicked"), "{}", stage.server.log());
     }
 }

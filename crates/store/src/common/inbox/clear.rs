@@ -7,24 +7,25 @@ use recado_domain::message::Seq;
 
 use super::lock;
 use crate::common::events;
+use crate::common::purge::Deleted;
 use crate::sqlkit::both::{Executor, List, Row, values};
 
 /// How long changes are stored, to recognise repetitions and to apply changes whose message arrives later. Networks
 /// repeat deliveries for some days.
 const CHANGES_KEPT: Millis = 8 * 24 * 60 * 60 * 1_000;
 
-/// Deletes a batch of delivered messages from before `before`, and old changes; whether there may be more.
-pub(crate) async fn purge<E: Executor>(db: &E, (before, now): (Millis, Millis)) -> Result<bool, E::Error> {
+/// Deletes a batch of delivered messages from before `before`, and old changes.
+pub(crate) async fn purge<E: Executor>(db: &E, (before, now): (Millis, Millis)) -> Result<Deleted, E::Error> {
     // The rows are in the order of time. If the first rows are not old enough, no row is.
     let sql = "SELECT seq, received_at FROM incoming ORDER BY seq LIMIT ?1";
     let read = |row: &Row<'_>| Ok((row.get::<Seq>("seq")?, row.get::<Millis>("received_at")?));
     let oldest = db.rows(sql, values![E::PURGED_AT_ONCE], read).await?;
     let old: Vec<_> = oldest.iter().filter(|(_, at)| *at < before).map(|(seq, _)| *seq).collect();
-    let mut full = old.len() == oldest.len() && is_batch::<E>(old.len());
+    let mut deleted = Deleted { rows: 0, full: old.len() == oldest.len() && is_batch::<E>(old.len()) };
     if !old.is_empty() {
         let gone = List(old);
         count_down(db, &gone).await?;
-        delete(db, &gone).await?;
+        deleted.rows = delete(db, &gone).await?;
     }
     // A conversation is as old as its newest message, whose text it shows. A conversation without messages is deleted:
     // the next message of the chat begins another conversation.
@@ -39,9 +40,9 @@ pub(crate) async fn purge<E: Executor>(db: &E, (before, now): (Millis, Millis)) 
              (SELECT channel_key, poll, voter FROM poll_votes WHERE at < ?2 ORDER BY at LIMIT ?1) AND at < ?2";
     let held = now - CHANGES_KEPT;
     for (sql, before) in [(&*conversations, before), (changes, held), (votes, before)] {
-        full |= db.run(sql, values![E::PURGED_AT_ONCE, before]).await? == E::PURGED_AT_ONCE.unsigned_abs();
+        deleted.add(Deleted::of::<E>(db.run(sql, values![E::PURGED_AT_ONCE, before]).await?));
     }
-    Ok(full)
+    Ok(deleted)
 }
 
 fn is_batch<E: Executor>(rows: usize) -> bool {

@@ -83,11 +83,11 @@ pub struct Db<'a> {
     pub client: &'a Client,
     /// Its prepared statements; `None` behind a transaction pooler.
     pub prepared: Option<&'a StatementCache>,
-    /// Where statuses that messages reach are collected; `None` where none change.
+    /// Where the statuses that messages reach, and the states that channels reach, are collected; `None` where none change.
     pub reached: Option<&'a AllReached>,
 }
 
-/// The statuses that messages reached in a transaction, to report after its commit.
+/// What a transaction moved, to report after its commit.
 #[derive(Default)]
 pub struct AllReached(Mutex<Vec<Reached>>);
 

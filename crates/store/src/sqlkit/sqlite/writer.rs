@@ -41,7 +41,7 @@ pub trait Owned: Sized + Send + 'static {
     fn drain_changes(&mut self) -> Vec<Change> {
         Vec::new()
     }
-    /// The statuses that messages reached since the last call, for followers.
+    /// The statuses that messages reached, and the states that channels reached, since the last call, for followers.
     fn drain_reached(&mut self) -> Vec<Reached> {
         Vec::new()
     }

@@ -51,6 +51,7 @@ impl<S: Owned> Thread<S> {
                 None => return,
             }
             tracing::info!(file = %self.path.display(), "store reopened");
+            self.follower.reopened();
             self.report.send_replace(Health::Up);
         }
     }
