@@ -1,7 +1,7 @@
 //! The record of the last backup, in the data directory: `recado status` and the metrics show its age.
 
 use std::fs::{File, Permissions, read_to_string, rename, set_permissions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -41,9 +41,18 @@ pub fn give_to_owner_of(dir: &Path, file: &File) {
     }
 }
 
-/// The last backup of this data directory; `None` if there was none, or if the record cannot be read.
-pub fn read(data_dir: &Path) -> Option<LastBackup> {
-    serde_json::from_str(&read_to_string(data_dir.join(LAST_BACKUP_FILE)).ok()?).ok()
+/// The last backup of this data directory; `None` if there was none. A record that cannot be read says neither.
+pub fn read(data_dir: &Path) -> io::Result<Option<LastBackup>> {
+    match read_to_string(data_dir.join(LAST_BACKUP_FILE)) {
+        Ok(text) => Ok(Some(serde_json::from_str(&text)?)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Logs that the record cannot be read.
+pub fn warn(error: &io::Error) {
+    tracing::warn!(file = LAST_BACKUP_FILE, %error, "time of the last backup unknown: its record is not readable");
 }
 
 #[cfg(test)]
@@ -51,14 +60,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_record_counts() {
+    fn the_last_record_counts_and_a_damaged_one_is_not_none() {
         let dir = tempfile::tempdir().expect("a directory");
-        assert_eq!(read(dir.path()), None);
+        let read = |dir: &Path| read(dir).map_err(|_| ());
+        assert_eq!(read(dir.path()), Ok(None));
         let of = |at| LastBackup { at, to: "/backups/monday".into() };
         record(dir.path(), &of(1)).expect("written");
         record(dir.path(), &of(2)).expect("written");
-        assert_eq!(read(dir.path()), Some(of(2)));
+        assert_eq!(read(dir.path()), Ok(Some(of(2))));
         std::fs::write(dir.path().join(LAST_BACKUP_FILE), "{\"at\":").expect("written");
-        assert_eq!(read(dir.path()), None, "a damaged record is none");
+        assert_eq!(read(dir.path()), Err(()));
+        std::fs::remove_file(dir.path().join(LAST_BACKUP_FILE)).expect("removed");
+        std::fs::create_dir(dir.path().join(LAST_BACKUP_FILE)).expect("a directory");
+        assert_eq!(read(dir.path()), Err(()), "not a file");
     }
 }

@@ -241,6 +241,8 @@ metrics! { counted {
     data_dir_free: Gauge = Gauge::default(), "recado_data_dir_free_bytes", "Free space for the data directory";
     backup_at: Seconds = Gauge::default(), "recado_backup_last_success_timestamp_seconds",
         "When `recado backup` last succeeded on this directory; 0: never";
+    backup_record_ok: Gauge = Gauge::default(), "recado_backup_record_ok",
+        "Whether the record of the last backup can be read, or there is none; otherwise nobody knows when the last backup was made";
     cpu: Counter<f64, AtomicU64> = Counter::default(), "process_cpu_seconds", "User and system CPU time";
     memory: Gauge = Gauge::default(), "process_resident_memory_bytes", "Resident memory";
     files: Gauge = Gauge::default(), "process_open_fds", "Open files";
@@ -335,6 +337,7 @@ const SETTLED: [&str; 5] = ["sent", "failed", "unknown", "retry", "held"];
 impl Metrics {
     /// Sets counters to 0 whose labels are known: otherwise Prometheus does not see their first increase.
     fn begin(&self) {
+        self.backup_record_ok.set(1);
         for channel_type in ChannelType::ALL.map(ChannelType::name) {
             for outcome in ATTEMPTS {
                 drop(self.send_attempts.get_or_create(&Outcome { channel_type, outcome }));

@@ -1,5 +1,6 @@
 //! `recado status`: the state of everything at a glance.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use clap::Args;
 use recado_domain::clock::Clock;
 use recado_gateway::control::Command as Control;
 use recado_gateway::gateway::STORE_FILE;
-use recado_gateway::last_backup;
+use recado_gateway::last_backup::{self, LAST_BACKUP_FILE, LastBackup};
 use recado_store::clock::{SystemClock, rfc3339};
 use serde_json::{Value, json};
 
@@ -40,13 +41,20 @@ impl Status {
             status["secretKeyOk"] = Value::Null;
         }
         status["disk"] = disk(dir, status["engine"] == "sqlite");
-        status["lastBackup"] = last_backup::read(dir).map_or(Value::Null, |backup| {
-            json!({
-                "at": rfc3339(backup.at), "to": backup.to.display().to_string(),
-                "ageSeconds": (SystemClock.now() - backup.at).max(0) / 1_000,
-            })
-        });
+        status["lastBackup"] = backed_up(last_backup::read(dir));
         output::print(&self.common.output, &status, || text(&status))
+    }
+}
+
+/// The last backup; `null` if there was none. A record that cannot be read has an `error` in place of a time.
+fn backed_up(read: io::Result<Option<LastBackup>>) -> Value {
+    match read {
+        Ok(None) => Value::Null,
+        Ok(Some(backup)) => json!({
+            "at": rfc3339(backup.at), "to": backup.to.display().to_string(),
+            "ageSeconds": (SystemClock.now() - backup.at).max(0) / 1_000,
+        }),
+        Err(error) => json!({ "error": format!("{LAST_BACKUP_FILE} cannot be read: {error}") }),
     }
 }
 
@@ -129,6 +137,9 @@ fn backup(status: &Value) -> String {
     match backup["ageSeconds"].as_u64() {
         Some(age) => {
             format!("{}, {} ago, to {}", output::cell(&backup["at"]), duration(age), output::cell(&backup["to"]))
+        }
+        None if backup["error"].is_string() => {
+            format!("UNKNOWN: {}. The next backup replaces the file", output::cell(&backup["error"]))
         }
         None if status["engine"] == "postgresql" => "by PostgreSQL's own means".to_owned(),
         None => "NONE by `recado backup`".to_owned(),

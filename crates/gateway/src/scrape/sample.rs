@@ -1,5 +1,6 @@
 //! What is in the store or in files is read in the background, and only while something scrapes: an idle server does not poll.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::channels::{self, Channels};
 use crate::directory::KeyEntry;
 use crate::gateway::{Gateway, STORE_FILE};
-use crate::last_backup;
+use crate::last_backup::{self, LastBackup};
 use crate::metrics::{METRICS, Metrics, OfKey, OfWebhook, seconds};
 
 /// The shortest time between two reads of the store.
@@ -104,7 +105,19 @@ fn set_files(data_dir: &Path, in_file: bool) {
     if let Ok(disk) = rustix::fs::statvfs(data_dir) {
         METRICS.data_dir_free.set(clamped(disk.f_bavail.saturating_mul(disk.f_frsize)));
     }
-    METRICS.backup_at.set(seconds(last_backup::read(data_dir).map_or(0, |backup| backup.at)));
+    set_backup(last_backup::read(data_dir));
+}
+
+fn set_backup(read: io::Result<Option<LastBackup>>) {
+    let was_ok = METRICS.backup_record_ok.set(read.is_ok().into()) == 1;
+    match read {
+        Ok(backup) => {
+            METRICS.backup_at.set(seconds(backup.map_or(0, |backup| backup.at)));
+        }
+        // The time of the last backup that is known stays.
+        Err(error) if was_ok => last_backup::warn(&error),
+        Err(_) => {}
+    }
 }
 
 fn clamped(bytes: u64) -> i64 {

@@ -180,6 +180,7 @@ fn polled_values_are_right(scraped: &Scraped, engine: &str) {
     let file = scraped.value("recado_store_file_bytes").expect("a size");
     assert_eq!(file > 0.0, engine == "sqlite", "{file}");
     scraped.expect("recado_backup_last_success_timestamp_seconds", 0.0);
+    scraped.expect("recado_backup_record_ok", 1.0);
 }
 
 #[test]

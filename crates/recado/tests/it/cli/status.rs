@@ -89,5 +89,11 @@ fn status_is_text_for_people_with_the_last_backup() {
     }
     let last = &home.cli(&["status"])["lastBackup"];
     assert_eq!(last["to"], backup.display().to_string());
+    // Nobody knows when the last backup was: that is not "never".
+    std::fs::write(home.dir.join("last-backup.json"), "{\"at\":").expect("written");
+    let last = &home.cli(&["status"])["lastBackup"];
+    assert!(last["error"].as_str().is_some_and(|text| text.contains("last-backup.json")), "{last}");
+    let text = String::from_utf8(run_in(home.dir(), &["status"]).stdout).expect("UTF-8");
+    assert!(text.contains("last backup   UNKNOWN: last-backup.json cannot be read"), "{text}");
     std::fs::remove_dir_all(backup).expect("removed");
 }

@@ -167,6 +167,9 @@ fn failures_full_queues_webhooks_and_old_backups_alert() {
         scraped.home.cli(&["backup", "--to", backup.to_str().expect("UTF-8")]);
     });
     std::fs::remove_dir_all(backup).expect("removed");
+    prometheus.fires_by("RecadoBackupUnknown", || {
+        std::fs::write(scraped.home.dir.join("last-backup.json"), "damaged").expect("written");
+    });
     prometheus.until_fires("RecadoWebhooksFailing");
     let ending = ending_key(&scraped.home, 3);
     wait_for("the series of the key", || scraped.scrape("*/*").1.contains("recado_api_key_expiry_timestamp_seconds{"));
