@@ -58,8 +58,10 @@ pub struct Gateway {
     pub nodes: Arc<dyn Nodes>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
-    /// Whether the secret key opened what channels need, when this process started.
+    /// Whether the secret key opens what channels and webhooks need, as far as it was checked.
     pub opens_secrets: AtomicBool,
+    /// Notified when stored secrets were encrypted again, so that they are checked.
+    pub check_secrets: Notify,
     /// Encrypts and decrypts secrets; empty if no key was given.
     pub secrets: Arc<KeyRing>,
     pub failed_logins: FailedLogins,
@@ -155,6 +157,7 @@ impl Gateway {
             clock,
             entropy,
             opens_secrets: AtomicBool::new(true),
+            check_secrets: Notify::new(),
             secrets,
             events,
             webhooks: Arc::new(webhooks),

@@ -33,6 +33,7 @@ pub mod read_signals;
 pub mod refused;
 pub mod schedule;
 pub mod scrape;
+pub mod sealed;
 pub mod shutdown;
 pub mod stranded;
 pub mod systemd;

@@ -78,6 +78,8 @@ labels! {
     RouteOf { route: String, method: &'static str }
     /// The reason of a refusal.
     Reason { reason: &'static str }
+    /// Stored secrets of a kind.
+    SealedRows { kind: &'static str }
     /// What an accepted message is.
     Accepted { channel_type: &'static str, message_type: &'static str }
     /// How something on a type of channel ended.
@@ -185,7 +187,9 @@ metrics! { counted {
     ready: Gauge = Gauge::default(), "recado_ready", "Whether messages are accepted, as /health/ready says";
     store_up: Gauge = Gauge::default(), "recado_store_up", "Whether the store takes writes";
     secret_key_ok: Gauge = Gauge::default(), "recado_secret_key_ok",
-        "Whether the secret key opened what channels need, when this process started";
+        "Whether the secret key opens what channels and webhooks need: checked at the start, hourly and after a rotation";
+    sealed_rows_ok: Family<SealedRows, Gauge> = Family::default(), "recado_sealed_rows_ok",
+        "The same for each kind of stored secrets: links, sessions, webhooks, received (messages)";
     http_requests: Family<Call, Counter> = Family::default(), "recado_http_requests", "Answered calls";
     http_duration: Histograms<RouteOf> = histograms(of_calls),
         "recado_http_request_duration_seconds", "Time until the head of the answer";
@@ -331,6 +335,8 @@ const ATTEMPTS: [&str; 11] = [
     "connection_lost",
     "unknown",
 ];
+/// The kinds of stored secrets.
+pub const SEALED: [&str; 4] = ["links", "sessions", "webhooks", "received"];
 /// What becomes of a message after an attempt.
 const SETTLED: [&str; 5] = ["sent", "failed", "unknown", "retry", "held"];
 
@@ -366,6 +372,9 @@ impl Metrics {
         }
         for result in LookUpEnd::ALL.map(LookUpEnd::name) {
             drop(self.lookups.get_or_create(&Ended { result }));
+        }
+        for kind in SEALED {
+            self.sealed_rows_ok.get_or_create(&SealedRows { kind }).set(1);
         }
         for reason in ["missing", "invalid"] {
             drop(self.auth_failures.get_or_create(&Reason { reason }));

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use recado_domain::incoming::{RefusedArrival, SealedIncoming};
+use recado_domain::incoming::RefusedArrival;
 use recado_domain::message::Seq;
-use recado_domain::webhook::SealedWebhook;
+use recado_gateway::sealed::{of_message, of_webhook};
 use recado_store::postgres::PgStore;
-use recado_store::sealed::{KeyId, Place, ReceivedPart};
+use recado_store::sealed::{KeyId, Place};
 use recado_store::sqlite::copy::{links, sealed_incoming, sealed_refused, sealed_webhooks, session_rows};
 use recado_store::{Inbox, Links, Refusals, Sessions, StoreError, Webhooks};
 use rusqlite::Connection;
@@ -62,23 +62,8 @@ pub async fn each_in_database(store: &PgStore, mut see: impl FnMut(Place<'_>, &[
     Ok(())
 }
 
-fn of_message(message: &SealedIncoming, see: &mut impl FnMut(Place<'_>, &[u8])) {
-    let SealedIncoming { channel, network_id, raw, file, .. } = message;
-    let place = |part| Place::Received { channel: *channel, network_id, part };
-    raw.iter().for_each(|raw| see(place(ReceivedPart::Message), raw));
-    file.iter().for_each(|(_, file)| see(place(ReceivedPart::File), file));
-}
-
 fn of_refused(refused: &RefusedArrival, see: &mut impl FnMut(Place<'_>, &[u8])) {
     see(Place::Refused { channel: refused.key.channel, id: &refused.key.id }, &refused.sealed);
-}
-
-fn of_webhook(webhook: &SealedWebhook, see: &mut impl FnMut(Place<'_>, &[u8])) {
-    let SealedWebhook { id, secret, previous_secret, headers, .. } = webhook;
-    for secret in [Some(secret), previous_secret.as_ref()].into_iter().flatten() {
-        see(Place::WebhookSecret(*id), secret);
-    }
-    headers.iter().for_each(|headers| see(Place::WebhookHeaders(*id), headers));
 }
 
 /// The ids of the keys that sealed the secrets of a store.

@@ -23,8 +23,8 @@ use recado_gateway::server::{Limits, Steps};
 use recado_gateway::shutdown::Signals;
 use recado_gateway::systemd::Systemd;
 use recado_gateway::{
-    contents, events, housekeeping, idle, media, outages, read_signals, refused, schedule, scrape, server, stranded,
-    webhooks,
+    contents, events, housekeeping, idle, media, outages, read_signals, refused, schedule, scrape, sealed, server,
+    stranded, webhooks,
 };
 use recado_store::clock::rfc3339;
 use recado_store::nodes::NewNode;
@@ -200,6 +200,7 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
     gateway.opens_secrets.store(opens, Ordering::Relaxed);
     background.spawn(housekeeping::purge(gateway.clone()));
     background.spawn(housekeeping::note_key_uses(gateway.clone()));
+    background.spawn(sealed::watch(gateway.clone()));
     let expiring = gateway.clone();
     background.spawn(async move { expiring.dispatcher.log_expired(&expiring.stop).await });
     let queue = gateway.files_to_fetch.lock().unwrap_or_else(PoisonError::into_inner).take();

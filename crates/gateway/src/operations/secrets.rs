@@ -104,6 +104,7 @@ pub async fn rotate(gateway: &Gateway) -> Result<Rotation, AppError> {
         page = gateway.store.sealed_webhooks(last, PAGE).await?;
     }
     done.failed.sort_unstable_by_key(|(place, _)| *place);
+    gateway.check_secrets.notify_one();
     Ok(done)
 }
 

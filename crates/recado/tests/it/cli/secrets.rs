@@ -12,8 +12,9 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::assert_fails;
-use crate::harness::{Ended, Home, Server, recado};
-use crate::v1::text;
+use crate::harness::{Ended, Home, Server, recado, wait_for};
+use crate::v1::{every_scope, text};
+use crate::webhooks::LOOPBACK;
 
 pub(super) const OLD: &str = "0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f";
 pub(super) const NEW: &str = "4e574e574e574e574e574e574e574e574e574e574e574e574e574e574e574e57";
@@ -269,4 +270,47 @@ fn without_a_key_nothing_is_sealed() {
     let create = ["channels", "create", "--name", "x", "--type", "WHATSAPP_WABA"];
     assert_fails(&run_with(&home, None, &create), 1, &["RECADO_SECRET_KEY"]);
     assert!(run_with(&home, Some(NEW), &create).status.success());
+}
+
+#[test]
+fn a_key_that_is_missing_for_a_webhook_is_noticed() {
+    let home = Home::init();
+    let start = |keys: &str| {
+        let mut command = home.command(&LOOPBACK);
+        command.env("RECADO_SECRET_KEY", keys);
+        Server::start(command, &home)
+    };
+    let ready = |server: &Server| server.get("/health/ready", None).expect(200).json();
+    let wrong = json!({"status": "ok", "warnings": ["secret_key"]});
+    let stop = |server: Server| {
+        server.terminate();
+        assert_eq!(server.wait().code(), Some(0));
+    };
+    let server = start(OLD);
+    let hook = json!({"url": "http://127.0.0.1:1/", "events": ["message.*"]});
+    server.post("/v1/webhooks", &every_scope(&home), &hook).expect(201);
+    stop(server);
+    // No channel needs the key, and the webhook does.
+    let server = start(NEW);
+    wait_for("the warning", || ready(&server) == wrong);
+    assert_eq!(home.cli(&["status"])["secretKeyOk"], false);
+    let log = server.log();
+    assert!(log.contains("stored secrets not readable") && log.contains("kind=\"webhooks\""), "{log}");
+    assert!(log.contains(&key_id(OLD)), "{log}");
+    stop(server);
+
+    let store = || rusqlite::Connection::open(home.dir.join("recado.db")).expect("the store");
+    let secret = || store().query_row("SELECT secret FROM webhooks", [], |row| row.get::<_, Vec<u8>>(0)).expect("one");
+    let of_old = secret();
+    let server = start(&format!("{NEW},{OLD}"));
+    home.cli(&["secrets", "rotate"]);
+    assert_ne!(secret(), of_old);
+    stop(server);
+    let server = start(NEW);
+    assert_eq!(home.cli(&["status"])["secretKeyOk"], true);
+    // As if another node, with another key, had sealed it. A rotation is a reason to look again, and so is an hour.
+    store().execute("UPDATE webhooks SET secret = ?1", [&of_old]).expect("changed");
+    let done = rotate(&home, None, 1);
+    assert!(text(&done["failed"][0], "error").contains(&key_id(OLD)), "{done}");
+    wait_for("the warning", || ready(&server) == wrong);
 }
