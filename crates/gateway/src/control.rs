@@ -444,7 +444,7 @@ fn in_both_environments() -> ApiError {
     ApiError::field("environment", "both environments have a channel with this id: name one with --environment")
 }
 
-/// An error of the API as text lines for a person, in English. The errors of fields are the API's.
+/// An error of the API as text lines for a person, in English.
 pub fn explain(error: &Value) -> String {
     let fields = faults(error).map(|fault| format!("\n  {fault}"));
     let known = error["code"].as_str().and_then(english::text);
@@ -452,9 +452,20 @@ pub fn explain(error: &Value) -> String {
     format!("{text}{}", fields.collect::<String>())
 }
 
-/// The invalid fields of an API error, each with its error.
+/// The invalid fields of an API error, each with its error in English.
 pub fn faults(error: &Value) -> impl Iterator<Item = String> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let faults = error["errors"].as_array().into_iter().flatten();
-    faults.map(move |one| format!("{}: {}", text(&one["field"]), text(&one["message"])))
+    faults.map(|one| {
+        let [name, message] = ["field", "message"].map(|part| one[part].as_str().unwrap_or_default());
+        format!("{name}: {}", english::field(message))
+    })
+}
+
+/// The same for programs.
+pub fn faults_for_programs(error: &Value) -> Option<Value> {
+    let mut faults = error.get("errors")?.clone();
+    for one in faults.as_array_mut().into_iter().flatten() {
+        one["message"] = one["message"].as_str().map(english::field).into();
+    }
+    Some(faults)
 }

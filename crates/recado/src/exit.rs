@@ -98,7 +98,7 @@ fn for_programs(error: &anyhow::Error) -> Value {
     };
     let mut told = json!({ "code": code, "message": format!("{error:#}") });
     if let Some(fields) = fields {
-        told["errors"] = fields.clone();
+        told["errors"] = fields;
     }
     told
 }

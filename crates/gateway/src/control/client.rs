@@ -69,14 +69,14 @@ impl AskError {
 
 impl AskError {
     /// The code, for programs, and the invalid fields, if there are some.
-    pub fn for_programs(&self) -> (&str, Option<&Value>) {
+    pub fn for_programs(&self) -> (&str, Option<Value>) {
         let (told, otherwise) = match self {
             Self::NobodyThere(_) => return ("NO_SERVER", None),
             Self::Refused(told) => (told, "REFUSED"),
             Self::Unavailable(told) => (told, "UNAVAILABLE"),
             Self::NoAnswer(told) => (told, "NO_ANSWER"),
         };
-        (told.error["code"].as_str().unwrap_or(otherwise), told.error.get("errors"))
+        (told.error["code"].as_str().unwrap_or(otherwise), super::faults_for_programs(&told.error))
     }
 }
 

@@ -1,5 +1,9 @@
 //! The errors of the API in English, for the command line. The API answers in Portuguese.
 
+mod fields;
+
+pub use fields::field;
+
 /// The text for a code. `None`: the text of the API is shown.
 pub fn text(code: &str) -> Option<&'static str> {
     Some(match code {
@@ -37,6 +41,9 @@ pub fn text(code: &str) -> Option<&'static str> {
         "SECRET_KEY_MISSING" => "There is no RECADO_SECRET_KEY, which is needed to store secrets.",
         "QUEUE_FULL" => "The channel's queue is full: try again later.",
         "UPGRADE_IN_PROGRESS" => "Nodes are being upgraded: try again later.",
+        "SANDBOX_NOT_ERASED" => {
+            "The sandbox's phone cannot be used: its messages and the contact are left, all else was erased. Repeat it later."
+        }
         "SERVICE_UNAVAILABLE" => "The service is unavailable: try again in some seconds.",
         "INTERNAL_ERROR" => "Internal error.",
         _ => return None,

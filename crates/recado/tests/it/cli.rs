@@ -201,7 +201,9 @@ fn failures_for_programs_have_a_code() {
     assert_eq!(told(&["channels", "show", "nowhere"], 1), expected);
     let create = ["channels", "create", "--name", "x", "--type", "SANDBOX", "--id", "a b"];
     let invalid = told(&create, 1);
-    assert_eq!((&invalid["code"], &invalid["errors"][0]["field"]), (&json!("VALIDATION_ERROR"), &json!("id")));
+    let fault =
+        json!([{"field": "id", "message": "The channel's id must have 1 to 64 characters: letters, digits, _ and -."}]);
+    assert_eq!((&invalid["code"], &invalid["errors"]), (&json!("VALIDATION_ERROR"), &fault));
     assert_eq!(told(&["events", "list", "--from", "yesterday"], 1)["errors"][0]["field"], "from");
     // Something that the API does not know.
     assert_eq!(told(&["backup", "--to", home.dir()], 1)["code"], "FAILED");

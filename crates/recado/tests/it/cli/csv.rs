@@ -187,7 +187,7 @@ fn a_second_run_sends_only_corrected_lines() {
         rows.iter().map(|row| (&*row[0], &*row[1])).collect::<Vec<_>>(),
         [("2", "accepted"), ("3", "refused"), ("5", "accepted"), ("6", "accepted"), ("7", "refused")]
     );
-    assert_eq!((&*rows[1][2], &*rows[1][3]), ("VALIDATION_ERROR", "name: O nome do contato e obrigatorio."));
+    assert_eq!((&*rows[1][2], &*rows[1][3]), ("VALIDATION_ERROR", "name: The contact's name is required."));
     assert!(rows[4][2] == "CSV_LINE" && rows[4][3].contains("quote"), "{:?}", rows[4]);
     assert_eq!(mode(&batch.results), 0o600);
     wait_for("three cards", || phone(&stage.home).len() == 3);

@@ -128,7 +128,7 @@ fn events_are_followed_by_http_with_a_key_and_filters() {
     };
     refused(&create_key(&stage.home, "test", "messages.read", "60"), &[], &["lacks the scope"]);
     refused(&stage.key, &["--events", "message.none"], &["Evento desconhecido"]);
-    refused(&stage.key, &["--from", "never"], &["from: O campo from"]);
+    refused(&stage.key, &["--from", "never"], &["from: The field from must be now, oldest or a date"]);
     // A place in another store.
     let other = cursor(&Stage::set());
     refused(&stage.key, &["--cursor", &other], &["the cursor has expired", "--cursor "]);

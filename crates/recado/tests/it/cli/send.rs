@@ -52,7 +52,7 @@ fn each_kind_is_sent_with_its_fields() {
         stage.home.dir(),
         &["send", "location", "--channel", "sandbox", "--to", "5511999998888", "--latitude", "x", "--longitude", "91"],
     );
-    assert_fails(&refused, 1, &["latitude: O campo latitude deve ser um numero"]);
+    assert_fails(&refused, 1, &["latitude: The field latitude must be a number"]);
     let missing = run_in(stage.home.dir(), &["send", "text", "--channel", "sandbox", "--to", "5511999998888"]);
     assert_fails(&missing, 2, &["--content"]);
 }

@@ -119,7 +119,11 @@ fn webhooks_work_by_http_and_refuse_what_is_wrong() {
     };
     assert_eq!(remote(&["list"]).status.code(), Some(0));
     let here = |args: &[&str]| run_in(stage.home.dir(), &[&["webhooks"], args].concat());
-    assert_fails(&here(&["create", "--receiver", "ftp://x", "--events", "*"]), 1, &["url: O campo url"]);
+    assert_fails(
+        &here(&["create", "--receiver", "ftp://x", "--events", "*"]),
+        1,
+        &["url: The field url must be an https URL"],
+    );
     assert_fails(
         &here(&["create", "--receiver", "https://x.example.com", "--events", "message.none"]),
         1,
