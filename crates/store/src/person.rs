@@ -164,7 +164,12 @@ pub enum Erasure {
     /// What the channels of a page after this channel know about the person.
     Contacts { person: Person, after: ChannelKey },
     /// A batch of what networks delivered of the person: messages, then conversations and contacts.
-    Inbox { person: Person },
+    Inbox {
+        person: Person,
+        /// The contacts stay, so that a later call finds the person.
+        #[serde(default)]
+        keeps_contacts: bool,
+    },
     /// What a range of other people's messages says of the person, on one channel or on all.
     Traces {
         person: Person,

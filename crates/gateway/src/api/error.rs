@@ -70,6 +70,8 @@ pub enum ApiError {
     WebhookKeyMissing,
     QueueFull,
     UpgradeInProgress,
+    /// A person was erased, except on the sandbox's phone and in the contact book.
+    SandboxNotErased,
     Unavailable,
     Internal,
     /// The client is too slow to get an answer: the connection is closed.
@@ -203,6 +205,12 @@ impl ApiError {
                 "UPGRADE_IN_PROGRESS",
                 "Atualizacao em andamento: este recurso ainda nao esta disponivel. Tente novamente mais tarde.",
             ),
+            Self::SandboxNotErased => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "SANDBOX_NOT_ERASED",
+                "O telefone do sandbox nao pode ser usado. Faltam as mensagens dele e o contato; o resto foi apagado. \
+                 Repita a chamada quando o operador tiver consertado o sandbox.",
+            ),
             Self::Unavailable | Self::TooSlow => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "SERVICE_UNAVAILABLE",
@@ -246,6 +254,7 @@ impl ApiError {
             }
             Self::QueueFull
             | Self::UpgradeInProgress
+            | Self::SandboxNotErased
             | Self::Unavailable
             | Self::MediaUnavailable
             | Self::MediaStoreFull => {

@@ -23,8 +23,17 @@ pub trait Batches: Sync {
     fn page(&self, query: PersonQuery) -> impl Future<Output = Result<PersonPage, Self::Error>> + Send;
     /// Erases a batch.
     fn erase(&self, erasure: Erasure) -> impl Future<Output = Result<Batch, Self::Error>> + Send;
-    /// Erases a batch on the sandbox's phone.
-    fn erase_on_sandbox(&self, person: Person, after: i64) -> impl Future<Output = Result<Batch, Self::Error>> + Send;
+    /// Erases a batch on the sandbox's phone. `None`: the file of the sandbox cannot be used.
+    fn erase_on_sandbox(&self, person: Person, after: i64) -> impl Future<Output = Option<Batch>> + Send;
+}
+
+/// What an erasure has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    Nothing,
+    /// What is on the sandbox's phone, because its file cannot be used; and the contact, by which the next erasure finds the
+    /// person.
+    Sandbox,
 }
 
 /// A batch that was erased.
@@ -44,7 +53,7 @@ pub struct Batch {
 /// # Errors
 ///
 /// The store is unavailable, or a message to the person is still in flight. Part of the data may be erased.
-pub async fn everything(gateway: &Gateway, mut person: Person) -> Result<(), AppError> {
+pub async fn everything(gateway: &Gateway, mut person: Person) -> Result<Left, AppError> {
     add_names(gateway, &mut person).await?;
     let mut looks = 0;
     while messages(gateway, &person).await? > 0 {
@@ -54,8 +63,9 @@ pub async fn everything(gateway: &Gateway, mut person: Person) -> Result<(), App
         }
         sleep(IN_FLIGHT).await;
     }
-    rest(gateway, &person).await?;
-    super::person::forget_erased(gateway).await.map(drop)
+    let left = rest(gateway, &person).await?;
+    super::person::forget_erased(gateway).await?;
+    Ok(left)
 }
 
 /// Erases all data of a person in one environment of an institution, but messages in flight.
@@ -63,28 +73,37 @@ pub async fn everything(gateway: &Gateway, mut person: Person) -> Result<(), App
 /// # Errors
 ///
 /// Those of the batches. Part of the data may be erased.
-pub async fn at_once<B: Batches>(batches: &B, mut person: Person) -> Result<(), B::Error> {
+pub async fn at_once<B: Batches>(batches: &B, mut person: Person) -> Result<Left, B::Error> {
     add_names(batches, &mut person).await?;
     messages(batches, &person).await?;
     rest(batches, &person).await
 }
 
 /// Erases all but the messages to the person.
-async fn rest<B: Batches>(batches: &B, person: &Person) -> Result<(), B::Error> {
+async fn rest<B: Batches>(batches: &B, person: &Person) -> Result<Left, B::Error> {
     pages(batches, |after| Erasure::Contacts { person: person.clone(), after }).await?;
-    if person.environment != Some(Environment::Live) {
-        let mut after = Some(0);
-        while let Some(place) = after {
-            after = batches.erase_on_sandbox(person.clone(), place).await?.next;
-        }
-    }
+    let left = on_sandbox(batches, person).await;
     for channel in channels(batches, person).await? {
         pages(batches, |after| Erasure::Traces { person: person.clone(), channel: Some(channel), after }).await?;
     }
     pages(batches, |after| Erasure::EventTraces { person: person.clone(), after }).await?;
     // Each batch is the first of what is left.
-    pages(batches, |_| Erasure::Inbox { person: person.clone() }).await?;
-    Ok(())
+    let keeps_contacts = left == Left::Sandbox;
+    pages(batches, |_| Erasure::Inbox { person: person.clone(), keeps_contacts }).await?;
+    Ok(left)
+}
+
+/// Erases what is on the sandbox's phone.
+async fn on_sandbox<B: Batches>(batches: &B, person: &Person) -> Left {
+    let mut after = (person.environment != Some(Environment::Live)).then_some(0);
+    while let Some(place) = after {
+        match batches.erase_on_sandbox(person.clone(), place).await {
+            Some(batch) => after = batch.next,
+            // The rest must not wait for the sandbox.
+            None => return Left::Sandbox,
+        }
+    }
+    Left::Nothing
 }
 
 /// Adds all other names that networks gave the person.
@@ -173,8 +192,9 @@ impl Batches for Gateway {
         Ok(Batch { sending, is_empty: Erased { next: None, ..erased } == Erased::default(), next })
     }
 
-    async fn erase_on_sandbox(&self, person: Person, after: i64) -> Result<Batch, AppError> {
-        let (shown, next) = self.drivers.sandbox().erase(person, after).await?;
-        Ok(Batch { sending: 0, is_empty: shown == 0, next })
+    async fn erase_on_sandbox(&self, person: Person, after: i64) -> Option<Batch> {
+        // The sandbox logs what is wrong with its file.
+        let (shown, next) = self.drivers.sandbox().erase(person, after).await.ok()?;
+        Some(Batch { sending: 0, is_empty: shown == 0, next })
     }
 }

@@ -279,7 +279,7 @@ pub(crate) async fn erase<T: Transaction>(tx: &mut T, erasure: &Erasure, now: Mi
     match erasure {
         Erasure::Messages(places) => erase_messages(tx, places, now).await,
         Erasure::Contacts { person, after } => erase_contacts(tx.db(), person, *after).await,
-        Erasure::Inbox { person } => inbox::person::erase(tx.db(), person).await,
+        Erasure::Inbox { person, keeps_contacts } => inbox::person::erase(tx.db(), person, *keeps_contacts).await,
         Erasure::Traces { person, channel, after } => {
             inbox::person::erase_traces(tx.db(), person, *channel, *after).await
         }

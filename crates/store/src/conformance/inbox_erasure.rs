@@ -102,7 +102,7 @@ pub(crate) async fn erase_a_person(ground: &Ground) {
         for all in [
             (|person, after| Erasure::Contacts { person, after }) as fn(Person, i64) -> Erasure,
             |person, after| Erasure::Traces { person, channel: None, after },
-            |person, _| Erasure::Inbox { person },
+            |person, _| Erasure::Inbox { person, keeps_contacts: false },
             |person, after| Erasure::EventTraces { person, after },
         ] {
             let mut after = 0;

@@ -71,7 +71,7 @@ async fn erase(ground: &Ground, names: &[&str]) -> Erased {
         loop {
             let person = person(names);
             let erasure = match step {
-                0 => Erasure::Inbox { person },
+                0 => Erasure::Inbox { person, keeps_contacts: false },
                 1 => Erasure::Traces { person, channel: None, after },
                 _ => Erasure::EventTraces { person, after },
             };
@@ -243,7 +243,7 @@ pub(super) async fn a_person_of_one_environment_is_no_person_of_the_other(ground
         erase(&|after| Erasure::Traces { person: person(), channel: Some(channel), after }).await;
     }
     erase(&|after| Erasure::EventTraces { person: person(), after }).await;
-    erase(&|_| Erasure::Inbox { person: person() }).await;
+    erase(&|_| Erasure::Inbox { person: person(), keeps_contacts: false }).await;
     for part in [PersonPart::Places, PersonPart::Contacts, PersonPart::Received, PersonPart::Book] {
         assert_eq!(rows(Environment::Test, part).await.len(), 0, "{part:?}");
         assert_ne!(rows(Environment::Live, part).await.len(), 0, "{part:?}");

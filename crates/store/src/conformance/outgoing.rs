@@ -408,7 +408,11 @@ pub(super) async fn nothing_of_a_person_who_never_wrote_is_left(ground: Ground) 
     let person = || Person::new(vec![ANA.to_owned(), ANA_SHORT.to_owned()], None);
     let query = PersonQuery { person: person(), part: PersonPart::Book, after: 0 };
     assert_eq!(ground.store.person(query.clone()).await.expect("read").rows.len(), 1, "the conversation is exported");
-    let erased = ground.store.erase_person(Erasure::Inbox { person: person() }, NOW).await.expect("stored");
+    let erased = ground
+        .store
+        .erase_person(Erasure::Inbox { person: person(), keeps_contacts: false }, NOW)
+        .await
+        .expect("stored");
     assert_eq!(erased.conversations, 1);
     assert_eq!(conversations(&ground).await, []);
     let named = ground.events(ground.event_query()).await.into_iter().filter(|event| event.complete);
@@ -436,6 +440,10 @@ pub(super) async fn what_was_sent_to_a_former_number_is_erased_with_its_person(g
     };
     assert_eq!(places().await, [answer]);
     // When that person is erased, the number is nowhere.
-    ground.store.erase_person(Erasure::Inbox { person: person(ANA) }, NOW).await.expect("stored");
+    ground
+        .store
+        .erase_person(Erasure::Inbox { person: person(ANA), keeps_contacts: false }, NOW)
+        .await
+        .expect("stored");
     assert_eq!(places().await, []);
 }

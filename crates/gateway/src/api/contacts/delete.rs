@@ -21,7 +21,7 @@ use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::api::query::Query;
 use crate::gateway::Gateway;
-use crate::operations::erasure;
+use crate::operations::erasure::{self, Left};
 
 const DELETED: &str = "Contato removido.";
 
@@ -45,7 +45,9 @@ pub async fn delete(
         let _turn = turn.ok_or(ApiError::RateLimited(TRY_AGAIN))?;
         let environment = Some(caller.environment);
         let person = Person { environment, ..Person::new(names(&contact), Some(caller.institution)) };
-        erasure::everything(&gateway, person).await?;
+        if erasure::everything(&gateway, person).await? == Left::Sandbox {
+            return Err(ApiError::SandboxNotErased);
+        }
         // Usually it is gone by now: its names led to it.
         gateway.store.delete_contact(owner, id).await?;
     } else if !gateway.store.delete_contact(owner, id).await? {
@@ -76,7 +78,9 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
              of the person creates a new contact. With `erase=true` all data of the person in this environment is erased \
              first, as by `recado data erase`: messages in both directions, conversations, events and what channels know. \
              Waiting messages are cancelled. The answer follows the erasure, which can take minutes; a call that was \
-             interrupted can be repeated. An institution has one erasure at a time.",
+             interrupted can be repeated. An institution has one erasure at a time. While the server cannot use the sandbox's \
+             phone, an erasure in the environment test does the rest and answers `SANDBOX_NOT_ERASED`: the phone's messages \
+             and the contact are left, and the call is to be repeated.",
         )
         .query("erase", "Whether all data of the person is erased.", json!({"type": "boolean"}))
         .needs(Scope::ContactsWrite)
@@ -85,5 +89,6 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
             ApiError::ContactNotFound,
             ApiError::field("erase", "O parametro erase deve ser true ou false."),
             ApiError::Unavailable,
+            ApiError::SandboxNotErased,
         ])
 }

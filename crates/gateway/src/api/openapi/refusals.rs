@@ -189,6 +189,9 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::Unavailable | ApiError::TooSlow => {
             "The store cannot answer now. The outcome of the call is not known: repeat it with its `Idempotency-Key`."
         }
+        ApiError::SandboxNotErased => {
+            "All was erased except on the sandbox's phone, which cannot be used, and the contact."
+        }
         ApiError::Internal => "A fault of the server.",
     }
 }

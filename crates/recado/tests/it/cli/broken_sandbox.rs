@@ -4,9 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::json;
+
 use super::run_in;
 use crate::harness::{Home, wait_for};
-use crate::v1::{CARD, Stage, text};
+use crate::v1::{CARD, JSON, Stage, every_scope, text};
 
 fn stopped() -> Home {
     let home = Home::init();
@@ -59,4 +61,36 @@ fn a_broken_sandbox_stops_only_the_sandbox() {
         fs::rename(&file, stage.home.dir.join("broken")).expect("moved");
         wait_for("the sandbox", || text(&stage.data(&message), "status") == "READ");
     }
+}
+
+/// An erasure does what it can, says what is left, and can be repeated.
+#[test]
+fn a_broken_sandbox_does_not_stop_an_erasure() {
+    let home = Home::init();
+    let key = every_scope(&home);
+    let phone = "5511999998888";
+    let server = home.serve();
+    let sent = server.call("POST", "/v1/channels/sandbox/messages/contact", Some(&key), &[JSON], Some(CARD.as_bytes()));
+    let message = sent.expect(202).header("X-Message-Id").expect("an id").to_owned();
+    let message = format!("/v1/channels/sandbox/messages/{message}");
+    wait_for("the message", || server.get(&message, Some(&key)).json()["data"]["status"] == "READ");
+    let contact = server.post("/v1/contacts", &key, &json!({"name": "Maria", "phone": phone})).expect(201).json();
+    let contact = format!("/v1/contacts/{}", text(&contact["data"], "id"));
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+    let file = home.dir.join("sandbox.db");
+    let mut bytes = fs::read(&file).expect("a file");
+    bytes[..8].fill(0x55);
+    fs::write(&file, bytes).expect("a file");
+
+    let server = home.serve();
+    let erase = || server.delete(&format!("{contact}?erase=true"), Some(&key));
+    let refused = erase().expect(503);
+    assert_eq!(refused.json()["code"], "SANDBOX_NOT_ERASED", "{}", refused.text());
+    assert!(refused.header("Retry-After").is_some(), "{refused:?}");
+    server.get(&message, Some(&key)).expect(404);
+    server.get(&contact, Some(&key)).expect(200);
+    fs::rename(&file, home.dir.join("broken")).expect("moved");
+    wait_for("the rest to be erased", || erase().status == 200);
+    server.get(&contact, Some(&key)).expect(404);
 }

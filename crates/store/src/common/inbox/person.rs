@@ -148,7 +148,7 @@ pub(crate) async fn book<E: Executor>(db: &E, person: &Person) -> Result<PersonP
 
 /// Erases a batch of the messages from and to a person. The last batch also erases the conversations and the contacts,
 /// and its result has no `next`.
-pub(crate) async fn erase<E: Executor>(db: &E, person: &Person) -> Result<Erased, E::Error> {
+pub(crate) async fn erase<E: Executor>(db: &E, person: &Person, keeps_contacts: bool) -> Result<Erased, E::Error> {
     // Before the locks, which a try to store one of these takes after it.
     let refused = refused::erase(db, person).await?;
     lock_owners(db, person).await?;
@@ -167,7 +167,7 @@ pub(crate) async fn erase<E: Executor>(db: &E, person: &Person) -> Result<Erased
         let sql = "DELETE FROM conversations WHERE id = ?1";
         erased.conversations += db.run(sql, values![&conversation.id.as_bytes()[..]]).await?;
     }
-    for id in contacts {
+    for id in contacts.into_iter().filter(|_| !keeps_contacts) {
         events::forget_subjects(db, &[*id.as_bytes()]).await?;
         db.run("DELETE FROM incoming_changes WHERE contact_id = ?1", values![&id.as_bytes()[..]]).await?;
         // A contact belongs to one owner.
