@@ -26,6 +26,7 @@ use crate::origin::Origin;
 pub use addresses::address;
 use addresses::{node_url, public_url};
 pub use metrics::MetricsConfig;
+pub use times::time;
 use times::{time_at_least_a_second, time_of_a_connection, time_of_a_drain};
 pub use variables::{exit, name_variable};
 
@@ -75,7 +76,7 @@ pub struct Config {
 
     /// How long calls and sends in flight may take after the drain; a further signal ends the wait
     #[arg(long, env = "RECADO_SHUTDOWN_GRACE", hide_env_values = true, default_value = "30s", value_name = "TIME",
-          value_parser = humantime::parse_duration)]
+          value_parser = time)]
     pub shutdown_grace: Duration,
 
     #[command(flatten)]
@@ -323,12 +324,12 @@ pub struct Behaviour {
 
     /// Shortest send interval of a sandbox channel
     #[arg(long, env = "RECADO_SANDBOX_DELAY_MIN", hide_env_values = true, default_value = "0s", value_name = "TIME",
-          value_parser = humantime::parse_duration)]
+          value_parser = time)]
     pub sandbox_delay_min: Duration,
 
     /// Longest send interval of a sandbox channel; each interval is random between the two
     #[arg(long, env = "RECADO_SANDBOX_DELAY_MAX", hide_env_values = true, default_value = "0s", value_name = "TIME",
-          value_parser = humantime::parse_duration)]
+          value_parser = time)]
     pub sandbox_delay_max: Duration,
 
     /// Address of Meta's Graph API; by http on this machine only

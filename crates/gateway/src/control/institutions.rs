@@ -50,9 +50,10 @@ pub(super) async fn find(gateway: &Gateway, named: Option<&str>) -> Result<Insti
         Some(id) => {
             all.into_iter().find(|institution| institution.id.to_string() == id).ok_or(ApiError::InstitutionNotFound)
         }
-        None if all.len() > 1 => {
-            Err(ApiError::field("institution", "there is more than one: name it with --institution"))
-        }
+        None if all.len() > 1 => Err(ApiError::field(
+            "institution",
+            "there is more than one: name it with --institution (`recado institutions list` shows their ids)",
+        )),
         None => all.pop().ok_or(ApiError::InstitutionNotFound),
     }
 }

@@ -74,10 +74,7 @@ impl Manifest {
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(MANIFEST);
         let file = match File::open(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => bail!(
-                "{} has no {MANIFEST}: it is no complete backup of `recado backup`, or of an older version",
-                dir.display()
-            ),
+            Err(error) if error.kind() == ErrorKind::NotFound => bail!(missing(dir)),
             file => file.with_context(|| format!("cannot read {}", path.display()))?,
         };
         let mut text = String::new();
@@ -121,4 +118,20 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// Why a directory has no manifest.
+fn missing(dir: &Path) -> String {
+    let shown = dir.display();
+    if !dir.exists() {
+        return format!("there is no {shown}");
+    }
+    let inside = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    // The directory of `recado backup --keep`: the names of its backups are their times.
+    match inside.filter(|path| path.join(MANIFEST).exists()).max() {
+        Some(newest) => format!("{shown} is a directory with backups: name one of them, such as {}", newest.display()),
+        None => {
+            format!("{shown} has no {MANIFEST}: it is no complete backup of `recado backup`, or of an older version")
+        }
+    }
 }

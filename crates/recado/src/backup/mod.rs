@@ -43,6 +43,10 @@ pub const UNFINISHED: &str = "recado.db.unfinished";
 /// Free space that is left to a server on the same disk, for its log: 128 MiB.
 const SPARE: u64 = 128 << 20;
 
+fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "a number from 1 on")
+}
+
 /// Copy the store and the sandbox, also while a server runs, or check such a copy
 ///
 /// `recado restore` makes a data directory of a backup.
@@ -53,7 +57,7 @@ pub struct Backup {
     to: Option<PathBuf>,
     /// Make the copy in a new directory inside of --to, named by the time, and keep the newest N of these backups of the store.
     /// Older ones are removed after the new one was verified
-    #[arg(long, value_name = "N", requires = "to")]
+    #[arg(long, value_name = "N", requires = "to", value_parser = at_least_one)]
     keep: Option<NonZeroUsize>,
     /// Check a backup: that its files belong together and are unchanged, whole, and of a version that this build reads
     #[arg(long, value_name = "DIR", conflicts_with_all = ["to", "keep"])]

@@ -53,8 +53,8 @@ fn number(given: &str) -> Result<Value, ParseIntError> {
 }
 
 /// Whole seconds, rounded up.
-fn seconds(given: &str) -> Result<Value, humantime::DurationError> {
-    let time = humantime::parse_duration(given)?;
+fn seconds(given: &str) -> Result<Value, String> {
+    let time = recado_gateway::config::time(given)?;
     Ok(u32::try_from(time.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).into())
 }
 

@@ -103,7 +103,7 @@ async fn erase(local: &Local, recipient: &Recipient, names: Vec<String>) -> Resu
     local.execute(Control::ForgetErased).await?;
     let Erasing { total, sandbox, .. } = erasing;
     if let Some(error) = sandbox.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(error).context("all was erased except on the sandbox's phone");
+        return Err(error).context("all was erased except on the sandbox's phone, and the contact");
     }
     Ok(Value::Object(total.into_inner().unwrap_or_else(PoisonError::into_inner).0))
 }

@@ -48,7 +48,7 @@ pub struct Start {
     #[arg(long, value_name = "FILE", conflicts_with = "cursor")]
     cursor_file: Option<PathBuf>,
     /// How long to wait for a server that does not answer any more (90s, 10m, 2h)
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = recado_gateway::config::time)]
     patience: Duration,
 }
 

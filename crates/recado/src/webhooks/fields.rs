@@ -35,7 +35,7 @@ pub struct Fields {
     #[arg(long, value_name = "N", requires = "retry_delay")]
     max_retries: Option<u8>,
     /// The interval of these retries: 5s to 5m
-    #[arg(long, value_name = "TIME", requires = "max_retries", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", requires = "max_retries", value_parser = recado_gateway::config::time)]
     retry_delay: Option<Duration>,
     /// Only events of these channels, separated by commas
     #[arg(long, value_name = "IDS", value_delimiter = ',')]

@@ -89,7 +89,11 @@ fn a_database_that_does_not_answer_is_worth_a_repetition() {
     let url = "postgres://nobody@127.0.0.1:1/nothing";
     let mut command = recado();
     command.env("RECADO_DATABASE_URL", url).args(["channels", "list", "--data-dir", home.dir()]);
-    assert_fails(&command.ended(), 4, &["cannot open the database"]);
+    let output = command.ended();
+    assert_fails(&output, 4, &["cannot open the database", "Connection refused"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(text.matches("error connecting to server").count(), 1, "{text}");
+    assert!(!text.contains("new object"), "{text}");
 }
 
 #[test]
@@ -106,4 +110,22 @@ fn a_backup_says_why_it_cannot_be_made() {
     let mut command = recado();
     command.env("RECADO_DATABASE_URL", "postgres://x@127.0.0.1:1/x");
     assert_fails(&command.args(["backup", "--to", to, "--data-dir", home.dir()]).ended(), 1, &["pg_dump"]);
+}
+
+#[test]
+fn a_wrong_value_is_answered_with_a_right_one() {
+    let home = Home::init();
+    let dir = home.dir.with_extension("series");
+    let to = dir.to_str().expect("UTF-8");
+    home.cli(&["backup", "--to", to, "--keep", "2"]);
+    let newest = std::fs::read_dir(&dir).expect("a directory").next().expect("a backup").expect("one").path();
+    let newest = newest.to_str().expect("UTF-8");
+    assert_fails(&run_in(home.dir(), &["backup", "--verify", to]), 1, &["name one of them", newest]);
+    assert_fails(&run_in(home.dir(), &["backup", "--verify", "/nowhere"]), 1, &["there is no /nowhere"]);
+    assert_fails(&run_in(home.dir(), &["backup", "--to", to, "--keep", "0"]), 2, &["--keep", "a number from 1 on"]);
+    for wrong in ["abc", "5", "1x"] {
+        let output = run_in(home.dir(), &["serve", "--check", "--message-ttl", wrong]);
+        assert_fails(&output, 2, &["--message-ttl", "a time with its unit, such as 500ms, 90s, 15m or 24h"]);
+    }
+    std::fs::remove_dir_all(dir).expect("removed");
 }

@@ -170,7 +170,7 @@ impl Pool {
         self.connections.close();
     }
 
-    /// Reports the statuses that messages reached in a committed transaction.
+    /// Reports what a committed transaction moved.
     fn report(&self, reached: AllReached) {
         self.database.follower.reached(reached.into_inner());
     }
@@ -185,6 +185,8 @@ impl Pool {
             let error = match self.connections.get().await {
                 Ok(client) => return Ok(Borrowed(Some(client))),
                 Err(PoolError::Timeout(TimeoutType::Wait)) => return Err(StoreError::Overloaded),
+                // Without the pool's words about its objects.
+                Err(PoolError::Backend(error)) => recado_domain::error_chain::causes(&error),
                 Err(error) => recado_domain::error_chain::causes(&error),
             };
             if Instant::now() >= patient_until || self.database.closed.is_cancelled() {
