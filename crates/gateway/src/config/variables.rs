@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command, Error};
 use serde_json::json;
 
-/// An error about the value of a variable names the variable, and not the flag that was not given.
+/// Changes an error of clap: clap names a flag also where its value came from a variable, and then the error names the variable.
 pub fn name_variable(mut error: Error, command: &Command, mut arguments: impl Iterator<Item = String>) -> Error {
     let Some(flag) = flag_of(&error) else { return error };
     let is_it =
@@ -19,13 +19,13 @@ pub fn name_variable(mut error: Error, command: &Command, mut arguments: impl It
     error
 }
 
-/// The name of the flag that an error is about, from a text such as `--listen <ADDR>`.
+/// The name of the flag in an error: `listen` of `--listen <ADDR>`.
 fn flag_of(error: &Error) -> Option<String> {
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
     argument.strip_prefix("--")?.split([' ', '=']).next().map(str::to_owned)
 }
 
-/// The variable that stands for a flag, of a command or one of its subcommands.
+/// The variable that sets the same as a flag. The flag may belong to the command, or to one of its subcommands.
 fn variable_of(command: &Command, flag: &str) -> Option<String> {
     let own = command.get_arguments().find(|argument| argument.get_long() == Some(flag)).and_then(Arg::get_env);
     let own = own.map(|variable| variable.to_string_lossy().into_owned());

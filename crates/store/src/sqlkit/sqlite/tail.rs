@@ -5,6 +5,10 @@
 //! cleared (with a sync) before the log may be merged and removed. So it never claims more than the disk has, and after a crash the
 //! log must contain at least what it says. PostgreSQL and `InnoDB` refuse such a start, too.
 //!
+//! The record is written after every commit: if it were written after some of them, nobody would notice the loss of the commits
+//! since then. It costs 10 µs on a machine where the sync of a commit takes 1,800 µs: two reads of the log from memory, and a
+//! write that is not synced.
+//!
 //! Another program that opens the file after a crash, such as `sqlite3`, merges and removes the log. Therefore the record has a
 //! checksum of the last page in the log, too: if the file has that page, the log was merged.
 
@@ -23,9 +27,10 @@ const MAGIC: &[u8; 8] = b"RCDTAIL2";
 const RECORD: usize = 8 + KEPT + 4 + 12 + 8;
 /// The log's header: magic, format, page size, sequence, two salts, checksum.
 const HEADER: usize = 32;
-/// The part of the header by which logs are distinguished: without its checksum.
+/// The length of the header without its checksum. Two logs differ in this part.
 const KEPT: usize = 24;
-/// How many times a log may have restarted since its record. Few, so that another log is not mistaken for a later one.
+/// SQLite may have restarted the log at most this often since the record was written. A log with a salt that is further away is
+/// another file's. The limit is small, so that another file's log is hardly ever accepted by chance.
 const STEPS: u32 = 1_000;
 /// The header of a frame, which is followed by its page.
 const FRAME: usize = 24;
@@ -222,8 +227,9 @@ fn page_size(header: &[u8]) -> usize {
     usize::try_from(number(header, 8)).unwrap_or(usize::MAX).clamp(512, 65_536)
 }
 
-/// Whether this log came after the recorded one. Each time SQLite restarts it, it increments the first salt, which is random
-/// at first. (The sequence does not show that: each connection counts by itself.) A crash leaves one such step without a record.
+/// Whether this log came after the recorded one. SQLite increments the first salt each time it restarts the log; the salt of a
+/// new log is random. The sequence in the header does not say it, because each connection counts by itself. After a crash there
+/// is no record of the last restart.
 fn is_later(header: &[u8], recorded: &[u8]) -> bool {
     (1..=STEPS).contains(&number(header, 16).wrapping_sub(number(recorded, 16)))
 }
