@@ -113,19 +113,12 @@ labels! {
 }
 
 /// The text of a sample. Gauges have the same text in both forms of a scrape.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Sample {
     gauges: Arc<str>,
     counters: Arc<str>,
     /// The counters in the form of OpenMetrics.
     open_counters: Arc<str>,
-}
-
-impl Default for Sample {
-    fn default() -> Self {
-        let [gauges, counters, open_counters] = [(); 3].map(|()| Arc::from(""));
-        Self { gauges, counters, open_counters }
-    }
 }
 
 /// Declares the metrics with their names and help texts.

@@ -69,7 +69,7 @@ struct Bulk {
     #[arg(long, value_name = "NAME", requires = "csv")]
     batch: Option<String>,
     /// How long there may be no answer before the run ends
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration, requires = "csv")]
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = recado_gateway::config::time, requires = "csv")]
     patience: Duration,
 }
 

@@ -65,7 +65,7 @@ impl Prometheus {
 
     /// Whether a query has a result.
     fn sees(&self, query: &str) -> bool {
-        let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let query = query.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
         let found = self.get(&format!("/api/v1/query?query={query}"));
         found.is_some_and(|found| found["data"]["result"].as_array().is_some_and(|found| !found.is_empty()))
     }
