@@ -86,7 +86,7 @@ pub(super) const IMPORTING: &str = "recado_import";
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7201746391)";
 /// The advisory lock of the connection that migrates: one node at a time. A node that waited in a statement would hold a
 /// snapshot, which `CREATE INDEX CONCURRENTLY` of the other node waits for. So nodes ask again and again.
-const TRY: &str = "SELECT pg_try_advisory_lock(7201746392)";
+const TRY: &str = "SELECT pg_try_advisory_lock(7201746394)";
 /// The wait between two questions.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
