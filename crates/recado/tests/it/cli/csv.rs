@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{mode, run_in};
-use crate::harness::{Home, recado, wait_for};
+use crate::harness::{Ended, Home, recado, wait_for};
 use crate::v1::{Stage, create_key, text};
 
 const HEAD: &str = "to,name,phone,email,organization";

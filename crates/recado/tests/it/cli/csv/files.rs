@@ -4,10 +4,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{Batch, HEAD, cards, path, phone};
+use super::{Batch, HEAD, cards, path};
 use crate::cli::assert_fails;
 use crate::harness::{Home, recado};
-use crate::v1::text;
 
 #[test]
 fn an_invalid_file_is_refused_before_anything_is_sent() {

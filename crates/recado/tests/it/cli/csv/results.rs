@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Batch, HEAD, cards, path, phone};
+use super::{Batch, HEAD, cards, path};
 use crate::cli::{assert_fails, run_in};
-use crate::harness::{Home, recado};
+use crate::harness::{Ended, Home, recado};
 use crate::v1::text;
 
 /// The batch is the CSV file's name, and for standard input the result file's.
