@@ -51,7 +51,7 @@ impl Baileys {
     }
 }
 
-/// Baileys on an account, which sends what a test tells it.
+/// Baileys on an account, which sends what a test asks for.
 pub struct Sender {
     script: Baileys,
     /// The account, as digits.

@@ -66,13 +66,13 @@ pub(super) async fn a_webhook_that_only_fails_is_disabled(ground: Ground) {
     assert_eq!(settle(&ground, &mine[1..], 500, later + 1).await, 1);
     let disabled = read(&ground, webhook.id).await;
     assert_eq!((disabled.settings.active, disabled.disabled_at), (false, Some(later + 1)));
-    let told = behind(&ground, before).await;
-    assert_eq!(told.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["webhook.disabled"]);
+    let events = behind(&ground, before).await;
+    assert_eq!(events.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["webhook.disabled"]);
     let data = format!(
         r#"{{"webhook":{{"id":"{}","name":"loja.exemplo.com","url":"https://loja.exemplo.com/eventos"}},"failingSince":"2027-01-15T08:00:00.000Z"}}"#,
         webhook.id
     );
-    assert_eq!(told[0].data, data);
+    assert_eq!(events[0].data, data);
     fan_out(&ground, later + 1).await;
     assert_eq!(log(&ground, &other).await.len(), 4, "the other one gets the event");
     assert!(of(claim(&ground, Lane::Failing, 10, later + DAY).await, webhook.key).is_empty());
