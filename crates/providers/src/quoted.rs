@@ -38,7 +38,7 @@ pub enum QuoteError {
     Store(#[from] StoreError),
 }
 
-/// Reads the quoted message.
+/// Reads the quoted message, which a call sent.
 ///
 /// # Errors
 ///

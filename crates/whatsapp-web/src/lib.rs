@@ -31,6 +31,6 @@ pub use logins::Logins;
 pub use options::{OpenError, Options};
 pub use rows::{Change, Kind, Rows, RowsError};
 pub use session::{
-    Addressee, Body, Card, DownloadError, LookUpError, OfMessage, Outgoing, PairError, Quote, Session, SubmitError,
-    Submitted, download_without_session,
+    Addressee, Author, Body, Card, DownloadError, LookUpError, OfMessage, Outgoing, PairError, Quote, Quoted, Session,
+    SubmitError, Submitted, download_without_session,
 };

@@ -37,6 +37,9 @@ pub struct Target {
     pub id: MessageId,
     /// The network id that the quoted message had when the other one was accepted.
     pub network_id: String,
+    /// Whether the network delivered it. Otherwise a call sent it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub received: bool,
 }
 
 impl<'a> Stored<&'a str, &'a Content> {
@@ -84,9 +87,11 @@ mod tests {
             r#"{{"to":"1","replyTo":{{"id":"{id}","networkId":"3EB0"}},"type":"text","text":{{"content":"x"}}}}"#
         );
         let stored: Stored = serde_json::from_str(&payload).unwrap();
-        assert_eq!(stored.reply_to, Some(Target { id, network_id: "3EB0".to_owned() }));
+        assert_eq!(stored.reply_to, Some(Target { id, network_id: "3EB0".to_owned(), received: false }));
         assert_eq!(Stored::target(&payload), stored.reply_to);
         assert_eq!(Stored::target(r#"{"to":"1","type":"text","text":{"content":"x"}}"#), None);
         assert_eq!(serde_json::to_string(&stored).unwrap(), payload);
+        let of_received = payload.replace(r#""3EB0"}"#, r#""3EB0","received":true}"#);
+        assert!(Stored::target(&of_received).is_some_and(|target| target.received), "{of_received}");
     }
 }

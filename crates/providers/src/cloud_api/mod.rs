@@ -241,6 +241,10 @@ impl CloudApi {
 
     /// Meta's id of the quoted message.
     async fn quoted(&self, via: &ChannelRef, target: Target) -> Result<Option<String>, SendOutcome> {
+        if target.received {
+            // What Meta delivered without an id cannot be quoted.
+            return Ok(Some(target.network_id).filter(|id| id.starts_with(META_ID)));
+        }
         // Within the time of the send, so that a hanging store is not reported as a hanging network.
         let read = tokio::time::timeout(STORE_DOWN, quoted::read(&*self.context.store, via.key, target)).await;
         let Ok(quoted) = read else { return Err(SendOutcome::ChannelUnavailable { wait: STORE_DOWN }) };

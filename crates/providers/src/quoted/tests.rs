@@ -13,7 +13,7 @@ async fn quoted_after(settlement: Option<Settlement>) -> Result<Quoted, String> 
     let ground = Ground::on(SqliteFile::new()).await;
     let channel = ground.channel("loja").await;
     let message = NewMessage { payload: claimed().payload, ..ground.new_message(channel, "5511999998888") };
-    let target = Target { id: message.id, network_id: "3EB0".to_owned() };
+    let target = Target { id: message.id, network_id: "3EB0".to_owned(), received: false };
     ground.enqueue(message).await;
     if let Some(settlement) = settlement {
         let message = ground.claim_one(channel).await;
@@ -50,7 +50,7 @@ async fn a_message_that_was_not_sent_is_not_quoted() {
 async fn a_purged_message_is_quoted_by_its_id() {
     let ground = Ground::on(SqliteFile::new()).await;
     let channel = ground.channel("loja").await;
-    let target = Target { id: MessageId::new(1, [9; 10]), network_id: "3EB0".to_owned() };
+    let target = Target { id: MessageId::new(1, [9; 10]), network_id: "3EB0".to_owned(), received: false };
     let quoted = read(&*ground.store, channel, target).await.expect("the store works");
     let gone = Quoted { network_id: "3EB0".to_owned(), remote_id: None, is_unknown: false, content: None };
     assert_eq!(quoted, gone);

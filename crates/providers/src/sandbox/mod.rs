@@ -177,6 +177,9 @@ impl Sandbox {
     /// `Ok` if the message quotes none, or one that the network has. Otherwise the outcome of the message.
     async fn quoted(&self, via: &ChannelRef, message: &Claimed) -> Result<(), SendOutcome> {
         let Some(target) = Stored::target(&message.payload) else { return Ok(()) };
+        if target.received {
+            return Ok(());
+        }
         let quoted = quoted::read(&*self.messages, via.key, target).await;
         quoted.map(drop).map_err(|error| {
             error.outcome().unwrap_or_else(|error| {

@@ -4,10 +4,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
+use recado_domain::address::AddressKind;
+use recado_domain::incoming::{Direction, Incoming};
 use recado_domain::kinds::Content;
 use recado_domain::kinds::contact::Contact;
 use recado_domain::message::{ContactRendition, Target};
-use recado_whatsapp_web::{Body, Card, Quote};
+use recado_domain::queue::Claimed;
+use recado_store::StoreError;
+use recado_store::sealed::{Place, ReceivedPart};
+use recado_whatsapp_web::{Author, Body, Card, Quote, Quoted};
+use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
@@ -93,13 +99,54 @@ impl Connection {
     }
 
     /// The message that another one quotes. If the outcome of that message is unknown, the quote includes its content.
-    pub(super) async fn quote(&self, target: Option<Target>) -> Result<Option<Quote>, SendOutcome> {
+    pub(super) async fn quote(&self, message: &Claimed, target: Option<Target>) -> Result<Option<Quote>, SendOutcome> {
         let Some(target) = target else { return Ok(None) };
+        if target.received {
+            let quote = self.received(target, AddressKind::of(&message.recipient) == AddressKind::Group).await;
+            return quote.map(Some).map_err(|error| self.lookup_failed(error.into()));
+        }
         let quoted = match quoted::read(&*self.shared.store, self.via.key, target).await {
             Ok(quoted) => quoted,
             Err(error) => return Err(error.outcome().unwrap_or_else(|error| self.lookup_failed(error.into()))),
         };
         let body = quoted.content.and_then(|(content, rendition)| body(&content, rendition.as_ref()));
-        Ok(Some(Quote { id: quoted.network_id, body }))
+        Ok(Some(Quote { id: quoted.network_id, author: Author::Own, content: body.map(Quoted::Body) }))
+    }
+
+    /// A quote of a message that the network delivered.
+    async fn received(&self, target: Target, in_group: bool) -> Result<Quote, StoreError> {
+        let nobody = Author::Member { phone: None, lid: None };
+        let Some(message) = self.shared.store.incoming(self.via.key, target.id).await? else {
+            // It was purged since.
+            let author = if in_group { nobody } else { Author::Recipient };
+            return Ok(Quote { id: target.network_id, author, content: None });
+        };
+        let sender = &message.body.sender;
+        let author = match message.direction {
+            Direction::Outbound => Author::Own,
+            Direction::Inbound if in_group => Author::Member { phone: sender.phone.clone(), lid: sender.lid.clone() },
+            Direction::Inbound => Author::Recipient,
+        };
+        let content = self.content_of(&message).await?;
+        Ok(Quote { id: message.network_id, author, content })
+    }
+
+    /// The content of a message that the network delivered: its own form, or else the text.
+    async fn content_of(&self, message: &Incoming) -> Result<Option<Quoted>, StoreError> {
+        if message.revoked_at.is_some() {
+            return Ok(None);
+        }
+        // The network's form is that before an edit.
+        if message.edited_at.is_none()
+            && let Some(sealed) = self.shared.store.incoming_raw(self.via.key, message.id).await?
+        {
+            let (channel, network_id, part) = (self.via.key, &*message.network_id, ReceivedPart::Message);
+            let opened = self.shared.secrets.open(Place::Received { channel, network_id, part }, &sealed);
+            if let Ok(raw) = opened {
+                return Ok(Some(Quoted::Raw(raw.expose_secret().to_vec())));
+            }
+        }
+        let text = Some(message.body.text.clone()).filter(|text| !text.is_empty());
+        Ok(text.map(|text| Quoted::Body(Body::Text(text))))
     }
 }

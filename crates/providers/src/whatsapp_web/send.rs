@@ -172,7 +172,7 @@ impl Connection {
         self.until_up().await;
         let stored = serde_json::from_str::<Stored>(&message.payload).map_err(|_| unreadable())?;
         let Stored { content, reply_to, .. } = stored;
-        let quote = self.quote(reply_to).await?;
+        let quote = self.quote(message, reply_to).await?;
         let (to, account, recipient) = self.addressee(&message.recipient).await?;
         let accepted = message.rendition.as_deref().and_then(ContactRendition::from_json);
         let changed = self.find_accounts(&content, accepted.as_ref()).await?;

@@ -24,7 +24,7 @@ mod others;
 #[cfg(test)]
 mod tests;
 mod votes;
-mod wrappers;
+pub(crate) mod wrappers;
 
 use async_trait::async_trait;
 use recado_domain::incoming::{Arrival, Content, NewIncoming, UnsupportedReason, What};

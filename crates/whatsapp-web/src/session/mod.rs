@@ -37,7 +37,7 @@ use crate::backlog;
 use crate::storage::{self, Storage};
 use crate::{Event, Inbox, OpenError, Options, Rows, RowsError};
 
-pub use body::{Body, Card, Quote};
+pub use body::{Author, Body, Card, Quote, Quoted};
 pub use download::{DownloadError, OfMessage, download_without_session};
 pub use look_up::LookUpError;
 pub use pair::PairError;

@@ -11,10 +11,11 @@ use whatsapp_rust::request::IqError;
 use whatsapp_rust::wacore::iq::usync::LidQuerySpec;
 use whatsapp_rust::wacore::messages::MessageUtils;
 use whatsapp_rust::wacore::time::now_secs;
+use whatsapp_rust::wacore::types::message::AddressingMode;
 use whatsapp_rust::wacore_binary::{Jid, Node, OwnedNodeRef};
 use whatsapp_rust::{Client, Freshness, NodeFilter, SendError, SendOptions};
 
-use super::body::{self, Body, Quote};
+use super::body::{self, Author, Body, Quote};
 use super::bounded::within;
 use super::{Session, own_addresses};
 
@@ -136,7 +137,12 @@ impl Session {
             .with_device_freshness(devices)
             .with_group_metadata_freshness(devices);
         let Some(own) = self.client.pn() else { return Err(SubmitError::NotSent("no account is linked".to_owned())) };
-        let content = body::message(&message.body, message.quote.as_ref(), &own.to_non_ad(), &to);
+        let author = match &message.quote {
+            Some(quote) => self.author(&quote.author, &own, &to).await,
+            None => None,
+        };
+        let quote = message.quote.as_ref().map(|quote| (quote, author.as_ref()));
+        let content = body::message(&message.body, quote, &to);
         let client = Arc::clone(&self.client);
         let sent = within(limit, async move { client.send_message_with_options(to, content, options).await }).await;
         // The library reports a stanza before it writes the bytes. A stanza that it did not report has not left.
@@ -157,6 +163,25 @@ impl Session {
             (Err(error), Some(_)) => Err(SubmitError::Other(error.to_string())),
             (Ok(Err(error)), None) => Err(not_sent(&error, &message.to)),
             (Err(error), None) => Err(SubmitError::NotSent(error.to_string())),
+        }
+    }
+
+    /// The address of the author of a quoted message, as the members of the chat know it.
+    async fn author(&self, author: &Author, own: &Jid, to: &Jid) -> Option<Jid> {
+        match author {
+            Author::Own => Some(own.to_non_ad()),
+            Author::Recipient => Some(to.clone()),
+            Author::Member { phone, lid } => {
+                let (phone, lid) = (phone.as_ref().map(Jid::pn), lid.as_ref().map(Jid::lid));
+                if phone.is_none() || lid.is_none() {
+                    return phone.or(lid);
+                }
+                let (client, group) = (Arc::clone(&self.client), to.clone());
+                // The library caches it, and needs it for the message, too.
+                let asked = within(REFRESH, async move { client.groups().query_info(&group).await }).await;
+                let hides = asked.is_ok_and(|info| info.is_ok_and(|info| info.addressing_mode == AddressingMode::Lid));
+                if hides { lid } else { phone }
+            }
         }
     }
 

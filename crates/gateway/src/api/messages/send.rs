@@ -9,6 +9,7 @@
 mod answer;
 mod document;
 mod headers;
+mod quote;
 
 use std::sync::Arc;
 
@@ -22,9 +23,8 @@ use recado_domain::conversation::{Conversation, WindowState};
 use recado_domain::field_errors::FieldErrors;
 use recado_domain::ids::MessageId;
 use recado_domain::incoming::IdentityKey;
-use recado_domain::kinds::{CONVERSATION, Call, Common, Context, GivenAddress, Kind, NOT_OF_THIS_CHAT};
-use recado_domain::message::{ContactRendition, Enqueued, Idempotency, Message, NewMessage, Stored, Target};
-use recado_domain::phone::forms;
+use recado_domain::kinds::{CONVERSATION, Call, Common, Context, GivenAddress, Kind};
+use recado_domain::message::{ContactRendition, Enqueued, Idempotency, NewMessage, Stored, Target};
 
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
@@ -213,12 +213,8 @@ impl Request {
         self.call.common.is_schedulable(now)?;
         self.check_window(gateway, entry, chat, now).await?;
         let Common { reply_to: Some(name), .. } = &self.call.common else { return Ok(None) };
-        let to = self.address();
         let sent_at = self.call.common.send_at.unwrap_or(now);
-        let is_target = |message: &Message| is_of_chat(message, to) && is_sent_by(message, sent_at);
-        let found = quoted(gateway, entry, to, name).await?.filter(is_target);
-        let target = found.ok_or_else(|| ApiError::field("replyTo", NOT_OF_THIS_CHAT))?;
-        Ok(Some(Target { id: target.id, network_id: target.remote_id.unwrap_or(target.network_id) }))
+        quote::find(gateway, entry, (self.address(), name.as_str()), sent_at).await.map(Some)
     }
 
     /// Refuses a message for a window that is known to be closed, if the channel wants that. A person may write before a
@@ -294,26 +290,6 @@ impl Request {
         }
         ContactRendition::stored(&cards, &named)
     }
-}
-
-/// A message of the channel by its id, or by its network id.
-async fn quoted(gateway: &Gateway, entry: &ChannelEntry, to: &str, name: &str) -> Result<Option<Message>, ApiError> {
-    Ok(match name.parse() {
-        Ok(id) => gateway.store.message(entry.via.key, id).await?,
-        Err(_) => gateway.store.message_of_network(entry.via.key, to.to_owned(), name.to_owned()).await?,
-    })
-}
-
-/// Whether the message is sent at this time or before. A quote of a message that is scheduled for later would block its
-/// queue.
-fn is_sent_by(message: &Message, at: Millis) -> bool {
-    message.send_at.is_none_or(|send_at| send_at <= at)
-}
-
-/// Whether the message was sent to this address, in any form of a number, or to the account that the network named for it.
-fn is_of_chat(message: &Message, address: &str) -> bool {
-    let known = [Some(&*message.recipient), message.account.as_deref()];
-    known.into_iter().flatten().any(|known| forms(known).any(|form| form == address))
 }
 
 #[cfg(test)]

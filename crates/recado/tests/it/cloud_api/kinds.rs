@@ -1,6 +1,6 @@
 //! Every kind of message, as Meta receives it: each body is checked against Meta's own schemas.
 
-use fake_graph::{Answer, Attempt, Behaviour, Callback, GraphError, Status};
+use fake_graph::{Answer, Attempt, Behaviour, Callback, Delivery, GraphError, Person, Said, Status};
 use serde_json::{Value, json};
 
 use super::{NUMBER, Stage};
@@ -146,6 +146,24 @@ fn every_kind_quotes_by_metas_id_and_keeps_its_options() {
         assert_sent_in_time(&message, 3_600);
     }
     assert!(stage.graph.attempts()[0].body.get("context").is_none());
+}
+
+#[test]
+fn what_people_wrote_is_quoted_by_metas_id() {
+    let stage = Stage::linked();
+    let said = Said::text("Qual o prazo?");
+    let named = Said::text("Sou eu");
+    let hidden = Person::with_username("BR.1502576394655843", "@ana", "Ana");
+    stage.graph.deliver(NUMBER, &Delivery::new().message(&Person::with_phone("5511977776666", "Bia"), &said));
+    stage.graph.deliver(NUMBER, &Delivery::new().message(&hidden, &named));
+    wait_for("the acknowledgement", || stage.graph.callbacks_waiting() == 0);
+    for (to, said) in [("5511977776666", &said), ("551177776666", &said), ("BR.1502576394655843", &named)] {
+        let body = json!({"to": to, "content": "Amanha", "replyTo": said.id()});
+        let answer = stage.server.post("/v1/channels/vendas/messages/text", &stage.key, &body).expect(202);
+        let id = answer.header("X-Message-Id").expect("an id").to_owned();
+        wait_for("the attempt", || !stage.graph.attempts().iter().all(|sent| sent.opaque_id.as_deref() != Some(&id)));
+        assert_eq!(attempt(&stage, &id).body["context"], json!({"message_id": said.id()}), "{to}");
+    }
 }
 
 /// A message behind another one of its recipient waits until that one was tried. So the target has its network id, or has

@@ -5,6 +5,7 @@ use fake_whatsapp::{Refusal, Said};
 use serde_json::{Value, json};
 
 use super::{GROUP, Inbox, PEER, PEER_LID, assert_shows};
+use crate::harness::wait_for;
 use crate::whatsapp_web::{JOAO, MARIA, OWNER};
 
 /// A group whose members are named by their numbers.
@@ -60,6 +61,62 @@ fn messages_of_calls_reach_groups_by_their_addresses() {
     // What calls sent is no echo, and the receipts of members are those of no single recipient.
     assert!(inbox.events("message.echo").is_empty());
     assert_eq!(stage.message("vendas", &text)["status"], "SENT");
+}
+
+#[test]
+fn what_people_wrote_is_quoted_with_its_author_and_its_content() {
+    let inbox = Inbox::set();
+    let whatsapp = &inbox.stage.whatsapp;
+    inbox.stage.settings("vendas", &json!({"groups": "on"}));
+    whatsapp.add_group(GROUP, "Vendas", &[OWNER, PEER, MARIA], true);
+    whatsapp.add_group(OLD_GROUP, "Antigo", &[OWNER, PEER, MARIA], false);
+    let mut baileys = Sender::link(whatsapp, PEER, PEER_LID);
+    whatsapp.say(MARIA, OWNER, "Qual o prazo?").expect("sent");
+    for group in [GROUP, OLD_GROUP] {
+        let said = Said::text("Alguem sabe?").group(&format!("{group}@g.us"));
+        whatsapp.say_as(MARIA, OWNER, said).expect("sent");
+    }
+    let received = inbox.until_received(3);
+    let quote = |said: &Value, name: &str, status: &str| {
+        let body = json!({"to": said["chat"]["address"], "content": "Amanha", "replyTo": said[name]});
+        inbox.stage.until("vendas", &send(&inbox, "text", &body), status)
+    };
+    let direct = received.iter().find(|said| said["chat"]["kind"] == "DIRECT").expect("a message");
+    for name in ["id", "networkId"] {
+        let sent = quote(direct, name, "READ");
+        assert_eq!(sent["replyTo"], direct["id"]);
+        let mut read = whatsapp.inbox().into_iter();
+        let read = read.find(|read| sent["networkId"] == *read.id).expect("it was read");
+        let quote = read.quote().expect("a quote");
+        assert_eq!(
+            (quote.id, quote.from),
+            (direct["networkId"].as_str().expect("an id"), &*format!("{MARIA}@s.whatsapp.net"))
+        );
+        let message = quote.message.expect("the content");
+        assert_eq!(message.conversation.as_deref(), Some("Qual o prazo?"));
+        assert!(message.message_context_info.is_unset(), "no secret of the message: {message:?}");
+    }
+    let (hiding, showing) = (format!("{GROUP}@g.us"), format!("{OLD_GROUP}@g.us"));
+    for address in [&hiding, &showing] {
+        quote(received.iter().find(|said| said["chat"]["address"] == **address).expect("a message"), "id", "SENT");
+    }
+    let context_in = |heard: &Value, address: &str| {
+        let of_chat = heard.as_array().into_iter().flatten().filter(|heard| heard["key"]["remoteJid"] == address);
+        let mut contexts = of_chat.map(|heard| heard["message"]["extendedTextMessage"]["contextInfo"].clone());
+        contexts.find(Value::is_object)
+    };
+    let mut heard = Value::Null;
+    wait_for("both quotes", || {
+        heard = baileys.heard(2);
+        [&hiding, &showing].into_iter().all(|address| context_in(&heard, address).is_some())
+    });
+    for (address, by_number) in [(hiding, false), (showing, true)] {
+        let context = context_in(&heard, &address).expect("the quote");
+        assert_eq!(context["quotedMessage"]["conversation"], "Alguem sabe?", "{context}");
+        let author = context["participant"].as_str().expect("an author");
+        assert_eq!(author.ends_with("@s.whatsapp.net"), by_number, "{author}");
+        assert_eq!(author.ends_with("@lid"), !by_number, "{author}");
+    }
 }
 
 #[test]

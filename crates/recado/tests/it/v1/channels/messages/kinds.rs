@@ -152,6 +152,64 @@ fn a_quote_is_of_the_same_chat() {
 }
 
 #[test]
+fn a_received_message_is_quoted() {
+    on_both_engines(|stage| {
+        let says = |person: &Value, text: &str, more: Value| {
+            let mut body = person.clone();
+            body["type"] = "text".into();
+            body["content"] = json!({"text": text});
+            more.as_object().expect("fields").iter().for_each(|(name, value)| body[name] = value.clone());
+            simulate(stage, &body)
+        };
+        let fault = [("replyTo", "A mensagem citada nao pertence a esta conversa.")];
+        let other = says(&json!({"from": "5521966665555"}), "segredo", json!({}));
+        for (person, addresses) in [
+            (json!({"from": "5511977776666"}), &["5511977776666", "551177776666"][..]),
+            (json!({"from": "552177776666"}), &["552177776666", "5521977776666"][..]),
+            (json!({"lid": "103899771998284"}), &["103899771998284@lid"][..]),
+            (json!({"userId": "BR.1502576394655843"}), &["BR.1502576394655843"][..]),
+            (json!({"from": "5511966665555", "group": "120363041234567890@g.us"}), &["120363041234567890@g.us"][..]),
+        ] {
+            let said = says(&person, "Qual o prazo?", json!({}));
+            let conversation = json!({"conversationId": said["conversationId"]});
+            let chats = addresses.iter().map(|address| json!({"to": address})).chain([conversation]);
+            for (mut body, id) in chats.flat_map(|chat| ["messageId", "networkId"].map(|id| (chat.clone(), &said[id])))
+            {
+                body["content"] = "Amanha".into();
+                body["replyTo"] = id.clone();
+                let answer = location(&post(stage, "/text", &[], &body).expect(202));
+                let message = stage.until(&answer, "READ");
+                assert_eq!(message["replyTo"], said["messageId"], "{body}");
+                let shown = stage.phone(text(&message, "to"));
+                let shown = shown.iter().find(|shown| shown["networkId"] == message["networkId"]).expect("it arrived");
+                assert_eq!(shown["replyTo"], said["networkId"], "{body}");
+                for id in ["messageId", "networkId"] {
+                    body["replyTo"] = other[id].clone();
+                    assert_faults(&body.to_string(), &post(stage, "/text", &[], &body), &fault);
+                }
+            }
+            let revoke = json!({"type": "revoke", "content": {"messageId": said["messageId"]}});
+            let mut revoke = revoke;
+            person.as_object().expect("names").iter().for_each(|(name, value)| revoke[name] = value.clone());
+            simulate(stage, &revoke);
+            let body = json!({"to": addresses[0], "content": "b", "replyTo": said["messageId"]});
+            assert_faults("deleted", &post(stage, "/text", &[], &body), &fault);
+        }
+        // What the channel's phone wrote, and a person whose number became known later.
+        let ana = json!({"from": "5511977776666"});
+        let echo = says(&ana, "Do telefone", json!({"type": "echo"}));
+        let body = json!({"to": "551177776666", "content": "b", "replyTo": echo["networkId"]});
+        post(stage, "/text", &[], &body).expect(202);
+        let hidden = says(&json!({"lid": "103899771998284"}), "Oi", json!({}));
+        says(&json!({"lid": "103899771998284", "from": "5531977776666"}), "Sou eu", json!({}));
+        for to in ["5531977776666", "553177776666", "103899771998284@lid"] {
+            let body = json!({"to": to, "content": "b", "replyTo": hidden["messageId"]});
+            post(stage, "/text", &[], &body).expect(202);
+        }
+    });
+}
+
+#[test]
 fn an_unsupported_feature_is_refused_after_a_replay() {
     let stage = Stage::set();
     let refused = |field: &str| {
