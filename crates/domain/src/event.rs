@@ -9,6 +9,7 @@
 mod filter;
 mod id;
 
+use crate::address::AddressKind;
 use crate::api_key::{Environment, Scope};
 #[cfg(doc)]
 use crate::channel::Recorded;
@@ -91,6 +92,11 @@ impl ChatKind {
 
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The kind of the chat with this address.
+    pub fn of_address(address: &str) -> Self {
+        if AddressKind::of(address) == AddressKind::Group { Self::Group } else { Self::Direct }
     }
 }
 

@@ -25,18 +25,23 @@ const EVENT: &str = include_str!("events/event.sql");
 fn event(row: &Row<'_>) -> Read<Event> {
     let institution = InstitutionId::from_bytes(row.bytes("institution_id")?);
     let owner = (institution, row.named("environment", Environment::from_name)?);
+    let message = message(row)?;
+    let stored: Option<String> = row.get("chat_kind")?;
+    // The event of a message that a call sent has the kind of its recipient.
+    let of_recipient = || message.as_ref().map(|message| ChatKind::of_address(&message.recipient));
+    let chat = stored.as_deref().and_then(ChatKind::from_name).or_else(of_recipient).unwrap_or_default();
     Ok(Event {
         seq: row.get("seq")?,
         owner,
         channel: channel(row)?,
-        message: message(row)?,
+        message,
         kind: row.get("kind")?,
         at: row.get("at")?,
         data: row.get("data")?,
         complete: row.get("complete")?,
         subject: subject(row, "subject")?,
         conversation: subject(row, "conversation_id")?,
-        chat: row.get::<Option<String>>("chat_kind")?.as_deref().and_then(ChatKind::from_name).unwrap_or_default(),
+        chat,
         node: row.get("node")?,
     })
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Home, Server, wait_for};
-use crate::v1::every_scope;
+use crate::v1::{every_scope, on_both_engines};
 
 const CARD: &str = "/v1/channels/sandbox/messages/text";
 
@@ -110,6 +110,24 @@ fn filters_and_scopes_choose_events() {
     assert_eq!(names(&page(&server, scoped, &format!("cursor={begin}"))), Vec::<String>::new());
     server.get("/v1/events?events=message.*", Some(scoped)).expect(403);
     server.get("/v1/events?events=channel.paused", Some(scoped)).expect(200);
+}
+
+#[test]
+fn the_status_of_a_message_to_a_group_is_an_event_of_a_group() {
+    on_both_engines(|stage| {
+        let (server, key) = (&stage.server, &stage.key);
+        page(server, key, "from=oldest");
+        send(server, key, "5511999998888");
+        send(server, key, "120363041234567890@g.us");
+        let of = |query: &str| page(server, key, &format!("from=oldest&events=message.read{query}")).json();
+        let recipients = |query: &str| {
+            let events = of(query)["data"].as_array().expect("events").clone();
+            events.iter().map(|event| event["data"]["to"].as_str().expect("an address").to_owned()).collect::<Vec<_>>()
+        };
+        wait_for("both to be read", || recipients("").len() == 2);
+        assert_eq!(recipients("&chatKinds=DIRECT"), ["5511999998888"]);
+        assert_eq!(recipients("&chatKinds=GROUP"), ["120363041234567890@g.us"]);
+    });
 }
 
 #[test]
