@@ -20,8 +20,8 @@ use recado_domain::event::{
 };
 use recado_domain::ids::{ApiKeyId, ContactId, ConversationId, InstitutionId, MediaId, MessageId, WebhookId};
 use recado_domain::incoming::{
-    Arrivals, ContentsDeleted, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewRefused, Received,
-    RefusedArrival, RefusedKey, SealedIncoming, StoredFile,
+    Arrivals, ContentsDeleted, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewRefused, Reaction,
+    Received, RefusedArrival, RefusedKey, SealedIncoming, StoredFile,
 };
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{Backlog, Enqueued, Idempotency, Message, MessageQuery, Page, Promoted, Seq};
@@ -291,6 +291,8 @@ for_both_engines! {
         read fn incoming(channel: ChannelKey, id: MessageId) -> Option<Incoming> = |db| inbox::message(db, channel, id);
         read fn incoming_of_network(channel: ChannelKey, network_id: String) -> Vec<Incoming>
             = |db| inbox::of_network(db, channel, &network_id);
+        read fn reactions(channel: ChannelKey, network_ids: Vec<String>) -> Vec<(String, Reaction)>
+            = |db| inbox::reactions::of_messages(db, channel, &network_ids);
         read fn incoming_raw(channel: ChannelKey, id: MessageId) -> Option<Vec<u8>> = |db| inbox::raw(db, channel, id);
         read fn incoming_page(query: IncomingQuery) -> IncomingPage = |db| inbox::page(db, query);
         read fn media(owner: Owner, id: MediaId) -> Option<Media> = |db| inbox::media::one(db, owner, id);

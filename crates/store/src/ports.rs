@@ -28,8 +28,8 @@ use recado_domain::conversation::{
 use recado_domain::event::Owner;
 use recado_domain::ids::{ContactId, ConversationId, MediaId, MessageId};
 use recado_domain::incoming::{
-    Arrivals, ContentsDeleted, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewRefused, Received,
-    RefusedArrival, RefusedKey, SealedIncoming, StoredFile,
+    Arrivals, ContentsDeleted, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewRefused, Reaction,
+    Received, RefusedArrival, RefusedKey, SealedIncoming, StoredFile,
 };
 use recado_domain::message::Seq;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, watch};
@@ -119,6 +119,8 @@ pub trait Inbox: Turns {
     /// The messages with this network id that a network delivered to the channel, newest first: people may choose the
     /// same id.
     async fn incoming_of_network(&self, channel: ChannelKey, network_id: String) -> Result<Vec<Incoming>>;
+    /// The reactions to messages that calls sent, each with the network id of its message, the oldest first.
+    async fn reactions(&self, channel: ChannelKey, network_ids: Vec<String>) -> Result<Vec<(String, Reaction)>>;
     /// The network's own bytes of a message, as the driver passed them.
     async fn incoming_raw(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Vec<u8>>>;
     /// A page of the delivered messages of a channel, newest first.

@@ -107,7 +107,9 @@ pub(super) async fn refused_arrivals_of_a_person_are_erased(ground: Ground) {
         environment: Some(Environment::Live),
         ..Person::new(vec![MARIA.to_owned(), "900@lid".to_owned()], Some(ground.institution))
     };
-    let erase = async |person: Person| ground.store.erase_person(Erasure::Inbox { person, keeps_contacts: false }, NOW).await.expect("stored");
+    let erase = async |person: Person| {
+        ground.store.erase_person(Erasure::Inbox { person, keeps_contacts: false }, NOW).await.expect("stored")
+    };
     let erased = erase(person.clone()).await;
     assert_eq!(erased, Erased { received: 2, ..Erased::default() });
     let later = NOW + 10 * MINUTE;

@@ -70,9 +70,10 @@ struct MediaView<'a> {
     state: &'static str,
 }
 
+/// A reaction to a message.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ReactionView<'a> {
+pub struct ReactionView<'a> {
     contact_id: Option<String>,
     from: Option<&'a str>,
     is_me: bool,
@@ -201,7 +202,7 @@ fn media(Media { id, state, about, .. }: &Media) -> MediaView<'_> {
     }
 }
 
-fn reaction(reaction: &Reaction) -> Option<ReactionView<'_>> {
+pub(super) fn reaction(reaction: &Reaction) -> Option<ReactionView<'_>> {
     Some(ReactionView {
         contact_id: reaction.contact.map(|id| id.to_string()),
         from: reaction.from.as_deref(),

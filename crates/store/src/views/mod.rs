@@ -13,16 +13,21 @@ use std::borrow::Cow;
 use recado_domain::clock::Millis;
 use recado_domain::contact_book::Contact;
 use recado_domain::conversation::Conversation;
-use recado_domain::incoming::Incoming;
+use recado_domain::incoming::{Incoming, Reaction};
 
 pub use contact::ContactView;
 pub use conversation::ConversationView;
 pub(crate) use message::sender;
-pub use message::{MessageView, SenderView};
+pub use message::{MessageView, ReactionView, SenderView};
 
 /// A received message.
 pub fn message(message: &Incoming) -> MessageView<'_> {
     MessageView::new(message)
+}
+
+/// A reaction to a message; `None` if it was removed.
+pub fn reaction(reaction: &Reaction) -> Option<ReactionView<'_>> {
+    message::reaction(reaction)
 }
 
 /// A conversation, with the state of its window at this time.

@@ -15,7 +15,7 @@ use super::parse;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json;
-use crate::api::messages::{AnyMessage, example_received};
+use crate::api::messages::{AnyMessage, Reactions, example_received};
 use crate::api::openapi::{Operation, schemas};
 use crate::api::path::Ids;
 use crate::api::query::{self, Query};
@@ -69,8 +69,10 @@ pub async fn messages(
         limit,
     };
     let page = gateway.store.conversation_messages(asked).await?.ok_or(ApiError::ConversationNotFound)?;
-    let view = |item| AnyMessage::new(item, &channel, gateway.behaviour.media_base());
-    let data = page.items.into_iter().map(view).collect::<Result<_, _>>()?;
+    let reactions = Reactions::to_items(&gateway, entry.via.key, &page.items).await?;
+    let base = gateway.behaviour.media_base();
+    let view = |item| -> Result<_, ApiError> { Ok(reactions.add_to_any(AnyMessage::new(item, &channel, base)?)) };
+    let data = page.items.into_iter().map(view).collect::<Result<_, ApiError>>()?;
     let next_cursor = page.next.map(|place| place.to_string());
     Ok(json::answer(StatusCode::OK, &Page { data, pagination: Pagination { limit, next_cursor } }))
 }

@@ -10,6 +10,7 @@ use recado_domain::conversation::InboxItem;
 use recado_domain::status::MessageStatus;
 use serde_json::json;
 
+use super::reactions::Reactions;
 use super::received::AnyMessage;
 use super::view::example;
 use crate::api::auth::{Caller, scope};
@@ -26,11 +27,10 @@ pub async fn get(
     caller: Caller<scope::MessagesRead>,
     Ids([channel, id]): Ids<2>,
 ) -> Result<Response, ApiError> {
-    let (_, message) = find(&gateway, &caller, &channel, &id).await?;
-    Ok(json::answer(
-        StatusCode::OK,
-        &Data { data: AnyMessage::new(message, &channel, gateway.behaviour.media_base())? },
-    ))
+    let (entry, message) = find(&gateway, &caller, &channel, &id).await?;
+    let reactions = Reactions::to_items(&gateway, entry.via.key, std::slice::from_ref(&message)).await?;
+    let message = AnyMessage::new(message, &channel, gateway.behaviour.media_base())?;
+    Ok(json::answer(StatusCode::OK, &Data { data: reactions.add_to_any(message) }))
 }
 
 /// The operation in the OpenAPI document.

@@ -13,6 +13,7 @@ use recado_domain::status::MessageStatus;
 use recado_domain::text;
 use serde_json::json;
 
+use super::reactions::Reactions;
 use super::received::{AnyMessage, ReceivedView};
 use super::view::{MessageView, example};
 use crate::api::auth::{Caller, scope};
@@ -63,8 +64,10 @@ pub async fn list(
         ..MessageQuery::of(entry.via.key, limit)
     };
     let page = gateway.store.messages(asked).await?.ok_or_else(query::bad_cursor)?;
-    let data = page.messages.into_iter().map(|message| MessageView::new(message, &channel));
-    let data = data.collect::<Result<Vec<_>, _>>()?;
+    let reactions = Reactions::to(&gateway, entry.via.key, &page.messages).await?;
+    let view = |message| -> Result<_, ApiError> { Ok(reactions.add_to(MessageView::new(message, &channel)?)) };
+    let data = page.messages.into_iter().map(view);
+    let data = data.collect::<Result<Vec<_>, ApiError>>()?;
     let next_cursor = page.next.map(|place| place.to_string());
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
 }

@@ -151,12 +151,21 @@ fn choice() -> Value {
     }))
 }
 
-/// The fields of every received message.
-fn fields() -> Value {
-    let chat = json!({"kind": one_of(ChatKind::ALL.map(ChatKind::name)), "address": text(), "name": nullable(text())});
+/// The reactions to a message.
+pub fn reactions(_: &mut SchemaGenerator) -> Schema {
+    schemas::described(list_of_reactions(), "The last reaction of each person.")
+}
+
+fn list_of_reactions() -> Value {
     let reaction = json!({
         "contactId": nullable(uuid()), "from": digits(), "isMe": {"type": "boolean"}, "emoji": text(), "at": time(),
     });
+    json!({"type": "array", "items": object(reaction)})
+}
+
+/// The fields of every received message.
+fn fields() -> Value {
+    let chat = json!({"kind": one_of(ChatKind::ALL.map(ChatKind::name)), "address": text(), "name": nullable(text())});
     json!({
         "id": uuid(),
         "conversationId": uuid(),
@@ -180,7 +189,7 @@ fn fields() -> Value {
         "choice": about(nullable(choice()), "The chosen button, or the chosen entry of a list."),
         "referral": {"type": ["object", "null"], "description": "The ad that led to the message, as Meta gives it."},
         "media": nullable(media()),
-        "reactions": {"type": "array", "items": object(reaction)},
+        "reactions": list_of_reactions(),
         "editedAt": nullable(time()),
         "revokedAt": nullable(time()),
         "expiresInSeconds": whole(),

@@ -55,6 +55,8 @@ pub struct MessageView {
     rendering: &'static str,
     /// Codes of what was left out, or could not be done as requested.
     warnings: Vec<&'static str>,
+    #[schemars(schema_with = "super::received::reactions")]
+    reactions: Vec<Value>,
     /// The id under which the network knows the message; the same in every attempt.
     #[schemars(with = "schemas::NetworkId")]
     network_id: String,
@@ -101,12 +103,24 @@ impl MessageView {
             send_at: message.send_at.map(rfc3339),
             rendering: "NATIVE",
             warnings: Vec::new(),
+            reactions: Vec::new(),
             network_id: message.remote_id.unwrap_or(message.network_id),
             attempts: message.attempts,
             error: message.error.map(|(code, message)| ErrorView { code, message }),
             expires_at: rfc3339(message.expires_at),
             reached: Reached(message.reached),
         })
+    }
+
+    /// The id under which the network knows the message.
+    pub fn network_id(&self) -> &str {
+        &self.network_id
+    }
+
+    /// The same with these reactions.
+    #[must_use]
+    pub fn with_reactions(self, reactions: Vec<Value>) -> Self {
+        Self { reactions, ..self }
     }
 }
 
@@ -190,6 +204,7 @@ pub fn example(status: MessageStatus) -> Value {
         "sendAt": null,
         "rendering": "NATIVE",
         "warnings": [],
+        "reactions": [],
         "networkId": "3EB0459984FC15DDAB10A5",
         "attempts": u8::from(status == MessageStatus::Sent),
         "error": null,

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Home, Server, wait_for};
-use crate::v1::{FORBIDDEN, JSON, NO_CHANNEL, NO_MESSAGE, assert_faults, assert_refused, every_scope};
+use crate::v1::{
+    FORBIDDEN, JSON, NO_CHANNEL, NO_MESSAGE, assert_faults, assert_refused, every_scope, location, on_both_engines,
+    simulate,
+};
 
 const SIMULATE: &str = "/v1/sandbox/simulate/incoming";
 const LIST: &str = "/v1/sandbox/messages";
@@ -287,4 +290,54 @@ fn calls_are_checked() {
     let answer = stage.server.call("POST", SIMULATE, Some(&stage.key), &[JSON], Some(long.as_bytes()));
     assert_eq!(answer.status, 413);
     assert_eq!(stage.received().len(), 0);
+}
+
+#[test]
+fn reactions_to_a_sent_message_are_shown_with_it() {
+    const GROUP: &str = "120363041234567890@g.us";
+    on_both_engines(|stage| {
+        let (ana, bia) = ("5511977776666", "5521966665555");
+        for to in [ana, GROUP] {
+            let body = json!({"to": to, "content": "Oi"});
+            let path =
+                location(&stage.server.post("/v1/channels/sandbox/messages/text", &stage.key, &body).expect(202));
+            let sent = stage.until(&path, "READ");
+            assert_eq!(sent["reactions"], json!([]), "{to}");
+            let react = |from: &str, emoji: Value| {
+                let mut body = json!({"from": from, "type": "reaction", "content": {"messageId": sent["id"]}});
+                if to == GROUP {
+                    body["group"] = to.into();
+                }
+                if emoji.is_string() {
+                    body["content"]["emoji"] = emoji;
+                }
+                simulate(stage, &body);
+            };
+            let shown = || {
+                let message = stage.data(&path);
+                let of_chat = format!(
+                    "/v1/channels/sandbox/conversations/{}",
+                    message["conversationId"].as_str().expect("a conversation")
+                );
+                for list in [format!("/v1/channels/sandbox/messages?to={to}"), of_chat] {
+                    let listed = stage.rows(&list);
+                    let listed = listed.iter().find(|listed| listed["id"] == message["id"]).expect("it is listed");
+                    assert_eq!(listed["reactions"], message["reactions"], "{list}");
+                }
+                let reactions = message["reactions"].as_array().expect("reactions").clone();
+                reactions.iter().map(|one| (one["from"].clone(), one["emoji"].clone())).collect::<Vec<_>>()
+            };
+            react(ana, json!("👍"));
+            assert_eq!(shown(), [(json!(ana), json!("👍"))], "{to}");
+            react(ana, json!("😀"));
+            assert_eq!(shown(), [(json!(ana), json!("😀"))], "the last one: {to}");
+            if to == GROUP {
+                react(bia, json!("👍"));
+                assert_eq!(shown(), [(json!(ana), json!("😀")), (json!(bia), json!("👍"))]);
+                react(bia, Value::Null);
+            }
+            react(ana, Value::Null);
+            assert_eq!(shown(), [], "taken back: {to}");
+        }
+    });
 }

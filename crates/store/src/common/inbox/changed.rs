@@ -11,6 +11,9 @@ use crate::clock::rfc3339;
 use crate::common::PageScan;
 use crate::sqlkit::both::{Row, values};
 
+/// The voter that is the channel itself.
+pub(super) const ME: &str = "me";
+
 /// The author of a change of a message.
 pub(super) struct By<'a> {
     pub contact: Option<&'a Contact>,
@@ -26,6 +29,15 @@ impl By<'_> {
     pub fn phone(&self) -> Option<String> {
         let known = || self.contact.and_then(|contact| contact.account.clone());
         self.arrival.person.phone.clone().or_else(known).filter(|_| !self.arrival.from_me)
+    }
+
+    /// The name under which a vote or a reaction of the person is stored.
+    pub fn voter(&self) -> String {
+        match self.contact() {
+            Some(contact) => contact.to_string(),
+            None if self.arrival.from_me => ME.to_owned(),
+            None => self.arrival.person.address(),
+        }
     }
 
     fn sender(&self) -> serde_json::Value {
@@ -139,11 +151,7 @@ pub(super) async fn vote<E: PageScan>(
     options: &[String],
     poll: Option<&Incoming>,
 ) -> Result<(), E::Error> {
-    let voter = match by.contact() {
-        Some(contact) => contact.to_string(),
-        None if by.arrival.from_me => "me".to_owned(),
-        None => by.arrival.person.address(),
-    };
+    let voter = by.voter();
     let sql = "INSERT INTO poll_votes (channel_key, poll, voter, options, at) VALUES (?1, ?2, ?3, ?4, ?5)
                ON CONFLICT (channel_key, poll, voter) DO UPDATE SET options = excluded.options, at = excluded.at
                    WHERE poll_votes.at < excluded.at";

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::changed::{self, About, By};
 use super::identify::{self, identify};
 use super::rows::{self, Found};
-use super::{Receiving, contents, conversations, deliver, json, optional_id, targets, threads, to_json};
+use super::{Receiving, contents, conversations, deliver, json, optional_id, reactions, targets, threads, to_json};
 use crate::common::PageScan;
 use crate::sqlkit::both::{Row, values};
 
@@ -322,7 +322,7 @@ async fn save<E: PageScan>(of: &Receiving<'_, E>, message: &mut Incoming, forget
 }
 
 /// Records the event for a change of a message that was sent by a call of the API. The row of the message does not
-/// change.
+/// change; reactions are stored beside it.
 async fn on_sent<E: PageScan>(
     of: &Receiving<'_, E>,
     message: &Message,
@@ -334,7 +334,12 @@ async fn on_sent<E: PageScan>(
     let network_id = message.remote_id.clone().unwrap_or_else(|| message.network_id.clone());
     let about = About { id: message.id, network_id, conversation };
     match what {
-        Kind::Reaction(emoji) => changed::reaction(of, &about, by, emoji.as_deref()).await?,
+        Kind::Reaction(emoji) => {
+            if !reactions::keep(of, &about, by, emoji.as_deref()).await? {
+                return Ok(Received::of(Outcome::Ignored(Ignored::Stale), Some(message.id), conversation));
+            }
+            changed::reaction(of, &about, by, emoji.as_deref()).await?;
+        }
         Kind::Edit(content) if by.arrival.from_me => changed::edit(of, &about, by, content, None).await?,
         Kind::Revoke { by_admin } if by.arrival.from_me || *by_admin => {
             changed::revocation(of, &about, by, *by_admin).await?;

@@ -19,6 +19,7 @@ pub(crate) mod media;
 mod merge;
 pub(crate) mod outgoing;
 pub(crate) mod person;
+pub(crate) mod reactions;
 mod readdress;
 pub(crate) mod refused;
 mod rows;
