@@ -29,6 +29,9 @@ use crate::{Common, Exit, output, sealed};
 
 /// The directory inside the data directory where the files are prepared.
 const RESTORING: &str = "recado.restoring";
+/// What a missing secret key costs.
+const WITHOUT_KEY: &str =
+    "those channels must be linked again, and those webhooks deliver nothing until they get new secrets";
 
 /// Make a data directory of a backup, with its channels paused
 ///
@@ -214,7 +217,7 @@ fn check_keys(store: &rusqlite::Connection, keys: &KeyRing) -> Result<()> {
         None => Ok(()),
         Some(error) => bail!(
             "{wrong} secrets of the backup cannot be opened: {error}. Give the key of the time of the backup; without any key \
-             the rest is restored, and those channels must be linked again"
+             the rest is restored, {WITHOUT_KEY}"
         ),
     }
 }
@@ -259,7 +262,7 @@ fn text_of(report: &Value) -> String {
     }
     if missing["secretKeys"] != json!([]) {
         let keys = cell(&missing["secretKeys"]);
-        lines.push(format!("missing: the secret key {keys}; without it those channels must be linked again"));
+        lines.push(format!("missing: the secret key {keys}; without it {WITHOUT_KEY}"));
     }
     lines.push(format!("webhook deliveries that are sent again: {}", cell(&report["webhookDeliveries"])));
     if waiting.is_empty() {

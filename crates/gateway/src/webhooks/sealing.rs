@@ -40,6 +40,11 @@ impl Webhooks {
         current.is_ok_and(|current| current.expose_secret() == secret.expose_secret().as_bytes())
     }
 
+    /// Whether this node has the key of the current secret.
+    pub fn opens_secret(&self, webhook: &Webhook) -> bool {
+        self.secrets.open(Place::WebhookSecret(webhook.id), &webhook.settings.secret).is_ok()
+    }
+
     /// Seals headers; `None` where there are none.
     pub fn seal_headers(&self, id: WebhookId, headers: &Headers) -> Result<Option<Vec<u8>>, SealError> {
         if headers.0.is_empty() {

@@ -85,6 +85,7 @@ fn changed(
         Some(secret) if webhooks.has_secret(&webhook, secret) => None,
         other => other.as_ref(),
     };
+    let signs = webhooks.opens_secret(&webhook);
     let Webhook { id, settings: mut set, .. } = webhook;
     if let Some(events) = &asked.events {
         // The webhook receives only events that the key of this call may read, because this key chose the events.
@@ -92,7 +93,9 @@ fn changed(
     }
     if let Some(secret) = secret {
         let sealed = std::mem::replace(&mut set.secret, webhooks.seal_secret(id, secret)?);
-        set.previous_secret = Some(PreviousSecret { sealed, until: now + PREVIOUS_SECRET_FOR });
+        // A secret whose key was lost can sign nothing: beside the new one it would stop the webhook for a day.
+        let until = now + PREVIOUS_SECRET_FOR;
+        set.previous_secret = signs.then_some(PreviousSecret { sealed, until });
     }
     if let Some(headers) = &asked.headers {
         (set.header_names, set.headers) = (headers.names(), webhooks.seal_headers(id, headers)?);

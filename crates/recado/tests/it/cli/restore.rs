@@ -160,6 +160,12 @@ fn the_secret_key_must_be_that_of_the_backup() {
     assert_eq!(printed(&with(OLD, "right"))["missing"]["secretKeys"], json!([]));
     let report = printed(&restore(&backup, &place.path("without"), &[]));
     assert_eq!(report["missing"]["secretKeys"], json!([key_id(OLD)]));
+    // Webhooks too stand still without it.
+    let mut command = recado();
+    let output = command.arg("restore").arg(&backup).arg("--data-dir").arg(place.path("said")).ended();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let missing = text.lines().find(|line| line.contains(&key_id(OLD))).unwrap_or_else(|| panic!("{text}"));
+    assert!(missing.contains("webhooks deliver nothing until they get new secrets"), "{missing}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::receiver::{Dead, Receiver, Reply};
-use super::{Hook, Stage};
-use crate::harness::wait_for;
+use super::{Hook, LOOPBACK, Stage};
+use crate::harness::{Server, wait_for};
 
 /// No retry, so that one attempt decides.
 fn once() -> Value {
@@ -137,4 +137,24 @@ fn a_receiver_may_ask_for_a_longer_wait() {
     let [first, second] = &receiver.until(2)[..] else { panic!("two") };
     let wait = second.at - first.at;
     assert!(wait >= Duration::from_secs(10) && wait < Duration::from_secs(14), "{wait:?}");
+}
+
+#[test]
+fn a_new_secret_starts_a_webhook_whose_key_was_lost() {
+    const OTHER_KEY: &str = "4e574e574e574e574e574e574e574e574e574e574e574e574e574e574e574e57";
+    let receiver = Receiver::start();
+    let stage = Stage::set();
+    let hook = stage.hook(&receiver.url("/"), &["message.sent"], &json!({}));
+    let Stage { server, key, home } = stage;
+    server.kill();
+    let mut command = home.command(&LOOPBACK);
+    command.env("RECADO_SECRET_KEY", OTHER_KEY);
+    let stage = Stage { server: Server::start(command, &home), key, home };
+    let test = format!("{}/test", hook.path);
+    assert_eq!(stage.post(&test).status, 501, "a request was signed with a secret that cannot be read");
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    stage.put(&hook.path, &json!({"secret": secret})).expect(200);
+    stage.post(&test).expect(200);
+    let [tested] = &receiver.until(1)[..] else { panic!("one") };
+    assert!(tested.is_signed_with(secret) && !tested.is_signed_with(&hook.secret), "{tested:?}");
 }
