@@ -59,6 +59,21 @@ impl OptionalFromRequest<Arc<Gateway>> for JsonBody {
     }
 }
 
+/// The body of a call that has none: nothing, or an object without fields. A field is refused, because the caller would
+/// believe that it was obeyed. It must be the last argument of a handler.
+pub struct NoBody;
+
+impl FromRequest<Arc<Gateway>> for NoBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, gateway: &Arc<Gateway>) -> Result<Self, ApiError> {
+        let body = <JsonBody as OptionalFromRequest<_>>::from_request(request, gateway).await?;
+        let Some(body) = body else { return Ok(Self) };
+        let unknown = body.object()?.refuse_unknown(&[]);
+        if unknown.is_empty() { Ok(Self) } else { Err(unknown.into()) }
+    }
+}
+
 /// Reads a body of at most this many bytes within this time. The bytes count as soon as they arrive.
 pub async fn read(body: Body, limit: usize, time: Duration, room: &mut Room) -> Result<Bytes, ApiError> {
     // A body that declares too large a size is refused before it is sent.

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{ChannelView, example};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
-use crate::api::json::{self, Data};
+use crate::api::json::{self, Data, NoBody};
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
@@ -31,6 +31,7 @@ pub async fn disconnect(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
     Ids([channel]): Ids<1>,
+    _: NoBody,
 ) -> Answer {
     act(&gateway, &caller, &channel, ChannelAction::Disconnect).await
 }
@@ -40,6 +41,7 @@ pub async fn pause(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
     Ids([channel]): Ids<1>,
+    _: NoBody,
 ) -> Answer {
     act(&gateway, &caller, &channel, ChannelAction::Pause).await
 }
@@ -49,6 +51,7 @@ pub async fn resume(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
     Ids([channel]): Ids<1>,
+    _: NoBody,
 ) -> Answer {
     act(&gateway, &caller, &channel, ChannelAction::Resume).await
 }
@@ -73,5 +76,6 @@ fn describe(operation: Operation<'_>, state: ChannelState) -> Operation<'_> {
         .about("An action that changes nothing is answered 200.")
         .needs(Scope::ChannelsWrite)
         .answers::<Data<ChannelView>>(200, "The channel as it is now.", json!({"data": example(state)}))
+        .no_body()
         .refuses([ApiError::ChannelNotFound, ApiError::ChannelNotConnected, ApiError::Unavailable])
 }

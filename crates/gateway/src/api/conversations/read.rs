@@ -9,7 +9,7 @@ use axum::response::Response;
 use super::{ConversationView, describe_change, parse};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
-use crate::api::json::{self, Data};
+use crate::api::json::{self, Data, NoBody};
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
@@ -19,6 +19,7 @@ pub async fn read(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ConversationsWrite>,
     Ids([id]): Ids<1>,
+    _: NoBody,
 ) -> Result<Response, ApiError> {
     let (owner, now) = ((caller.institution, caller.environment), gateway.clock.now());
     let marked =
@@ -33,4 +34,5 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         operation,
         "Its received messages become `READ`, and a read signal goes to the network soon after. A repeated call changes nothing.",
     )
+    .no_body()
 }

@@ -9,6 +9,7 @@ use recado_domain::conversation::Change;
 use super::{change, describe_change};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
+use crate::api::json::NoBody;
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
@@ -18,6 +19,7 @@ pub async fn reopen(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ConversationsWrite>,
     Ids([id]): Ids<1>,
+    _: NoBody,
 ) -> Result<Response, ApiError> {
     change(&gateway, &caller, &id, Change::Reopen).await
 }
@@ -26,5 +28,6 @@ pub async fn reopen(
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     let operation = operation.named("Conversations", "reopenConversation", "Open a conversation again");
     describe_change(operation, "Refused where a newer conversation of the chat is active.")
+        .no_body()
         .refuses([ApiError::ConversationChanged])
 }

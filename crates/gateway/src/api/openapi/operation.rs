@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use recado_domain::api_key::Scope;
+use recado_domain::field_errors::UNKNOWN;
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
@@ -116,6 +117,16 @@ impl<'a> Operation<'a> {
     /// A JSON body that may be omitted.
     pub fn optional_body(self, schema_name: &'static str, schema: Value, example: Value) -> Self {
         self.accepts(false, schema_name, schema, example)
+    }
+
+    /// No JSON body, or one without fields.
+    pub fn no_body(self) -> Self {
+        self.refuses([
+            ApiError::field("body", UNKNOWN),
+            ApiError::UnsupportedMediaType,
+            ApiError::UnsupportedContentEncoding,
+            ApiError::PayloadTooLarge,
+        ])
     }
 
     fn accepts(mut self, required: bool, schema_name: &'static str, schema: Value, example: Value) -> Self {

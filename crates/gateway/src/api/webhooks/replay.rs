@@ -13,7 +13,7 @@ use super::logs::delivery_id;
 use super::{find, owner};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
-use crate::api::json::{self, Done};
+use crate::api::json::{self, Done, NoBody};
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
@@ -25,6 +25,7 @@ pub async fn replay(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::WebhooksWrite>,
     Ids([webhook, id]): Ids<2>,
+    _: NoBody,
 ) -> Result<Response, ApiError> {
     let owner = owner(&caller);
     let webhook = find(&gateway, owner, &webhook).await?;
@@ -44,6 +45,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .named("Webhooks", "replayDelivery", "Send a delivery again")
         .about("With the same body and `webhook-id`, and the header `webhook-replay`, as long as the event is kept.")
         .needs(Scope::WebhooksWrite)
+        .no_body()
         .answers::<Done>(202, "It is sent soon.", json!({"success": true, "message": SCHEDULED}))
         .refuses([
             ApiError::WebhookNotFound,

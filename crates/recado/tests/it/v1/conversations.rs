@@ -92,6 +92,37 @@ fn is_attended_to(stage: &Stage, first: &str, location: &str) {
     }
 }
 
+#[test]
+fn a_call_without_fields_refuses_a_body_that_it_would_not_obey() {
+    let stage = Stage::set();
+    let (_, id) = says(&stage, ANA, "Oi");
+    after(&stage, &id, "assign", Some(&json!({"attendantId": "bia"})));
+    let calls = [
+        ("PATCH", format!("{}/unassign", path(&id))),
+        ("PATCH", format!("{}/reopen", path(&id))),
+        ("POST", format!("{}/read", path(&id))),
+        ("POST", "/v1/channels/sandbox/pause".to_owned()),
+        ("POST", "/v1/channels/sandbox/resume".to_owned()),
+        ("POST", "/v1/channels/sandbox/disconnect".to_owned()),
+        ("POST", format!("/v1/webhooks/x/logs/dlv_{}/replay", "0".repeat(32))),
+    ];
+    for (method, path) in &calls {
+        let call = |headers: &[(&str, &str)], body: &str| {
+            stage.server.call(method, path, Some(&stage.key), headers, Some(body.as_bytes()))
+        };
+        let unknown = [("expectedAttendantId", "Campo desconhecido.")];
+        assert_faults(path, &call(&[JSON], r#"{"expectedAttendantId":"leo"}"#), &unknown);
+        for bad in ["[1]", "{bad"] {
+            assert_eq!(call(&[JSON], bad).expect(400).json()["errors"][0]["field"], "body", "{path} {bad}");
+        }
+        call(&[("Content-Type", "text/plain")], "x").expect(415);
+        let answer = call(&[JSON], "{}");
+        assert!(!matches!(answer.status, 400 | 415), "{path}: {}", answer.text());
+    }
+    stage.act("sandbox", "connect");
+    assert_eq!(stage.data(&path(&id))["status"], "PENDING", "the last unassign had no condition");
+}
+
 /// The next message begins another one. The first one is opened again when that is over.
 fn begins_again(stage: &Stage, first: &str, contact: &Value) {
     let (_, second) = says(stage, ANA, "Mais uma coisa");
