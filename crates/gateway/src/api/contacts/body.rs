@@ -202,7 +202,7 @@ pub fn schema(required: &[&str]) -> Value {
                 "type": ["array", "null"],
                 "maxItems": TAGS,
                 "items": schemas::name(TAG_LIMIT, true),
-                "description": "Compared without case and accents. Replaces the list.",
+                "description": "Compared without case and accents. Replaces the list; `null` does not.",
             },
             "metadata": {
                 "type": ["object", "null"],

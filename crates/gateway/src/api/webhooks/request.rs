@@ -328,7 +328,7 @@ pub fn schema(is_new: bool) -> Value {
     let retry = json!({
         "type": ["object", "null"],
         "additionalProperties": false,
-        "description": "That number of retries at that interval. Left out: retries for more than three days.",
+        "description": "That number of retries at that interval. `null`: retries for more than three days.",
         "properties": {
             "maxRetries": {"type": ["integer", "null"], "minimum": 0, "maximum": RetryPolicy::MAX_RETRIES, "default": 5},
             "retryDelay": {"type": ["integer", "null"], "minimum": RetryPolicy::DELAYS.0, "maximum": RetryPolicy::DELAYS.1, "default": 30_000, "description": "Milliseconds."},
@@ -339,7 +339,7 @@ pub fn schema(is_new: bool) -> Value {
         "maxProperties": HEADERS.0,
         "propertyNames": {"pattern": format!("^[A-Za-z][A-Za-z0-9_-]{{0,{}}}$", fields::ID_LIMIT - 1)},
         "additionalProperties": {"type": "string", "pattern": format!("^[!-~]([ -~]{{0,{}}}[!-~])?$", HEADERS.1 - 2)},
-        "description": "Fixed headers of each request. Their values are never shown. Not `Host`, `User-Agent`, `Content-*`, `webhook-*`, nor headers of the connection.",
+        "description": "Fixed headers of each request. `null` removes them. Their values are never shown. Not `Host`, `User-Agent`, `Content-*`, `webhook-*`, nor headers of the connection.",
     });
     let mut body = json!({
         "type": "object",
@@ -351,7 +351,7 @@ pub fn schema(is_new: bool) -> Value {
             "secret": {"type": ["string", "null"], "minLength": SECRET.0, "maxLength": SECRET.1, "description": "`whsec_` and base64, or any text. A new webhook without one gets a random one, which only this answer shows. A replaced secret signs for 24 hours beside the new one."},
             "active": {"type": ["boolean", "null"], "default": true},
             "retryPolicy": retry,
-            "channelIds": {"type": ["array", "null"], "minItems": 1, "maxItems": CHANNELS, "items": schemas::channel_id(), "description": "Only events of these channels."},
+            "channelIds": {"type": ["array", "null"], "minItems": 1, "maxItems": CHANNELS, "items": schemas::channel_id(), "description": "Only events of these channels. `null`: of all channels."},
             "chatKinds": {"type": ["array", "null"], "minItems": 1, "maxItems": 2, "items": {"enum": ChatKind::ALL.map(ChatKind::name)}, "default": ["DIRECT"]},
             "headers": headers,
             "content": {"type": ["boolean", "null"], "default": true, "description": "`false`: events have ids and states, no texts, names and numbers."},

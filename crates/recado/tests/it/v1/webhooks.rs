@@ -96,6 +96,38 @@ fn all_fields_are_set_and_changed_and_left_as_they_are() {
 }
 
 #[test]
+fn null_has_one_meaning_in_each_field() {
+    let stage = Stage::set();
+    let body = json!({
+        "name": "CRM", "url": PUBLIC, "events": ["message.sent"], "active": false, "retryPolicy": {"maxRetries": 3},
+        "channelIds": ["sandbox"], "chatKinds": ["GROUP"], "headers": {"X-A": "1"}, "content": false, "order": "conversation",
+    });
+    let created = create(&stage, &body).expect(201).json()["data"].take();
+    let path = format!("/v1/webhooks/{}", created["id"].as_str().expect("an id"));
+    let before = settings(stage.data(&path));
+    for (name, cleared) in [("channelIds", Value::Null), ("retryPolicy", Value::Null), ("headers", json!([]))] {
+        assert_ne!(before[name], cleared, "{name}");
+        stage.put(&path, &json!({ name: null })).expect(200);
+        assert_eq!(stage.data(&path)[name], cleared, "{name}");
+    }
+    let before = settings(stage.data(&path));
+    for name in ["name", "url", "events", "secret", "active", "chatKinds", "content", "order"] {
+        stage.put(&path, &json!({ name: null })).expect(200);
+        assert_eq!(settings(stage.data(&path)), before, "{name}");
+    }
+    // The manual and the document say so.
+    let manual = include_str!("../../../../../docs/api.md");
+    let (_, table) = manual.split_once("\n### Null\n").expect("the manual has the table");
+    let (table, _) = table.split_once("\n## ").expect("something follows");
+    let document: Value = serde_json::from_str(include_str!("../../../../../openapi.json")).expect("JSON");
+    for name in ["channelIds", "retryPolicy", "headers"] {
+        assert!(table.contains(&format!("`{name}`")), "{name}");
+        let about = &document["components"]["schemas"]["WebhookChange"]["properties"][name]["description"];
+        assert!(about.as_str().expect("a description").contains("`null`"), "{name}: {about}");
+    }
+}
+
+#[test]
 fn every_invalid_field_is_named() {
     let stage = Stage::set();
     let url = ("url", "O campo url deve ser uma URL https.");
