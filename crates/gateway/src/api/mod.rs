@@ -43,14 +43,15 @@ pub fn routes() -> Vec<Route> {
     use api_keys as keys;
 
     use channels::{act, connect};
-    use messages::{cancel, send, vcard};
+    use messages::{cancel, planned, send, vcard};
     let mut routes: Vec<Route> = KINDS.iter().map(send::route).collect();
     routes.extend([
         send::route_of_any(keyed("/v1/channels/{channelId}/messages"))
             .get(messages::list::list, messages::list::describe),
         keyed("/v1/channels/{channelId}/messages/{messageId}")
             .get(messages::get::get, messages::get::describe)
-            .delete(cancel::cancel, cancel::describe),
+            .delete(cancel::cancel, cancel::describe)
+            .otherwise(planned::refuse),
         keyed("/v1/channels/{channelId}/messages/{messageId}/vcard").get(vcard::vcard, vcard::describe),
         keyed("/v1/media/{mediaId}/content").get(media::content::content, media::content::describe),
         keyed("/v1/channels")

@@ -98,6 +98,11 @@ impl Route {
         self.on(MethodFilter::DELETE, "delete", handler, describe)
     }
 
+    /// The answer to every other method, before the caller's key is read.
+    pub fn otherwise<H: Handler<T, Arc<Gateway>>, T: 'static>(self, handler: H) -> Self {
+        Self { methods: self.methods.fallback(handler), ..self }
+    }
+
     fn on<H, T>(
         mut self,
         filter: MethodFilter,

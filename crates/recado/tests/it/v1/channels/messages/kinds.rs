@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::harness::Answer;
 use crate::openapi::document;
 use crate::v1::{
-    ALL_SCOPES, JSON, KEY_REUSED, Stage, assert_faults, assert_refused, create_key, location, on_both_engines,
-    simulate, text,
+    ALL_SCOPES, JSON, KEY_REUSED, NO_METHOD, Stage, assert_faults, assert_refused, create_key, location,
+    on_both_engines, simulate, text,
 };
 
 const TO: &str = "5511999998888";
@@ -345,4 +345,21 @@ fn kinds_and_options_are_offered_as_the_contract_says() {
             assert!(known || !offered, "{} {feature:?}", kind.name);
         }
     }
+}
+
+#[test]
+fn a_kind_that_is_not_sent_yet_is_not_called_a_wrong_method() {
+    let stage = Stage::set();
+    let refusal = json!({"message": "Recurso ainda nao disponivel.", "code": "NOT_IMPLEMENTED"});
+    let path = |last: &str| format!("/v1/channels/sandbox/messages/{last}");
+    let body = json!({"to": "5511999998888", "url": "https://example.com/a.png"});
+    for kind in
+        ["image", "video", "audio", "document", "react", "template", "buttons", "list", "cta", "poll", "sticker"]
+    {
+        assert_eq!(stage.server.post(&path(kind), &stage.key, &body).expect(501).json(), refusal, "{kind}");
+    }
+    let other = stage.server.post(&path("01a2085f-07eb-7913-a5da-c9ff5fe6d655"), &stage.key, &body);
+    assert_refused("a message", &other, NO_METHOD);
+    let put = stage.server.call("PUT", &path("image"), Some(&stage.key), &[JSON], Some(b"{}"));
+    assert_refused("another method", &put, NO_METHOD);
 }
