@@ -154,9 +154,7 @@ impl ApiError {
             Self::RangeNotSatisfiable(_) => {
                 (StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_NOT_SATISFIABLE", "Intervalo fora da midia.")
             }
-            Self::WindowClosed => {
-                (StatusCode::CONFLICT, "WINDOW_CLOSED", "A janela de atendimento de 24 horas esta fechada.")
-            }
+            Self::WindowClosed => (StatusCode::CONFLICT, "WINDOW_CLOSED", "Janela de atendimento de 24 horas fechada."),
             Self::ConversationClosed => (StatusCode::CONFLICT, "CONVERSATION_CLOSED", "Conversa encerrada."),
             Self::ConversationChanged => {
                 (StatusCode::CONFLICT, "CONVERSATION_CHANGED", "Conversa alterada por outra operacao.")

@@ -341,7 +341,7 @@ fn a_channel_can_refuse_messages_for_a_closed_window() {
             stage.server.call("POST", path, Some(&stage.key), &[JSON], Some(body.to_string().as_bytes()))
         };
         let closed: Refusal =
-            (409, r#"{"message":"A janela de atendimento de 24 horas esta fechada.","code":"WINDOW_CLOSED"}"#);
+            (409, r#"{"message":"Janela de atendimento de 24 horas fechada.","code":"WINDOW_CLOSED"}"#);
         assert_refused("the number", &send(json!({"to": ANA, "content": "a"})), closed);
         assert_refused("without its ninth digit", &send(json!({"to": "551177776666", "content": "a"})), closed);
         assert_refused("the conversation", &send(json!({"conversationId": conversation, "content": "a"})), closed);
