@@ -34,6 +34,9 @@ pub enum MediaError {
     /// The file has more than [`SIZE_LIMIT`].
     #[error("the file is too large")]
     TooLarge,
+    /// The address of the file is one that this server does not call.
+    #[error("the address is not allowed")]
+    Refused,
     /// The channel is not connected, so its network cannot be asked.
     #[error("the channel is not connected")]
     NotConnected,
@@ -44,13 +47,13 @@ pub enum MediaError {
 
 impl From<Failure> for MediaError {
     fn from(failure: Failure) -> Self {
-        Self::Unavailable(match failure {
-            Failure::Timeout => "timeout",
-            Failure::ConnectFailed => "connection failed",
-            Failure::TlsFailed => "TLS failed",
-            Failure::AddressRefused => "address refused",
-            Failure::TooLarge => "answer too large",
-        })
+        match failure {
+            Failure::Timeout => Self::Unavailable("timeout"),
+            Failure::ConnectFailed => Self::Unavailable("connection failed"),
+            Failure::TlsFailed => Self::Unavailable("TLS failed"),
+            Failure::AddressRefused => Self::Refused,
+            Failure::TooLarge => Self::Unavailable("answer too large"),
+        }
     }
 }
 

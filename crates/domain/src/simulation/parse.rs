@@ -223,7 +223,9 @@ fn is_mime_type(text: &str) -> bool {
 
 pub(super) fn file(reader: &mut Reader<'_, '_>, kind: &'static str) -> Parsed<Read> {
     let of_form = |path: &str| format!("O campo {path} tem um formato invalido.").into();
-    let url = match reader.of_form("url", is_url, |path| format!("O campo {path} deve ser uma url.").into())? {
+    let url = match reader
+        .of_form("url", is_url, |path| format!("O campo {path} deve ser uma URL publica http ou https.").into())?
+    {
         Some(None) => {
             reader.missing("url", None);
             None

@@ -111,7 +111,7 @@ fn every_invalid_field_is_named() {
         &body,
         &[
             ("from", "O numero do remetente deve estar no formato DDI+DDD+NUM."),
-            ("content.url", "O campo content.url deve ser uma url."),
+            ("content.url", "O campo content.url deve ser uma URL publica http ou https."),
             ("content.caption", "O campo content.caption contem caracteres invalidos."),
             ("content.mimeType", "O campo content.mimeType tem um formato invalido."),
             ("content.expires", "O campo content.expires deve ser um booleano."),

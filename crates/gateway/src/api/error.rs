@@ -52,6 +52,8 @@ pub enum ApiError {
     MediaExpired,
     /// A received file has more bytes than may be stored.
     MediaTooLarge,
+    /// A received file is at an address that this server does not call.
+    MediaRefused,
     /// The network does not deliver a received file now.
     MediaUnavailable,
     MediaStoreFull,
@@ -142,6 +144,9 @@ impl ApiError {
             Self::MediaExpired => (StatusCode::GONE, "MEDIA_EXPIRED", "Midia expirada na rede."),
             Self::MediaTooLarge => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "MEDIA_TOO_LARGE", "Midia maior que o limite de 100 MiB.")
+            }
+            Self::MediaRefused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "MEDIA_REFUSED", "O endereco da midia nao e permitido.")
             }
             Self::MediaUnavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -61,6 +61,8 @@ pub enum Fault {
     NotFound,
     Gone,
     TooLarge,
+    /// Its address is one that this server does not call.
+    Refused,
     NotConnected,
     /// The network does not deliver it now.
     Unavailable,
@@ -75,6 +77,7 @@ impl From<MediaError> for Fault {
         match error {
             MediaError::Gone => Self::Gone,
             MediaError::TooLarge => Self::TooLarge,
+            MediaError::Refused => Self::Refused,
             MediaError::NotConnected => Self::NotConnected,
             MediaError::Unavailable(_) => Self::Unavailable,
         }

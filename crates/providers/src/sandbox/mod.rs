@@ -106,6 +106,12 @@ impl Sandbox {
         Self { files: Client::new(reach), ..self }
     }
 
+    /// Whether a file at this URL may be fetched, as far as the URL shows. The addresses of a name are checked when the file is
+    /// fetched.
+    pub fn may_fetch(&self, url: &str) -> bool {
+        TargetUrl::parse(url).is_ok_and(|url| !self.files.refuses(&url))
+    }
+
     /// A page of the inbox, newest first.
     pub async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
         self.network.shown(query).await
@@ -227,7 +233,7 @@ impl ChannelDriver for Sandbox {
     /// so the bytes need not have the hash of an earlier download.
     async fn fetch_media(&self, _: &ChannelRef, media: &Media) -> Result<Download, MediaError> {
         let url = media.about.remote_id.as_deref().filter(|url| !url.starts_with(EXPIRED)).ok_or(MediaError::Gone)?;
-        let url = TargetUrl::parse(url).map_err(|_| MediaError::Unavailable("no URL that may be called"))?;
+        let url = TargetUrl::parse(url).map_err(|_| MediaError::Refused)?;
         media::open(&self.files, &url, HeaderMap::new()).await
     }
 

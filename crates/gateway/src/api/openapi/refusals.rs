@@ -142,6 +142,7 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::MediaNotFound => "No such file for this key.",
         ApiError::MediaExpired => "The network has no copy any more.",
         ApiError::MediaTooLarge => "The file has more than 100 MiB.",
+        ApiError::MediaRefused => "The file is at an address that this server does not call.",
         ApiError::MediaUnavailable => {
             "The network did not begin within 15 seconds, or it delivered something else than it had announced."
         }

@@ -10,7 +10,7 @@ use recado_domain::channel::ChannelKey;
 use recado_domain::ids::{ConversationId, MessageId, SANDBOX};
 use recado_domain::incoming::Received;
 use recado_domain::kinds::Context;
-use recado_domain::simulation::{EXAMPLE, Simulated, SimulatedGroup, Simulation, body_schema};
+use recado_domain::simulation::{Act, EXAMPLE, EXPIRED, Simulated, SimulatedGroup, Simulation, body_schema};
 use recado_providers::sandbox::SimulatedAct;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -37,6 +37,7 @@ pub async fn simulate(
         may_repeat: false,
     };
     let call = Simulation::parse(&body.object()?, &context)?;
+    check_file(&gateway, &call.act)?;
     let channel = call.channel.as_ref().map_or(SANDBOX, |id| id.as_str());
     // A test key has no channels but those of the sandbox.
     let entry = caller.channel(&gateway, channel)?;
@@ -61,6 +62,20 @@ pub async fn simulate(
     };
     let received = gateway.drivers.sandbox().simulate(act, &*gateway.store).await?;
     Ok(json::answer(StatusCode::ACCEPTED, &Answer::new(network_id, received)))
+}
+
+/// Refuses a file that could never be fetched.
+fn check_file(gateway: &Gateway, act: &Act) -> Result<(), ApiError> {
+    let Act::Say { media: Some(media), .. } = act else { return Ok(()) };
+    let Some(url) = &media.remote_id else { return Ok(()) };
+    let sandbox = gateway.drivers.sandbox();
+    // A file that the network has lost is never fetched.
+    if url.starts_with(EXPIRED) || sandbox.may_fetch(url) {
+        return Ok(());
+    }
+    // Without TLS a name leads only to what the operator allows.
+    let over_tls = url.strip_prefix("http:").is_some_and(|rest| sandbox.may_fetch(&format!("https:{rest}")));
+    Err(ApiError::field("content.url", if over_tls { NOT_HTTPS } else { NOT_PUBLIC }))
 }
 
 /// The network id of the message that the act is about.
@@ -108,6 +123,8 @@ impl Answer {
     }
 }
 
+const NOT_HTTPS: &str = "O campo content.url deve ser uma URL https.";
+const NOT_PUBLIC: &str = "O campo content.url deve ser uma URL publica http ou https.";
 const SIMULATED: &str = "Mensagem simulada.";
 
 /// The operation in the OpenAPI document.
@@ -123,13 +140,14 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
             "A message, or a change of one, arrives as from a real network. `repeat` delivers it several times, \
              `outOfOrder` holds it until the next one was delivered, `windowed` gives the channel a service window from \
              now on, and an earlier `sentAt` makes it late. `replyTo` and `content.messageId` are the id of a message or \
-             its network id.",
+             its network id. The URL of a file follows the rules of a webhook's `url`.",
         )
         .needs(Scope::SandboxWrite)
         .body("Simulation", body_schema(), example)
         .answers::<Answer>(202, "It has arrived, or is held.", json!({"success": true, "message": SIMULATED, "data": ids}))
         .refuses([
             ApiError::field("type", "O campo type e obrigatorio."),
+            ApiError::field("content.url", NOT_PUBLIC),
             ApiError::ChannelNotFound,
             ApiError::MessageNotFound,
             ApiError::Unavailable,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Home, wait_for};
 use crate::receiver::Receiver;
-use crate::v1::{ALL_SCOPES, FORBIDDEN, Refusal, Stage, assert_refused, create_key, simulate, text};
+use crate::v1::{ALL_SCOPES, FORBIDDEN, Refusal, Stage, assert_faults, assert_refused, create_key, simulate, text};
 
 pub const NO_MEDIA: Refusal = (404, r#"{"message":"Midia nao encontrada.","code":"MEDIA_NOT_FOUND"}"#);
 const EXPIRED: Refusal = (410, r#"{"message":"Midia expirada na rede.","code":"MEDIA_EXPIRED"}"#);
@@ -12,6 +12,7 @@ const UNAVAILABLE: Refusal = (
     503,
     r#"{"message":"A rede nao entregou a midia. Tente novamente em alguns segundos.","code":"MEDIA_UNAVAILABLE"}"#,
 );
+const REFUSED: Refusal = (422, r#"{"message":"O endereco da midia nao e permitido.","code":"MEDIA_REFUSED"}"#);
 const FLAGS: [&str; 2] = ["--allow-networks", "127.0.0.0/8"];
 
 /// The same test on both engines, on servers that may fetch files of this machine.
@@ -49,8 +50,8 @@ fn a_file_of_the_sandbox_is_fetched_from_its_url() {
         assert_eq!(stage.get(text(&later, "mediaUrl")).expect(200).text(), "again");
         let expired = receive(stage, "image", &json!({"url": host.url, "expires": true}));
         assert_refused("expired", &stage.get(text(&expired, "mediaUrl")), EXPIRED);
-        let private = receive(stage, "image", &json!({"url": "http://10.0.0.1/"}));
-        assert_refused("private", &stage.get(text(&private, "mediaUrl")), UNAVAILABLE);
+        let lost = receive(stage, "image", &json!({"url": "http://10.0.0.1/", "expires": true}));
+        assert_refused("a private one that is never fetched", &stage.get(text(&lost, "mediaUrl")), EXPIRED);
 
         // Other keys do not get it, and its own key does not get it after it was removed.
         let other = |environment: &str| create_key(&stage.home, environment, ALL_SCOPES, "unlimited");
@@ -69,6 +70,28 @@ fn a_file_of_the_sandbox_is_fetched_from_its_url() {
         assert_refused("removed", &stage.get(path), NO_MEDIA);
         wait_for("the bytes to go", || files() == 0);
     });
+}
+
+#[test]
+fn a_file_at_an_address_that_is_not_called_is_refused_for_good() {
+    let stage = Stage::set();
+    let public = "O campo content.url deve ser uma URL publica http ou https.";
+    for (url, message) in [
+        ("http://192.168.0.10/a.png", public),
+        ("https://192.168.0.10/a.png", public),
+        ("https://2130706433/", public),
+        ("https://[::1]/", public),
+        ("https://user:pw@files.example.com/", public),
+        ("https://files.example.com:22/", public),
+        ("http://files.example.com/a.png", "O campo content.url deve ser uma URL https."),
+    ] {
+        let body = json!({"from": "5511977776666", "type": "image", "content": {"url": url}});
+        let answer = stage.server.post("/v1/sandbox/simulate/incoming", &stage.key, &body);
+        assert_faults(url, &answer, &[("content.url", message)]);
+    }
+    // Only the lookup of a name shows its address.
+    let message = receive(&stage, "image", &json!({"url": "https://localhost/a.png"}));
+    assert_refused("a private name", &stage.get(text(&message, "mediaUrl")), REFUSED);
 }
 
 #[test]
