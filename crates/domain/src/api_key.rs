@@ -135,6 +135,12 @@ impl Scopes {
         self.0 & !other.0 == 0
     }
 
+    /// The scopes of this set that the other set does not contain.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0

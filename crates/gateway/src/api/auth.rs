@@ -202,7 +202,7 @@ impl<S: scope::Needed, G: Sync> FromRequestParts<G> for Caller<S> {
     async fn from_request_parts(parts: &mut Parts, _: &G) -> Result<Self, ApiError> {
         let AuthContext { institution, key, grant } = *parts.extensions.get().ok_or(ApiError::Unauthorized)?;
         if !grant.scopes.allows(S::SCOPE) {
-            return Err(ApiError::Forbidden);
+            return Err(ApiError::MissingScopes([S::SCOPE].into_iter().collect()));
         }
         Ok(Self { institution, environment: grant.environment, key, grant, scope: PhantomData })
     }

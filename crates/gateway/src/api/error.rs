@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use recado_domain::api_key::Scopes;
 use recado_domain::error::AppError;
 use recado_domain::field_errors::{FieldError, FieldErrors};
 use recado_store::StoreError;
@@ -21,6 +22,8 @@ pub enum ApiError {
     NotSupported(FieldErrors),
     Unauthorized,
     Forbidden,
+    /// The key lacks these scopes.
+    MissingScopes(Scopes),
     ChannelNotFound,
     MessageNotFound,
     CardNotFound,
@@ -111,7 +114,9 @@ impl ApiError {
             Self::Unauthorized => {
                 (StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Token de autenticacao invalido ou ausente.")
             }
-            Self::Forbidden => (StatusCode::FORBIDDEN, "FORBIDDEN", "Permissao insuficiente para esta operacao."),
+            Self::Forbidden | Self::MissingScopes(_) => {
+                (StatusCode::FORBIDDEN, "FORBIDDEN", "Permissao insuficiente para esta operacao.")
+            }
             Self::ChannelNotFound => (StatusCode::NOT_FOUND, "CHANNEL_NOT_FOUND", "Canal nao encontrado."),
             Self::MessageNotFound => (StatusCode::NOT_FOUND, "MESSAGE_NOT_FOUND", "Mensagem nao encontrada."),
             Self::CardNotFound => (StatusCode::NOT_FOUND, "CARD_NOT_FOUND", "A mensagem nao tem cartao de contato."),
@@ -243,6 +248,12 @@ impl ApiError {
         match self {
             Self::Unauthorized => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            // RFC 6750, 3.1. The body is part of the protocol, and has no room for them.
+            Self::MissingScopes(scopes) => {
+                let names = scopes.names().join(" ");
+                let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{names}\"");
+                headers.extend(HeaderValue::try_from(challenge).ok().map(|value| (WWW_AUTHENTICATE, value)));
             }
             Self::RateLimited(seconds) => {
                 headers.insert(RETRY_AFTER, (*seconds).into());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use recado_domain::api_key::Scope;
+use recado_domain::api_key::{Scope, Scopes};
 use recado_domain::event::{EventId, scope_of};
 use serde_json::json;
 
@@ -26,8 +26,9 @@ pub async fn get(
     let id: EventId = id.parse().map_err(|_| ApiError::EventNotFound)?;
     let event = gateway.store.event((caller.institution, caller.environment), id.seq()).await?;
     let event = event.filter(|event| event.id() == id && event.is_public()).ok_or(ApiError::EventNotFound)?;
-    if scope_of(&event.kind).is_none_or(|scope| !caller.grant.scopes.allows(scope)) {
-        return Err(ApiError::Forbidden);
+    let needed: Scopes = scope_of(&event.kind).ok_or(ApiError::Forbidden).map(|scope| [scope].into_iter().collect())?;
+    if !needed.is_subset_of(caller.grant.scopes) {
+        return Err(ApiError::MissingScopes(needed));
     }
     Ok(json::answer(StatusCode::OK, &Data { data: EventView::new(&event, gateway.behaviour.media_base()) }))
 }

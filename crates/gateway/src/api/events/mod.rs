@@ -116,5 +116,6 @@ pub fn check_scopes(filter: &Filter) -> Result<(), ApiError> {
 }
 
 pub fn may_read(events: &Patterns, scopes: Scopes) -> Result<(), ApiError> {
-    if events.needed_scopes().is_subset_of(scopes) { Ok(()) } else { Err(ApiError::Forbidden) }
+    let missing = events.needed_scopes().without(scopes);
+    if missing.is_empty() { Ok(()) } else { Err(ApiError::MissingScopes(missing)) }
 }

@@ -128,7 +128,7 @@ fn when(error: &ApiError) -> &'static str {
             "Channels of this type do not offer the kind, or an option; `errors` names each. Nothing was stored."
         }
         ApiError::Unauthorized => "No key, or a malformed, unknown, expired or revoked one.",
-        ApiError::Forbidden => {
+        ApiError::Forbidden | ApiError::MissingScopes(_) => {
             "The key may not do this: a scope is missing, or it is of the wrong environment. A callback is not Meta's."
         }
         ApiError::ChannelNotFound => "No such channel for this key.",

@@ -97,6 +97,24 @@ fn an_invalid_key_request_is_refused() {
 }
 
 #[test]
+fn a_refusal_names_the_scopes_that_the_key_lacks() {
+    let stage = Stage::set();
+    let key = create_key(&stage.home, "test", "channels.read,events.read", "unlimited");
+    let challenge = |path: &str| {
+        let answer = stage.server.get(path, Some(&key)).expect(403);
+        answer.header("WWW-Authenticate").map(str::to_owned)
+    };
+    let named = |scopes: &str| Some(format!("Bearer error=\"insufficient_scope\", scope=\"{scopes}\""));
+    assert_eq!(challenge("/v1/contacts"), named("contacts.read"));
+    assert_eq!(challenge("/v1/events?events=message.sent"), named("messages.read"));
+    assert_eq!(challenge("/v1/events?events=message.sent,contact.updated"), named("messages.read contacts.read"));
+    // A live key has no sandbox, whatever its scopes.
+    let live = create_key(&stage.home, "live", "sandbox.read", "unlimited");
+    let answer = stage.server.get("/v1/sandbox/messages", Some(&live)).expect(403);
+    assert_eq!(answer.header("WWW-Authenticate"), None);
+}
+
+#[test]
 fn a_key_never_grants_more_than_it_has() {
     let stage = Stage::set();
     let giver = create_key(&stage.home, "test", "keys.write,messages.read", "10");

@@ -94,7 +94,12 @@ fn assert_answer(what: &str, answer: &Answer, status: u16, body: &str) {
     assert!(answer.header("X-Request-Id").is_some_and(|id| !id.is_empty()), "{what}: no X-Request-Id");
     let retry_after = answer.header("Retry-After").map(|seconds| seconds.parse::<u32>().expect("whole seconds"));
     assert_eq!(retry_after.is_some_and(|seconds| seconds > 0), matches!(status, 429 | 503), "{what}: {retry_after:?}");
-    assert_eq!(answer.header("WWW-Authenticate"), (status == 401).then_some("Bearer"), "{what}");
+    let challenge = answer.header("WWW-Authenticate");
+    // A 403 for a missing scope names the scope.
+    let scope = challenge.and_then(|text| text.strip_prefix("Bearer error=\"insufficient_scope\", scope=\""));
+    if status != 403 || scope.is_none() {
+        assert_eq!(challenge, (status == 401).then_some("Bearer"), "{what}");
+    }
     assert_eq!(answer.header("Allow").is_some(), status == 405, "{what}: Allow");
     for header in ["Location", "X-Message-Id", "Idempotent-Replayed", "Preference-Applied", "X-Ignored-Fields"] {
         assert_eq!(answer.header(header), None, "{what}: {header}");
