@@ -16,6 +16,8 @@ pub const TTL: std::ops::RangeInclusive<u32> = 30..=2_592_000;
 /// How far in the future a message may be scheduled, in milliseconds.
 const AHEAD: std::ops::RangeInclusive<Millis> = 5_000..=90 * 24 * 60 * 60 * 1_000;
 const SEND_AT: &str = "O campo sendAt deve ser uma data futura em RFC 3339.";
+/// The error of a time in the future that is not within the limits.
+const NOT_AHEAD: &str = "O campo sendAt deve estar entre 5 segundos e 90 dias no futuro.";
 const RECIPIENT: PhoneTexts = PhoneTexts {
     missing: "O numero do destinatario e obrigatorio.",
     malformed: "O numero do destinatario deve estar no formato DDI+DDD+NUM.",
@@ -98,8 +100,8 @@ impl Common {
         let send_at = reader.given("sendAt")?;
         let context = reader.context();
         let time = |text: String| {
-            let time = time::parse_rfc3339(&text).filter(|at| context.may_repeat || is_ahead(*at, context.now));
-            time.ok_or(SEND_AT)
+            let at = time::parse_rfc3339(&text).ok_or(SEND_AT)?;
+            if context.may_repeat { Ok(at) } else { ahead(at, context.now) }
         };
         let send_at = send_at.map(|text| text.map(time).transpose());
         let send_at = send_at.and_then(|time| reader.collect("sendAt", time));
@@ -135,10 +137,8 @@ impl Common {
     ///
     /// The error of `sendAt`.
     pub fn is_schedulable(&self, now: Millis) -> Result<(), FieldErrors> {
-        match self.send_at {
-            Some(at) if !is_ahead(at, now) => Err(FieldErrors::one("sendAt", SEND_AT)),
-            _ => Ok(()),
-        }
+        let checked = self.send_at.map_or(Ok(0), |at| ahead(at, now));
+        checked.map(drop).map_err(|text| FieldErrors::one("sendAt", text))
     }
 
     pub(super) fn fingerprint<'a>(&'a self, parts: &mut Parts<'a>) {
@@ -152,6 +152,10 @@ impl Common {
 /// The recipient, or the conversation in its place; neither, if one of them is invalid.
 fn recipient(reader: &mut Reader<'_, '_>) -> Result<(Option<GivenAddress>, Option<ConversationId>), FieldErrors> {
     let given = reader.given(CONVERSATION)?;
+    // With a conversation that is no text, the recipient is not missing.
+    if given.is_none() && !reader.object().has(TO) {
+        return Ok((None, None));
+    }
     let Some(Some(conversation)) = given else {
         let to = reader.address(TO, &RECIPIENT)?;
         return Ok((to.filter(|_| given.is_some()), None));
@@ -164,8 +168,13 @@ fn recipient(reader: &mut Reader<'_, '_>) -> Result<(Option<GivenAddress>, Optio
     Ok((None, reader.collect(CONVERSATION, conversation)))
 }
 
-fn is_ahead(at: Millis, now: Millis) -> bool {
-    AHEAD.contains(&(at - now))
+/// The time, if a message can be scheduled for it. Otherwise the error.
+fn ahead(at: Millis, now: Millis) -> Result<Millis, &'static str> {
+    match at.saturating_sub(now) {
+        wait if AHEAD.contains(&wait) => Ok(at),
+        wait if wait > 0 => Err(NOT_AHEAD),
+        _ => Err(SEND_AT),
+    }
 }
 
 /// The error if the quoted message is not of the same chat.

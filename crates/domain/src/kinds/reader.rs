@@ -195,8 +195,12 @@ impl<'o, 'a> Reader<'o, 'a> {
     /// A whole number of this range that may be left out.
     pub fn whole(&mut self, name: &str, range: RangeInclusive<u32>) -> Option<Option<u32>> {
         let number = self.object.number(name);
-        if self.collect(name, number)?.is_none() {
-            return Some(None);
+        let number = self.collect(name, number)?;
+        let Some(number) = number else { return Some(None) };
+        if number.fract() != 0.0 {
+            let path = self.object.path(name).into_owned();
+            self.fault(name, format!("O campo {path} deve ser um numero inteiro."));
+            return None;
         }
         let number = self.object.whole(name, range.clone(), || self.out_of(name, range.start(), range.end()).into());
         self.collect(name, number)

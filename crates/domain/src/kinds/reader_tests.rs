@@ -91,7 +91,8 @@ fn common_fields_have_limits() {
     }
     for (name, bad, message) in [
         ("ttlSeconds", json!(2_592_001), "O campo ttlSeconds deve estar entre 30 e 2592000."),
-        ("ttlSeconds", json!(30.5), "O campo ttlSeconds deve estar entre 30 e 2592000."),
+        ("ttlSeconds", json!(30.5), "O campo ttlSeconds deve ser um numero inteiro."),
+        ("ttlSeconds", json!(29.5), "O campo ttlSeconds deve ser um numero inteiro."),
         ("ttlSeconds", json!("60"), "O campo ttlSeconds deve ser um numero."),
         ("reference", reference(129), "O campo reference deve ter no maximo 128 caracteres."),
         ("reference", json!("a\u{0}"), "O campo reference contem caracteres invalidos."),
@@ -117,6 +118,28 @@ fn a_schedule_is_5_seconds_to_90_days_ahead() {
         let body = r#"{"to":"5511999998888","content":"x","sendAt":"2026-11-24T12:26:15.403Z"}"#;
         assert_eq!(parse("text", body, &context).is_ok(), good, "{now}");
     }
+}
+
+#[test]
+fn the_error_of_a_schedule_says_what_is_wrong_with_it() {
+    let at = |now: i64| {
+        let body = r#"{"to":"5511999998888","content":"x","sendAt":"2026-11-24T12:26:15.403Z"}"#;
+        let context = Context { now: CONTEXT.now + now, may_repeat: false, ..CONTEXT };
+        let errors = parse("text", body, &context).unwrap_err();
+        errors.as_slice()[0].message.clone()
+    };
+    let range = "O campo sendAt deve estar entre 5 segundos e 90 dias no futuro.";
+    assert_eq!(at(-4_999), range);
+    assert_eq!(at(-7_776_000_001), range);
+    assert_eq!(at(0), "O campo sendAt deve ser uma data futura em RFC 3339.");
+}
+
+#[test]
+fn a_conversation_that_is_no_text_is_the_only_error() {
+    let wrong = ("conversationId", "O campo conversationId deve ser uma string.");
+    assert_faults("text", r#"{"conversationId":123,"content":"x"}"#, &[wrong]);
+    let to = ("to", "O numero do destinatario deve estar no formato DDI+DDD+NUM.");
+    assert_faults("text", r#"{"conversationId":123,"to":"12","content":"x"}"#, &[wrong, to]);
 }
 
 #[test]

@@ -136,8 +136,15 @@ pub fn parse_time(text: &str) -> Option<Millis> {
 
 fn permissions(object: &Object<'_>) -> Result<Scopes, std::borrow::Cow<'static, str>> {
     let names = object.value::<Vec<String>>("permissions", || BAD_PERMISSIONS.into())?.unwrap_or_default();
-    let scopes: Option<Scopes> = names.iter().map(|name| Scope::from_name(name)).collect();
-    scopes.filter(|scopes| !scopes.is_empty()).ok_or(BAD_PERMISSIONS.into())
+    let scope = |name: &String| {
+        Scope::from_name(name).ok_or_else(|| {
+            // The name can have any length.
+            let shown: String = name.chars().filter(|sign| !sign.is_control()).take(64).collect();
+            format!("Escopo desconhecido: {shown}.")
+        })
+    };
+    let scopes: Scopes = names.iter().map(scope).collect::<Result<_, _>>()?;
+    if scopes.is_empty() { Err(BAD_PERMISSIONS.into()) } else { Ok(scopes) }
 }
 
 /// The requested limit. The default is the usual limit, or the caller's own if that is lower.
