@@ -45,9 +45,12 @@ fn encoded(secret: &str) -> Option<Result<Vec<u8>, base64ct::Error>> {
 /// Whether a text can be a secret: 16 to 256 printable characters, and padded base64 after `whsec_`. The libraries of
 /// receivers refuse a `whsec_` that is not base64.
 pub fn secret_is_valid(secret: &str) -> bool {
-    LENGTHS.contains(&secret.chars().count())
-        && !secret.chars().any(char::is_control)
-        && encoded(secret).is_none_or(|key| key.is_ok_and(|key| !key.is_empty()))
+    secret_is_readable(secret) && encoded(secret).is_none_or(|key| key.is_ok_and(|key| !key.is_empty()))
+}
+
+/// Whether a text has the length and the characters of a secret.
+pub fn secret_is_readable(secret: &str) -> bool {
+    LENGTHS.contains(&secret.chars().count()) && !secret.chars().any(char::is_control)
 }
 
 /// A new secret, of 32 random bytes.

@@ -62,6 +62,20 @@ impl Query {
         read
     }
 
+    /// A parameter that is one of these names. The error lists them; `subject` begins it.
+    pub fn one_of<T: Copy, const N: usize>(
+        &mut self,
+        name: &'static str,
+        subject: &str,
+        all: [T; N],
+        named: impl Fn(T) -> &'static str,
+    ) -> Option<T> {
+        self.get_with(name, |given| {
+            let found = all.into_iter().find(|one| named(*one) == given);
+            found.ok_or_else(|| format!("{subject} deve ser {}.", listed(&all.map(&named))))
+        })
+    }
+
     /// A parameter that `read` parses. The error of `read` is the text of the field.
     pub fn get_with<T>(&mut self, name: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let (_, value) = self.parameters.iter().find(|(known, _)| known == name)?;
@@ -157,6 +171,14 @@ impl Query {
     }
 }
 
+/// Names as a list: `A, B ou C`.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [others @ .., last] if !others.is_empty() => format!("{} ou {last}", others.join(", ")),
+        _ => names.concat(),
+    }
+}
+
 /// The number of a page: digits alone, from 1 on.
 fn page_number(text: &str) -> Option<usize> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -238,6 +260,17 @@ mod tests {
             errors.iter().for_each(|(name, text)| expected.push(*name, *text));
             assert_eq!(start(text), Err(expected.into()), "{text}");
         }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_all_names() {
+        let read = |text: &str| {
+            let mut query = Query::parse(Some(text), &["status"]);
+            let found = query.one_of("status", "O status", ["A", "B", "C"], |name| name);
+            query.finish().map(|()| found)
+        };
+        assert_eq!((read(""), read("status=B")), (Ok(None), Ok(Some("B"))));
+        assert_eq!(read("status=b"), Err(ApiError::field("status", "O status deve ser A, B ou C.")));
     }
 
     #[test]

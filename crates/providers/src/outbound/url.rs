@@ -54,7 +54,7 @@ impl TargetUrl {
             "" => 80,
             port => number_of_port(port).ok_or(BadUrl)?,
         };
-        if !matches!(port, 80 | 443 | 1_024..) {
+        if !is_port(port) {
             return Err(BadUrl);
         }
         let host = Host::parse(authority.host())?;
@@ -75,6 +75,11 @@ impl TargetUrl {
     pub fn host_text(&self) -> &str {
         self.uri.host().unwrap_or_default()
     }
+}
+
+/// Whether a port may be called. Below 1024 are the ports of other services, such as mail.
+pub fn is_port(port: u16) -> bool {
+    matches!(port, 80 | 443 | 1_024..)
 }
 
 impl fmt::Display for TargetUrl {

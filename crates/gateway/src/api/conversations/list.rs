@@ -37,7 +37,7 @@ pub async fn list(
     let channel = query.get("channelId", "O campo channelId deve ser o id de um canal.", |text| text.parse().ok());
     let asked = ConversationQuery {
         after: query.get("cursor", query::CURSOR, |text| text.parse().ok()),
-        status: query.get("status", "Status desconhecido.", Status::from_name),
+        status: query.one_of("status", "O status", Status::ALL, Status::name),
         assigned_to: query.get_with("assignedTo", id("assignedTo")),
         department: query.get_with("departmentId", id("departmentId")),
         contact: query

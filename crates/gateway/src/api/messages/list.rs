@@ -41,7 +41,7 @@ pub async fn list(
         return list_received(&gateway, &caller, &channel, query, limit).await;
     }
     let before = query.get("cursor", query::CURSOR, |text| text.parse().ok());
-    let status = query.get("status", "Status desconhecido.", MessageStatus::from_name);
+    let status = query.one_of("status", "O status", MessageStatus::ALL, MessageStatus::name);
     let kind = query.get("type", "Tipo de mensagem desconhecido.", |name| Kind::named(name).map(|kind| kind.name));
     let kind = kind.map(str::to_owned);
     let reference = query.get("reference", REFERENCE, |given| {

@@ -126,7 +126,7 @@ pub async fn list(
     let mut query = Query::parse(query.as_deref(), &PARAMETERS);
     let limit = query.limit();
     let start = query.start(limit, |text| text.parse::<EventSeq>().ok().filter(|seq| *seq > 0));
-    let status = query.get("status", "Status desconhecido.", DeliveryStatus::from_name);
+    let status = query.one_of("status", "O status", DeliveryStatus::ALL, DeliveryStatus::name);
     let event = query.get_with("event", |name| {
         let known = samples::names().any(|known| known == name);
         if known { Ok(name.to_owned()) } else { Err("Evento desconhecido.".to_owned()) }

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, Uri};
 use recado_domain::channel::ChannelKey;
 use recado_domain::event::{ChatKind, Patterns};
 use recado_domain::field_errors::{Field, FieldErrors, REPEATED, UNKNOWN};
 use recado_domain::text;
 use recado_domain::webhook::{DeliveryOrder, RetryPolicy};
 use recado_providers::outbound::client::Client;
-use recado_providers::outbound::url::TargetUrl;
+use recado_providers::outbound::url::{TargetUrl, is_port};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ use crate::api::fields::{self, Fields};
 use crate::api::json::Object;
 use crate::api::openapi::schemas;
 use crate::gateway::Gateway;
-use crate::signature::secret_is_valid;
+use crate::signature::{secret_is_readable, secret_is_valid};
 use crate::webhooks::Headers;
 
 /// The fields of a body.
@@ -51,6 +51,9 @@ pub const BAD_ADDRESS: &str = "O endereco do webhook nao e permitido.";
 const BAD_NAME: &str = "O nome deve ter de 3 a 100 caracteres.";
 const BAD_EVENTS: &str = "O campo events deve ser uma lista de 1 a 64 eventos.";
 const BAD_SECRET: &str = "O secret deve ter de 16 a 256 caracteres.";
+const BAD_BASE64: &str = "O secret deve ter base64 depois de whsec_.";
+const BAD_PORT: &str = "O campo url deve ter a porta 80, 443 ou de 1024 a 65535.";
+const WITH_USER: &str = "O campo url deve ser uma URL sem usuario e senha.";
 const BAD_CHANNELS: &str = "O campo channelIds deve ser uma lista de 1 a 200 canais.";
 const BAD_ORDER: &str = "O campo order deve ser message ou conversation.";
 const BAD_HEADERS: &str = "O campo headers deve ter no maximo 10 cabecalhos.";
@@ -187,11 +190,21 @@ fn read_name(given: &Field<'_>) -> Checked<Option<String>> {
 fn read_url(given: &Field<'_>, client: &Client) -> Checked<Option<TargetUrl>> {
     given.text("url")?;
     let Field::Text(text) = given else { return Ok(None) };
-    let url = TargetUrl::parse(text).map_err(|_| BAD_URL)?;
+    let url = TargetUrl::parse(text).map_err(|_| url_fault(text))?;
     if !url.secure && client.refuses(&url) {
         return Err(BAD_URL.into());
     }
     if client.refuses(&url) { Err(BAD_ADDRESS.into()) } else { Ok(Some(url)) }
+}
+
+/// What is wrong with a URL that may not be called.
+fn url_fault(text: &str) -> &'static str {
+    let uri = text.parse::<Uri>().ok().filter(|uri| matches!(uri.scheme_str(), Some("https" | "http")));
+    match uri.as_ref().and_then(Uri::authority) {
+        Some(authority) if authority.as_str().contains('@') => WITH_USER,
+        Some(authority) if authority.port_u16().is_some_and(|port| !is_port(port)) => BAD_PORT,
+        _ => BAD_URL,
+    }
 }
 
 fn read_events(object: &Object<'_>) -> Checked<Option<Patterns>> {
@@ -207,6 +220,7 @@ fn read_secret(given: &Field<'_>) -> Checked<Option<SecretString>> {
         Field::Absent => Ok(None),
         Field::Text(text) if secret_is_valid(text) => Ok(Some(text.to_string().into())),
         Field::Repeated => Err(REPEATED.into()),
+        Field::Text(text) if secret_is_readable(text) => Err(BAD_BASE64.into()),
         Field::Text(_) | Field::WrongType => Err(BAD_SECRET.into()),
     }
 }

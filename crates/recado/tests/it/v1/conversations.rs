@@ -408,7 +408,7 @@ fn invalid_calls_are_told_what_is_wrong() {
     for (query, field, message) in [
         ("limit=0", "limit", "O limite deve ser um numero de 1 a 100."),
         ("cursor=x", "cursor", "Cursor invalido."),
-        ("status=open", "status", "Status desconhecido."),
+        ("status=open", "status", "O status deve ser PENDING, OPEN ou CLOSED."),
         ("assignedTo=", "assignedTo", "O campo assignedTo deve ter de 1 a 64 caracteres ASCII visiveis."),
         ("assignedTo=%1F", "assignedTo", "O campo assignedTo deve ter de 1 a 64 caracteres ASCII visiveis."),
         ("departmentId=a+b", "departmentId", "O campo departmentId deve ter de 1 a 64 caracteres ASCII visiveis."),

@@ -203,6 +203,19 @@ fn what_a_field_may_not_hold_is_named() {
 }
 
 #[test]
+fn a_secret_is_told_whether_its_length_or_its_base64_is_wrong() {
+    let stage = Stage::set();
+    for (secret, message) in [
+        ("whsec_not base64!!", "O secret deve ter base64 depois de whsec_."),
+        ("whsec_x", "O secret deve ter de 16 a 256 caracteres."),
+        ("0123456789\u{7}abcdef", "O secret deve ter de 16 a 256 caracteres."),
+    ] {
+        let body = json!({"url": PUBLIC, "events": ["*"], "secret": secret});
+        assert_faults(secret, &create(&stage, &body), &[("secret", message)]);
+    }
+}
+
+#[test]
 fn a_url_leads_to_a_public_address_or_one_that_the_operator_allows() {
     let home = Home::init();
     let key = crate::v1::every_scope(&home);
@@ -222,8 +235,8 @@ fn a_url_leads_to_a_public_address_or_one_that_the_operator_allows() {
         ("http://crm.example.com/", https),
         ("http://1.1.1.1/", https),
         ("http://127.0.0.1/", https),
-        ("https://user:pw@crm.example.com/", https),
-        ("https://crm.example.com:22/", https),
+        ("https://user:pw@crm.example.com/", "O campo url deve ser uma URL sem usuario e senha."),
+        ("https://crm.example.com:22/", "O campo url deve ter a porta 80, 443 ou de 1024 a 65535."),
         ("crm.example.com", https),
         ("", https),
         ("https://127.0.0.1/", address),

@@ -8,7 +8,8 @@ use crate::v1::{CARD, NO_CHANNEL, Stage, assert_faults, assert_refused, card, te
 const LIST: &str = "/v1/channels/held/messages";
 const LIMIT: (&str, &str) = ("limit", "O limite deve ser um numero de 1 a 100.");
 const CURSOR: (&str, &str) = ("cursor", "Cursor invalido.");
-const STATUS: (&str, &str) = ("status", "Status desconhecido.");
+const STATUS: (&str, &str) =
+    ("status", "O status deve ser QUEUED, SENDING, SENT, DELIVERED, UNKNOWN, READ, FAILED, EXPIRED ou CANCELLED.");
 const TO: (&str, &str) = ("to", "O numero do destinatario deve estar no formato DDI+DDD+NUM.");
 const UNKNOWN: &str = "Campo desconhecido.";
 const REPEATED: &str = "Campo repetido.";
