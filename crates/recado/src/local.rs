@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use recado_gateway::config::Behaviour;
 use recado_gateway::control::{AskError, Client, Command, CommandHandler};
 use recado_gateway::gateway::{self, Gateway};
@@ -23,6 +23,20 @@ pub enum Local {
     Own(Own),
     /// This process, on a copy of files on a read-only disk.
     Still(CommandHandler, TemporaryCopy),
+}
+
+/// Refuses the server of a file if the command is meant for a database.
+async fn check_store(client: &Client, data_dir: &Path) -> Result<()> {
+    // A server that does not answer refuses the command itself.
+    let engine = client.ask(&Command::Status).await.map(|status| status["engine"] == "sqlite");
+    if engine.unwrap_or(false) {
+        bail!(
+            "RECADO_DATABASE_URL names a database, but the server of {} has its own file: name another --data-dir, or unset the \
+             variable",
+            data_dir.display()
+        );
+    }
+    Ok(())
 }
 
 /// The opened files of a data directory.
@@ -52,7 +66,13 @@ impl Local {
                 // The lock may be held by another command, or by a server that has not opened its socket yet, but only for a
                 // moment.
                 Err(AskError::NobodyThere(_)) if tries < 50 => tries += 1,
-                client => return Ok(Self::Server(client?)),
+                client => {
+                    let client = client?;
+                    if behaviour.database.urls().is_some() {
+                        check_store(&client, data_dir).await?;
+                    }
+                    return Ok(Self::Server(client));
+                }
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };

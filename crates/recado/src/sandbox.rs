@@ -5,6 +5,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use crate::api::{Api, Request, Target};
+use crate::messages::content;
 use crate::{Output, output};
 
 #[derive(Debug, Subcommand)]
@@ -56,9 +57,9 @@ impl Command {
     }
 }
 
-fn row(card: &Value) -> Value {
+fn row(message: &Value) -> Value {
     json!({
-        "receivedAt": card["receivedAt"], "channelId": card["channelId"], "to": card["to"],
-        "name": card["contact"]["name"], "phone": card["contact"]["phone"], "arrivals": card["arrivals"],
+        "receivedAt": message["receivedAt"], "channelId": message["channelId"], "to": message["to"],
+        "type": message["type"], "content": content(message), "arrivals": message["arrivals"],
     })
 }

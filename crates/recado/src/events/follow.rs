@@ -24,6 +24,9 @@ const LEAST: Duration = Duration::from_secs(1);
 /// The waits after calls without an answer: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
+/// The beginning of the error of an expired cursor.
+const EXPIRED: &str = "the cursor has expired";
+
 /// A reader of the stream.
 pub struct Follower<'a> {
     api: &'a Api,
@@ -152,9 +155,13 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// Prints the cursor at which the next command continues. Prints nothing if the output is closed.
+    /// Prints the cursor at which the next command continues. Prints nothing if the output is closed, or if nothing continues
+    /// at this cursor.
     pub fn end(&self, ended: Result<Exit>) -> Result<Exit> {
-        let silent = ended.as_ref().is_err_and(is_gone);
+        let is_expired = |error: &anyhow::Error| {
+            error.downcast_ref().is_some_and(|failure: &Failure| failure.text.starts_with(EXPIRED))
+        };
+        let silent = ended.as_ref().is_err_and(|error| is_gone(error) || is_expired(error));
         if let (Some(cursor), None, false) = (&self.cursor, &self.file, silent) {
             note(&format!("recado: to continue here: --cursor {cursor}"));
         }
@@ -193,7 +200,7 @@ fn pace(reply: &Reply) -> Duration {
 fn expired(error: &Value) -> anyhow::Error {
     let oldest = error["data"]["oldest"].as_str().unwrap_or_default();
     let text = format!(
-        "the cursor has expired: events behind it may be deleted, or it belongs to another store. To continue with the oldest \
+        "{EXPIRED}: events behind it may be deleted, or it belongs to another store. To continue with the oldest \
          events: --cursor {oldest}"
     );
     Failure { exit: Exit::Failed, text }.into()

@@ -122,9 +122,34 @@ pub fn show(output: &Output, message: &Value) -> Result<()> {
     if output.json { output::show(output, message) } else { output::show(output, &known.into()) }
 }
 
+/// Most characters of a text in a table.
+const SHOWN: usize = 40;
+
+/// What a message shows in a table: the first card, the beginning of the text, or the place.
+pub fn content(message: &Value) -> Value {
+    let cards = message["contacts"].as_array();
+    let card = cards.and_then(|cards| cards.first()).unwrap_or(&message["contact"]);
+    let place = &message["location"];
+    let shown = if let Some(name) = card["name"].as_str() {
+        let phone = card["phone"].as_str().or_else(|| card["phones"][0]["phone"].as_str());
+        format!("{name} {}", phone.unwrap_or_default())
+    } else if place.is_object() {
+        let name = place["name"].as_str().map(str::to_owned);
+        name.unwrap_or_else(|| format!("{}, {}", place["latitude"], place["longitude"]))
+    } else {
+        let text = message["text"]["content"].as_str().or_else(|| message["content"].as_str());
+        text.unwrap_or_default().to_owned()
+    };
+    match shown.trim().lines().next() {
+        None => Value::Null,
+        Some(line) if line.chars().count() <= SHOWN => line.trim().into(),
+        Some(line) => line.chars().take(SHOWN - 1).chain(['…']).collect::<String>().into(),
+    }
+}
+
 fn row(message: &Value) -> Value {
     json!({
-        "id": message["id"], "status": message["status"], "to": message["to"], "name": message["contact"]["name"],
-        "queuedAt": message["queuedAt"], "attempts": message["attempts"], "error": message["error"]["code"],
+        "id": message["id"], "status": message["status"], "to": message["to"], "type": message["type"],
+        "content": content(message), "queuedAt": message["queuedAt"], "attempts": message["attempts"], "error": message["error"]["code"],
     })
 }

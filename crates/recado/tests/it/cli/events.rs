@@ -132,6 +132,10 @@ fn events_are_followed_by_http_with_a_key_and_filters() {
     // A place in another store.
     let other = cursor(&Stage::set());
     refused(&stage.key, &["--cursor", &other], &["the cursor has expired", "--cursor "]);
+    let mut command = recado();
+    command.args(["events", "follow", "--cursor", &other, "--url", &stage.server.url("")]);
+    let said = command.env("RECADO_API_KEY", &stage.key).ended().stderr;
+    assert!(!String::from_utf8_lossy(&said).contains("to continue here"), "nothing continues at an expired cursor");
 }
 
 /// A page that was lost is asked for again from the same place, and the command says so.

@@ -137,6 +137,37 @@ fn messages_work_without_a_server() {
 }
 
 #[test]
+fn a_table_shows_what_each_kind_of_message_says() {
+    let stage = Stage::set();
+    let send = |kind: &str, body: &Value| {
+        stage.server.post(&format!("/v1/channels/sandbox/messages/{kind}"), &stage.key, body).expect(202)
+    };
+    let to = "5511999998888";
+    let text = "Seu pedido saiu para a entrega e chega hoje.\nAte logo";
+    let last = [
+        send("contact", &json!({"to": to, "name": "Maria", "phone": "5511988887777"})),
+        send("text", &json!({"to": to, "content": text})),
+        send("location", &json!({"to": to, "latitude": -23.5, "longitude": -46.6})),
+        send("location", &json!({"to": to, "latitude": 0, "longitude": 0, "name": "Mercado"})),
+    ];
+    for answer in &last {
+        stage.until(&crate::v1::location(answer), "READ");
+    }
+    for list in [&["messages", "list", "--channel", "sandbox"][..], &["sandbox", "messages"]] {
+        let table = run_in(stage.home.dir(), list);
+        let table = String::from_utf8(table.stdout).expect("UTF-8");
+        for row in [
+            "contact   Maria 5511988887777",
+            "text      Seu pedido saiu para a entrega e chega …",
+            "location  -23.5, -46.6",
+            "location  Mercado",
+        ] {
+            assert!(table.contains(row), "{row}: {table}");
+        }
+    }
+}
+
+#[test]
 fn the_sandbox_phone_is_shown_and_emptied() {
     let stage = Stage::set();
     for to in ["5511999998888", "5511999997777"] {

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use test_postgres::Database;
 
-use super::run_in;
-use crate::harness::{Home, Server, wait_for};
+use super::{assert_fails, run_in};
+use crate::harness::{Ended, Home, Server, recado, wait_for};
 use crate::v1::{CARD, JSON};
 
 /// A server with two messages on a paused channel.
@@ -96,4 +96,18 @@ fn status_is_text_for_people_with_the_last_backup() {
     let text = String::from_utf8(run_in(home.dir(), &["status"]).stdout).expect("UTF-8");
     assert!(text.contains("last backup   UNKNOWN: last-backup.json cannot be read"), "{text}");
     std::fs::remove_dir_all(backup).expect("removed");
+}
+
+#[test]
+fn a_command_for_a_database_is_not_answered_by_the_server_of_a_file() {
+    let (home, database) = (Home::init(), Database::new());
+    let _server = home.serve();
+    let create = ["keys", "create", "--name", "crm", "--environment", "test", "--scopes", "messages.send"];
+    for command in [&["status"][..], &["institutions", "list"], &create] {
+        let mut run = recado();
+        run.args(command).args(["--data-dir", home.dir()]).env("RECADO_DATABASE_URL", database.url());
+        assert_fails(&run.ended(), 1, &["RECADO_DATABASE_URL", "its own file", home.dir()]);
+    }
+    // Without the variable it answers.
+    home.cli(&["institutions", "list"]);
 }
