@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use fake_whatsapp::{FakeWhatsApp, Refusal, proto};
 use recado_whatsapp_web::{
-    Addressee, Body, Card, Event, LookUpError, Outgoing, Person, Quote, Rows, Session, SubmitError,
+    Addressee, Author, Body, Card, Event, LookUpError, Outgoing, Person, Quote, Quoted, Rows, Session, SubmitError,
 };
 
 use crate::harness::{ACCOUNT, Client, PEER, PEER_LID, VCARD, card, link, network};
@@ -61,9 +61,11 @@ async fn every_body_is_shown_with_and_without_a_quote() -> Result<()> {
         Body::Contact(maria.clone()),
         Body::Contacts { display_name: "2 contatos".into(), contacts: vec![maria, joao] },
     ];
-    let forgotten = Quote { id: "3EB0OLD".into(), body: None };
-    let quotes = bodies.iter().map(|body| Quote { id: "3EB0NEW".into(), body: Some(body.clone()) });
-    let quotes: Vec<_> = [None, Some(forgotten)].into_iter().chain(quotes.map(Some)).collect();
+    let forgotten = Quote { id: "3EB0OLD".into(), author: Author::Own, content: None };
+    let quote =
+        |body: &Body| Quote { content: Some(Quoted::Body(body.clone())), id: "3EB0NEW".into(), ..forgotten.clone() };
+    let quotes: Vec<_> = bodies.iter().map(quote).collect();
+    let quotes: Vec<_> = [None, Some(forgotten)].into_iter().chain(quotes.into_iter().map(Some)).collect();
     for (body, quote) in bodies.iter().flat_map(|body| quotes.iter().map(move |quote| (body, quote))) {
         let id = format!("3EB0BODY{}", whatsapp.inbox().len());
         let message = Outgoing { body: body.clone(), quote: quote.clone(), ..card(&id) };
@@ -75,7 +77,11 @@ async fn every_body_is_shown_with_and_without_a_quote() -> Result<()> {
         assert_eq!(received.message.conversation.is_some(), quote.is_none() && matches!(body, Body::Text(_)));
         let own = format!("{ACCOUNT}@s.whatsapp.net");
         let shown_quote = received.quote().map(|quote| (quote.id, quote.from, quote.message.map(shown)));
-        let meant = quote.as_ref().map(|quote| (&*quote.id, &*own, quote.body.clone().map(Some)));
+        let content = |quote: &Quote| match quote.content.clone() {
+            Some(Quoted::Body(body)) => Some(Some(body)),
+            _ => None,
+        };
+        let meant = quote.as_ref().map(|quote| (&*quote.id, &*own, content(quote)));
         assert_eq!(shown_quote, meant, "{body:?}");
     }
     assert_eq!((whatsapp.counters().malformed, whatsapp.counters().undecryptable), (0, 0));

@@ -239,8 +239,7 @@ pub(super) async fn contact_of<E: Executor>(
     }
     let (institution, environment) = (&owner.0.as_bytes()[..], owner.1.name());
     let read = |row: &Row<'_>| Ok(ContactId::from_bytes(row.bytes("contact_id")?));
-    let asked = values![address, IdentityKind::UserId.name(), institution, environment];
-    db.row(&by_user_id::<E>(), asked, read).await
+    db.row(&by_user_id::<E>(), values![address, IdentityKind::UserId.name(), institution, environment], read).await
 }
 
 /// Finds a contact by a user id. No two businesses have the same one.
