@@ -161,8 +161,7 @@ fn short<'a>(event: &Event, message: &'a EventMessage, change: &'a StatusChange,
     });
     Short {
         message_id: message.id.to_string(),
-        // Meta's ids contain the number of the recipient.
-        network_id: Some(&*message.network_id).filter(|_| content),
+        network_id: Some(&*message.network_id).filter(|id| content || names_nobody(id)),
         conversation_id: event.conversation.map(|id| ConversationId::from_bytes(id).to_string()),
         reference: message.reference.as_deref(),
         kind: message.kind.as_deref().unwrap_or("contact"),
@@ -186,12 +185,13 @@ fn raw(value: &impl Serialize) -> Box<RawValue> {
 }
 
 /// Keys whose values contain no data of a person: ids of Recado, states, times.
-const NEUTRAL: [&str; 28] = [
+const NEUTRAL: [&str; 32] = [
     "id",
     "messageId",
     "conversationId",
     "channelId",
     "contactId",
+    "departmentId",
     "batchId",
     "templateId",
     "reference",
@@ -211,18 +211,27 @@ const NEUTRAL: [&str; 28] = [
     "forwarded",
     "changes",
     "mergedFrom",
+    "optOut",
+    "optOutSource",
+    "source",
     "unreadCount",
     "openUntil",
     "failingSince",
     "code",
 ];
 
+/// Whether an id of a network contains no data of a person. Those of Meta contain the number of the recipient.
+fn names_nobody(network_id: &str) -> bool {
+    !network_id.starts_with("wamid.")
+}
+
 /// The data without texts, names and numbers. Under a key that is not known to be neutral, only objects are kept, and
 /// the same rule applies inside these objects.
 fn without_content(value: Value) -> Value {
     let Value::Object(fields) = value else { return Value::Null };
     let field = |(key, value): (String, Value)| {
-        let neutral = NEUTRAL.contains(&&*key) || key.ends_with("At");
+        let is_open_id = key == "networkId" && value.as_str().is_some_and(names_nobody);
+        let neutral = NEUTRAL.contains(&&*key) || key.ends_with("At") || is_open_id;
         let value = match value {
             Value::Object(_) => without_content(value),
             Value::Array(items) if items.iter().any(Value::is_object) => {
@@ -297,13 +306,15 @@ mod tests {
         let conversation = Some(*message.as_bytes());
         let delivered = Event { conversation, ..of_message(MessageStatus::Delivered, None) };
         let priced = format!(
-            r#"{{"id":"{id}","event":"message.delivered",{HEAD}"data":{{"messageId":"{message}","networkId":null,"conversationId":"{message}","reference":"pedido-1","type":"contact","to":null,"account":null,"status":"DELIVERED","at":"2025-11-23T12:13:20.123Z","pricing":{{"billable":true,"model":"PMP","category":"utility"}}}}}}"#
+            r#"{{"id":"{id}","event":"message.delivered",{HEAD}"data":{{"messageId":"{message}","networkId":"3EB0","conversationId":"{message}","reference":"pedido-1","type":"contact","to":null,"account":null,"status":"DELIVERED","at":"2025-11-23T12:13:20.123Z","pricing":{{"billable":true,"model":"PMP","category":"utility"}}}}}}"#
         );
         assert_eq!(Body::new(&delivered, false, "").text(), priced);
+        let mut of_meta = of_message(MessageStatus::Failed, Some("131026"));
+        of_meta.message.as_mut().expect("a message").network_id = "wamid.HBgN".to_owned();
         let failed = format!(
             r#"{{"id":"{id}","event":"message.failed",{HEAD}"data":{{"messageId":"{message}","networkId":null,"conversationId":null,"reference":"pedido-1","type":"contact","to":null,"account":null,"status":"FAILED","at":"2025-11-23T12:13:20.123Z","error":{{"code":"131026","message":null,"networkCode":"131026"}}}}}}"#
         );
-        assert_eq!(Body::new(&of_message(MessageStatus::Failed, Some("131026")), false, "").text(), failed);
+        assert_eq!(Body::new(&of_meta, false, "").text(), failed);
         let moved = Recorded {
             from: Some(ChannelState::Connected),
             to: Some(ChannelState::Restricted),
@@ -338,5 +349,21 @@ mod tests {
         assert!(Body::new(&received, true, "").text().ends_with(&format!("\"data\":{data}}}")));
         let bare = r#"{"message":{"id":"1","content":null,"from":null,"receivedAt":"x","sender":{"name":null,"isMe":false},"mentions":[],"contacts":[{"id":"2","phone":null}]}}"#;
         assert!(Body::new(&received, false, "").text().ends_with(&format!("\"data\":{bare}}}")));
+    }
+
+    #[test]
+    fn without_content_ids_and_states_stay() {
+        let contact = json!({
+            "id": "1", "name": "Ana", "phone": "55", "tags": ["vip"], "optOut": true, "optOutAt": "x",
+            "optOutSource": "KEYWORD", "source": "INBOUND", "identities": [{"kind": "PHONE", "value": "55"}],
+        });
+        let data = json!({"contact": contact, "changes": ["optOut"], "networkId": "3EB0", "departmentId": "vendas"});
+        let bare = json!({
+            "id": "1", "name": null, "phone": null, "tags": [], "optOut": true, "optOutAt": "x",
+            "optOutSource": "KEYWORD", "source": "INBOUND", "identities": [{"kind": "PHONE", "value": null}],
+        });
+        let expected = json!({"contact": bare, "changes": ["optOut"], "networkId": "3EB0", "departmentId": "vendas"});
+        assert_eq!(without_content(data), expected);
+        assert_eq!(without_content(json!({"networkId": "wamid.HBgN"})), json!({"networkId": null}));
     }
 }

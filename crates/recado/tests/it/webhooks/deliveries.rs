@@ -75,7 +75,7 @@ fn a_webhook_receives_only_what_it_asks_for() {
     assert_eq!((read.path.as_str(), read.event().as_str()), ("/read", "message.read"));
     assert_eq!(read.json()["data"]["to"], "5511999998888");
     let data = &bare.json()["data"];
-    assert!(data["to"].is_null() && data["networkId"].is_null() && data["messageId"].is_string(), "{data}");
+    assert!(data["to"].is_null() && data["networkId"].is_string() && data["messageId"].is_string(), "{data}");
     assert!(!String::from_utf8_lossy(&bare.body).contains("5511999998888"));
     // The other channel's events.
     stage.post("/v1/channels/other/connect").expect(200);
