@@ -104,9 +104,16 @@ pub struct Filter {
     pub events: Patterns,
     /// `None`: all channels.
     pub channels: Option<Vec<ChannelKey>>,
+    /// The kinds of chats, for events of a chat.
     pub chats: Vec<ChatKind>,
     /// The scopes of the reader's key.
     pub scopes: Scopes,
+}
+
+/// Whether events of this name belong to a chat. The kinds of chats limit these events alone: that a channel was logged out, or
+/// a contact was created, concerns readers of every kind.
+fn is_of_a_chat(name: &str) -> bool {
+    ["message.", "conversation.", "group."].into_iter().any(|group| name.starts_with(group))
 }
 
 impl Filter {
@@ -117,7 +124,7 @@ impl Filter {
             && self.events.matches(&event.kind)
             && scope_of(&event.kind).is_some_and(|scope| self.scopes.allows(scope))
             && self.channels.as_ref().is_none_or(|keys| channel.is_some_and(|channel| keys.contains(&channel)))
-            && self.chats.contains(&event.chat)
+            && (!is_of_a_chat(&event.kind) || self.chats.contains(&event.chat))
     }
 }
 
@@ -156,7 +163,11 @@ mod tests {
         let contact = Event { kind: "contact.created".to_owned(), complete: true, ..event(1) };
         assert!(all.accepts(&contact));
         assert!(!all.accepts(&Event { kind: "conversation.created".to_owned(), ..contact.clone() }), "no scope");
-        assert!(!all.accepts(&Event { chat: ChatKind::Group, ..contact.clone() }));
+        let messages = Filter { scopes: [Scope::MessagesRead].into_iter().collect(), ..all.clone() };
+        let message = Event { kind: "message.received".to_owned(), ..contact.clone() };
+        assert!(messages.accepts(&message) && !messages.accepts(&Event { chat: ChatKind::Group, ..message }));
+        let of_groups = Filter { chats: vec![ChatKind::Group], ..all.clone() };
+        assert!(of_groups.accepts(&contact), "a contact is of no chat");
         assert!(!Filter { channels: Some(vec![1]), ..all.clone() }.accepts(&contact), "of no channel");
         assert!(!all.accepts(&Event { kind: "message.sending".to_owned(), ..contact }), "an inner event");
     }

@@ -264,7 +264,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .query("from", "Without a cursor: `now` (default), `oldest`, or a time.", from)
         .query("events", "Names or patterns such as `message.*`, with commas between them.", events)
         .query("channelId", "Events of this channel alone.", json!({"type": "string"}))
-        .query("chatKinds", "`DIRECT`, `GROUP`, or both with a comma.", chats)
+        .query("chatKinds", "For events of a chat: `DIRECT`, `GROUP`, or both with a comma (default). Other events come always.", chats)
         .query("limit", "Most events on a page.", json!({"type": "integer", "minimum": 1, "maximum": LIMITS.1, "default": LIMITS.0}))
         .query("wait", "Seconds to wait for the first event.", json!({"type": "integer", "minimum": 0, "maximum": MOST_WAIT, "default": 0}))
         .answers::<Page<'_>>(200, "The next events. `nextCursor` continues after them.", page)
