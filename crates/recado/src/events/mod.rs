@@ -30,7 +30,7 @@ pub struct Filter {
     /// Only events of this channel
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub channel: Option<String>,
-    /// Only events of these chats: DIRECT, GROUP, or both separated by a comma
+    /// Only events of these chats: DIRECT, GROUP, or both separated by a comma [default: both; of `listen`: DIRECT]
     #[arg(long, value_name = "KINDS", value_parser = NonEmptyStringValueParser::new())]
     chat_kinds: Option<String>,
 }
@@ -164,10 +164,29 @@ async fn list(api: &Api, filter: &Filter, from: &str, limit: usize, output: &Out
 }
 
 impl Filter {
+    /// The same with these kinds of chats if none are given.
+    #[must_use]
+    pub fn or_chats(self, kinds: &str) -> Self {
+        Self { chat_kinds: self.chat_kinds.or_else(|| Some(kinds.to_owned())), ..self }
+    }
+
     /// The parameters of the call.
     fn query(&self) -> String {
         let given = [("events", &self.events), ("channelId", &self.channel), ("chatKinds", &self.chat_kinds)];
         let given = given.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
         given.fold(String::new(), |query, (name, value)| query + "&" + name + "=" + &encoded(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_chats_are_a_default_alone() {
+        let filter = |kinds: Option<&str>| Filter { events: None, channel: None, chat_kinds: kinds.map(str::to_owned) };
+        assert_eq!(filter(None).query(), "");
+        assert_eq!(filter(None).or_chats("DIRECT").query(), "&chatKinds=DIRECT");
+        assert_eq!(filter(Some("GROUP")).or_chats("DIRECT").query(), "&chatKinds=GROUP");
     }
 }

@@ -57,7 +57,9 @@ impl Listen {
     async fn listen(&self, api: &Api) -> Result<Exit> {
         let mut signals = Signals::listen()?;
         check_served(api)?;
-        let mut follower = Follower::new(api, &self.filter, &self.start, PAGE)?;
+        // As a webhook without this field.
+        let filter = self.filter.clone().or_chats("DIRECT");
+        let mut follower = Follower::new(api, &filter, &self.start, PAGE)?;
         let secret = self.secret.clone().unwrap_or_else(|| signature::new_secret(&SystemEntropy));
         let forwarder = Forwarder::new(self.forward_to.clone(), &secret, self.attempts, &self.output);
         if forwarder.leaves_this_machine_in_clear() {
