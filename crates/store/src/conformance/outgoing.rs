@@ -132,10 +132,15 @@ pub(super) async fn sending_finds_a_contact_by_either_form_and_creates_none(grou
     let first = send(&ground, channel, ANA, "Oi", NOW).await;
     let begun = only(&ground).await;
     let contact = new_contact(&ground, ANA_SHORT).await;
-    assert_eq!(contact.last_outbound_at, None);
+    assert_eq!(contact.last_outbound_at, Some(NOW));
+    assert_eq!(
+        only(&ground).await.contact.map(|who| who.id),
+        Some(contact.id),
+        "the conversation is the contact's now"
+    );
     let second = send(&ground, channel, ANA, "Ola", NOW + MINUTE).await;
     let goes_on = only(&ground).await;
-    assert_eq!(goes_on.id, begun.id, "the conversation is the contact's now");
+    assert_eq!(goes_on.id, begun.id);
     assert_eq!(goes_on.contact.as_ref().map(|who| who.id), Some(contact.id));
     assert_eq!(said(&ground, &goes_on).await, [first, second]);
     let [known] = &contacts(&ground).await[..] else { panic!("one contact") };

@@ -249,6 +249,28 @@ fn a_sent_message_begins_a_conversation_and_an_answer_goes_to_it_by_its_id() {
 }
 
 #[test]
+fn a_contact_that_is_added_later_is_that_of_the_conversation() {
+    on_both_engines(|stage| {
+        let closed = text(&sends(stage, &json!({"to": ANA, "content": "Oi"})), "conversationId").to_owned();
+        after(stage, &closed, "close", None);
+        let id = text(&sends(stage, &json!({"to": ANA, "content": "Oi"})), "conversationId").to_owned();
+        assert!(stage.data(&path(&id))["contact"].is_null());
+        // Under the number without the ninth digit.
+        let (named, short) = (json!({"name": "Ana"}).to_string(), "/v1/contacts/by-phone/551177776666");
+        let put = || stage.server.call("PUT", short, Some(&stage.key), &[JSON], Some(named.as_bytes()));
+        let contact = put().expect(201).json()["data"].take();
+        assert!(contact["lastOutboundAt"].is_string(), "{contact}");
+        for one in [&closed, &id] {
+            assert_eq!(stage.data(&path(one))["contact"]["id"], contact["id"], "{one}");
+        }
+        assert_eq!(ids(stage, &format!("&contactId={}", text(&contact, "id"))), [id.clone(), closed]);
+        // The person and the caller go on in the same conversation.
+        assert_eq!(says(stage, ANA, "Oi").1, id);
+        assert_eq!(sends(stage, &json!({"to": ANA, "content": "b"}))["conversationId"], *id);
+    });
+}
+
+#[test]
 fn an_answer_goes_to_the_number_that_the_person_has_now() {
     on_both_engines(|stage| {
         stage.open("vendas", &["connect"]);

@@ -8,6 +8,7 @@ use recado_domain::contact_book::{
 use recado_domain::event::Owner;
 use recado_domain::ids::ContactId;
 use recado_domain::incoming::IdentityKey;
+use recado_domain::phone::forms;
 
 use super::announce::{Place, of_contact};
 use super::book::{self, CONTACT, ScopeOf, beginning, contact, trigrams};
@@ -227,7 +228,7 @@ pub(crate) async fn create<E: Executor>(db: &E, new: &NewContact, now: Millis) -
     if let Some(id) = book::owner_of(db, new.owner, &OF_NUMBERS, &key).await? {
         return Ok(ContactChanged::Exists(id));
     }
-    let contact = Contact {
+    let mut contact = Contact {
         id: ContactId::new(now, random(&SystemEntropy)),
         owner: new.owner,
         name: new.name.clone(),
@@ -246,10 +247,38 @@ pub(crate) async fn create<E: Executor>(db: &E, new: &NewContact, now: Millis) -
         created_at: now,
         updated_at: now,
     };
+    adopt(db, &mut contact).await?;
     book::insert(db, &contact).await?;
     book::add_identity(db, (new.owner, contact.id), &OF_NUMBERS, &key).await?;
     let place = Place { db, owner: new.owner, now };
     finish(&place, contact, "contact.created", &[]).await
+}
+
+/// Gives a contact the conversations with its number that have no contact: a call sent the first message, or the contact was
+/// deleted.
+async fn adopt<E: Executor>(db: &E, contact: &mut Contact) -> Result<(), E::Error> {
+    let ((institution, environment), id) = (contact.owner, contact.id);
+    // Never beside another one that goes on.
+    let sql = "UPDATE conversations SET chat = ?1, contact_id = ?2
+               WHERE address = ?3 AND chat = ?3 AND contact_id IS NULL AND institution_id = ?4 AND environment = ?5
+                 AND (closed_at IS NOT NULL OR NOT EXISTS (
+                     SELECT 1 FROM conversations o
+                     WHERE o.channel_key = conversations.channel_key AND o.chat = ?1 AND o.closed_at IS NULL))";
+    let (institution, environment, chat) = (&institution.as_bytes()[..], environment.name(), threads::chat_of(id));
+    let mut adopted = 0;
+    for form in contact.phone.iter().flat_map(|phone| forms(phone)) {
+        adopted += db.run(sql, values![chat, &id.as_bytes()[..], form, institution, environment]).await?;
+    }
+    if adopted == 0 {
+        return Ok(());
+    }
+    let sql = "SELECT max(CASE WHEN last_direction = 'OUTBOUND' THEN last_at END) AS sent, max(wrote_at) AS wrote
+               FROM conversations WHERE contact_id = ?1";
+    let read = |row: &Row<'_>| Ok((row.get::<Option<Millis>>("sent")?, row.get::<Option<Millis>>("wrote")?));
+    let (sent, wrote) = db.row(sql, values![&id.as_bytes()[..]], read).await?.unwrap_or_default();
+    contact.last_outbound_at = contact.last_outbound_at.max(sent);
+    contact.last_inbound_at = contact.last_inbound_at.max(wrote);
+    Ok(())
 }
 
 /// Changes a contact as a caller asks.
@@ -285,6 +314,9 @@ pub(crate) async fn change<E: Executor>(
     contact.is_named |= change.name.is_some();
     if !changes.is_empty() {
         contact.updated_at = now;
+    }
+    if changes.contains(&"phone") {
+        adopt(db, &mut contact).await?;
     }
     book::save(db, &contact, changes.contains(&"name") || changes.contains(&"phone")).await?;
     if changes.contains(&"phone") {
