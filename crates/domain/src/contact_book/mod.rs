@@ -95,6 +95,21 @@ pub struct Contact {
     pub updated_at: Millis,
 }
 
+impl Contact {
+    /// The names of the fields that differ from an earlier state, in the order of the contract.
+    pub fn changes_since(&self, before: &Self) -> Vec<&'static str> {
+        let fields = [
+            ("name", self.name != before.name),
+            ("phone", self.phone != before.phone),
+            ("email", self.email != before.email),
+            ("tags", self.tags != before.tags),
+            ("metadata", self.metadata != before.metadata),
+            ("optOut", self.opt_out_at.is_some() != before.opt_out_at.is_some()),
+        ];
+        fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+}
+
 /// The log must not name a person.
 impl std::fmt::Debug for Contact {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::Answer;
+use crate::harness::{Answer, wait_for};
 use crate::v1::{JSON, Refusal, Stage, assert_faults, assert_refused, on_both_engines, simulate, text};
 
 const NO_CONTACT: Refusal = (404, r#"{"message":"Contato nao encontrado.","code":"CONTACT_NOT_FOUND"}"#);
@@ -58,6 +58,29 @@ fn who_writes_becomes_a_contact_that_callers_change() {
         let again = says(stage, &json!({"from": SHORT}), "Oi de novo");
         assert_eq!(again["contact"]["name"], "Ana Maria");
         assert_eq!(again["id"], first["id"], "both forms of the number are one person");
+    });
+}
+
+#[test]
+fn a_merge_says_what_changed() {
+    on_both_engines(|stage| {
+        stage.get("/v1/events?from=oldest").expect(200);
+        says(stage, &json!({"lid": "103899771998284"}), "Oi");
+        let added = add(
+            stage,
+            &json!({"name": "Ana Maria", "phone": ANA, "email": "ana@exemplo.com.br", "tags": ["vip"],
+                    "metadata": {"crm": "4711"}, "optOut": true}),
+        );
+        says(stage, &json!({"lid": "103899771998284", "from": ANA}), "Sou eu");
+        let merged = || {
+            let page = stage.get("/v1/events?from=oldest&limit=500&events=contact.updated").expect(200).json();
+            let events = page["data"].as_array().expect("events").clone();
+            events.into_iter().map(|event| event["data"].clone()).find(|data| data["mergedFrom"] == added["id"])
+        };
+        wait_for("the event", || merged().is_some());
+        let data = merged().expect("an event");
+        assert_eq!(data["changes"], json!(["name", "phone", "email", "tags", "metadata", "optOut"]));
+        assert_eq!((&data["contact"]["name"], &data["contact"]["optOut"]), (&json!("Ana Maria"), &json!(true)));
     });
 }
 

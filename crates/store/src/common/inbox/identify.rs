@@ -82,9 +82,9 @@ pub(super) async fn identify<E: Executor>(
     };
     let is_new = known.is_none();
     let mut contact = known.unwrap_or_else(|| new_contact(of, ids));
-    let mut changes = Vec::new();
+    let before = contact.clone();
     if !is_new {
-        changes = learn(&mut contact, ids);
+        learn(&mut contact, ids);
     }
     contact.last_inbound_at = contact.last_inbound_at.max(wrote);
     if is_new {
@@ -96,6 +96,7 @@ pub(super) async fn identify<E: Executor>(
     for key in &resolution.added {
         book::add_identity(of.db, (of.owner, contact.id), &of.scope(), key).await?;
     }
+    let changes = contact.changes_since(&before);
     let renamed = !changes.is_empty() || !resolution.merged.is_empty();
     if renamed {
         contact.updated_at = of.now;
@@ -232,10 +233,11 @@ async fn rename<E: Executor>(
         if !gave_it_up && !is_another(&own, key, found) {
             let contact_is_older = (contact.created_at, contact.id) < (other.created_at, other.id);
             let (mut stays, gone) = if contact_is_older { (contact, other.id) } else { (other, contact.id) };
+            let before = stays.clone();
             merge::merge(of, &mut stays, gone).await?;
             stays.updated_at = of.now;
             book::save(of.db, &stays, true).await?;
-            announce::contact_updated(of, &stays, &[], &[gone]).await?;
+            announce::contact_updated(of, &stays, &stays.changes_since(&before), &[gone]).await?;
             return Ok(stays);
         }
         take(of, other.id, key).await?;
