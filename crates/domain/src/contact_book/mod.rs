@@ -15,7 +15,7 @@ use crate::ids::ContactId;
 use crate::incoming::IdentityKind;
 
 pub use change::{ContactChange, ContactChanged, ContactPut, NewContact, as_first_written, tag_key};
-pub use query::{ContactFrom, ContactPage, ContactPlace, ContactQuery, search_key};
+pub use query::{ContactFrom, ContactPage, ContactPlace, ContactQuery, search_key, search_text};
 pub use resolve::{Found, Resolution, is_another, resolve};
 
 /// Where a contact comes from.

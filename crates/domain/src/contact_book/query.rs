@@ -23,6 +23,20 @@ pub fn search_key(text: &str) -> String {
     bare.flat_map(char::to_lowercase).filter(|sign| *sign != '\0').collect()
 }
 
+/// The signs that people write between the digits of a number: among them are a space and two dashes that keep a line together.
+const BETWEEN_DIGITS: &str = "+()-./ \u{a0}\u{2011}\u{2013}";
+/// A text with fewer digits may be a part of a name, unless it begins as a number does.
+const DIGITS_OF_NUMBER: usize = 7;
+
+/// The text that a search looks for in names and numbers: without case and accents; of a number as people write it, the digits.
+pub fn search_text(text: &str) -> String {
+    let text = text.trim();
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let is_written = text.chars().all(|sign| sign.is_ascii_digit() || BETWEEN_DIGITS.contains(sign));
+    let begins = text.starts_with(['+', '(']) && !digits.is_empty();
+    if is_written && (begins || digits.len() >= DIGITS_OF_NUMBER) { digits } else { search_key(text) }
+}
+
 /// A query for contacts, by name and then by id.
 #[derive(Debug, Clone)]
 pub struct ContactQuery {
@@ -124,6 +138,24 @@ mod tests {
         for (text, key) in [("Ação", "acao"), ("JOSÉ", "jose"), ("Ana", "ana"), ("ﬁ", "fi"), ("İ", "i"), ("中", "中")]
         {
             assert_eq!(search_key(text), key);
+        }
+    }
+
+    #[test]
+    fn a_written_number_is_searched_by_its_digits() {
+        for (text, searched) in [
+            ("(11) 97777-9999", "11977779999"),
+            ("+55 11", "5511"),
+            (" 7777-9999 ", "77779999"),
+            ("7777\u{2011}9999", "77779999"),
+            ("77779999", "77779999"),
+            ("Bloco 7777-9999", "bloco 7777-9999"),
+            ("12-34", "12-34"),
+            ("+", "+"),
+            ("(Á)", "(a)"),
+            ("", ""),
+        ] {
+            assert_eq!(search_text(text), searched, "{text}");
         }
     }
 

@@ -106,7 +106,11 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         )
         .needs(Scope::ContactsRead)
         .numbered_pages(cursor)
-        .query("search", "Part of the name or the number, without case and accents.", search_schema())
+        .query(
+            "search",
+            "Part of the name or the number, without case and accents; a number also as people write it.",
+            search_schema(),
+        )
         .query("tags", "Those with any of these tags, with commas between them.", tags_schema())
         .query("tagsAll", "Those with all of these tags, with commas between them.", tags_schema())
         .query("phone", "The one with this number.", schemas::phone("DDI+DDD+NUM."))

@@ -62,6 +62,21 @@ fn who_writes_becomes_a_contact_that_callers_change() {
 }
 
 #[test]
+fn a_number_is_searched_as_people_write_it() {
+    on_both_engines(|stage| {
+        add(stage, &json!({"name": "Ana", "phone": "5511977779999"}));
+        add(stage, &json!({"name": "Bloco 12-34", "phone": "5521966665555"}));
+        for written in
+            ["7777-9999", "(11)%2097777-9999", "%2B55%2011%2097777", "+5511977779999", "97777.9999", "77779999"]
+        {
+            assert_eq!(names(stage, &format!("search={written}")), ["Ana"], "{written}");
+        }
+        assert_eq!(names(stage, "search=12-34"), ["Bloco 12-34"]);
+        assert_eq!(names(stage, "search=7777-9998"), [""; 0]);
+    });
+}
+
+#[test]
 fn a_merge_says_what_changed() {
     on_both_engines(|stage| {
         stage.get("/v1/events?from=oldest").expect(200);

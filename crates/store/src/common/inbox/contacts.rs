@@ -3,7 +3,7 @@
 use recado_domain::clock::{Millis, random};
 use recado_domain::contact_book::{
     Contact, ContactChange, ContactChanged, ContactFrom, ContactPage, ContactPlace, ContactPut, ContactQuery,
-    NewContact, Source, as_first_written, search_key, tag_key,
+    NewContact, Source, as_first_written, search_key, search_text, tag_key,
 };
 use recado_domain::event::Owner;
 use recado_domain::ids::ContactId;
@@ -49,7 +49,7 @@ const GRAMS: usize = 8;
 /// Finds the gram of a search that the fewest contacts have; `None` if many contacts have each gram. Then the list is
 /// read in its order, because a page fills after few contacts.
 async fn search<E: Executor>(db: &E, query: &ContactQuery) -> Result<Search, E::Error> {
-    let text = query.search.as_deref().map(|text| search_key(text.trim())).filter(|text| !text.is_empty());
+    let text = query.search.as_deref().map(search_text).filter(|text| !text.is_empty());
     let Some(text) = text else { return Ok(Search { text: None, gram: None }) };
     let (institution, environment) = (&query.owner.0.as_bytes()[..], query.owner.1.name());
     let sql = "SELECT count(*) AS found FROM (SELECT 1 FROM contact_grams
