@@ -1,6 +1,7 @@
 //! A contact.
 
 use recado_domain::contact_book::{Contact, Identity, Scope};
+use recado_domain::incoming::{IdentityKey, IdentityKind};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -42,13 +43,18 @@ struct IdentityView<'a> {
     value: &'a str,
 }
 
-fn identity(identity: &Identity) -> IdentityView<'_> {
+fn identity<'a>(contact: &'a Contact, identity: &'a Identity) -> IdentityView<'a> {
     let (channel_id, business_id) = match &identity.scope {
         Scope::Owner => (None, None),
         Scope::Channel(_, id) => (Some(id.as_str()), None),
         Scope::Business(id) => (None, Some(id.as_str())),
     };
-    IdentityView { channel_id, business_id, kind: identity.kind.name(), value: &identity.value }
+    // The stored form of a Brazilian number has no ninth digit. The number is shown as the network named it, or as it was typed.
+    let numbers = [&contact.account, &contact.phone].into_iter().flatten();
+    let mut numbers = numbers.filter(|_| identity.kind == IdentityKind::Phone);
+    let known = numbers.find(|number| IdentityKey::phone(number).value == identity.value);
+    let value = known.unwrap_or(&identity.value);
+    IdentityView { channel_id, business_id, kind: identity.kind.name(), value }
 }
 
 impl<'a> ContactView<'a> {
@@ -68,7 +74,7 @@ impl<'a> ContactView<'a> {
             opt_out_source: contact.opt_out_source.as_deref(),
             source: contact.source.name(),
             blocked_on: [],
-            identities: contact.identities.iter().map(identity).collect(),
+            identities: contact.identities.iter().map(|of| identity(contact, of)).collect(),
             last_inbound_at: contact.last_inbound_at.map(rfc3339),
             last_outbound_at: contact.last_outbound_at.map(rfc3339),
         }

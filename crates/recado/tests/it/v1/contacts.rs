@@ -77,6 +77,22 @@ fn a_number_is_searched_as_people_write_it() {
 }
 
 #[test]
+fn an_identity_shows_the_number_as_it_is_known() {
+    on_both_engines(|stage| {
+        let identity = |contact: &Value| contact["identities"][0].clone();
+        let added = add(stage, &json!({"name": "Ana", "phone": ANA}));
+        assert_eq!(identity(&added), json!({"kind": "PHONE", "value": ANA}));
+        // The network names the account without the ninth digit.
+        says(stage, &json!({"from": SHORT}), "Oi");
+        let known = stage.data(&format!("/v1/contacts/{}", text(&added, "id")));
+        assert_eq!((identity(&known), &known["phone"]), (json!({"kind": "PHONE", "value": SHORT}), &json!(ANA)));
+        let bia = says(stage, &json!({"from": "5521966665555"}), "Oi");
+        let bia = stage.data(&format!("/v1/contacts/{}", text(&bia["contact"], "id")));
+        assert_eq!(identity(&bia)["value"], "5521966665555");
+    });
+}
+
+#[test]
 fn a_merge_says_what_changed() {
     on_both_engines(|stage| {
         stage.get("/v1/events?from=oldest").expect(200);
