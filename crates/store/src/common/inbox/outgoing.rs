@@ -262,7 +262,7 @@ async fn without_contact<E: Executor>(
 ) -> Result<HashSet<(ChannelKey, String)>, E::Error> {
     let numbers = messages.iter().filter(|message| is_number(&message.recipient));
     let chats: BTreeSet<_> =
-        numbers.flat_map(|message| forms(&message.recipient).map(|form| (message.channel, form))).collect();
+        numbers.flat_map(|message| forms(&message.recipient).map(move |form| (message.channel, form))).collect();
     if chats.is_empty() {
         return Ok(HashSet::new());
     }
