@@ -107,6 +107,7 @@ suite! { [
         without_a_reader_nothing_is_recorded,
         everything_twice_and_shuffled_is_as_one_delivery,
         a_window_is_open_for_a_day_after_a_message_of_the_person,
+        a_message_from_the_future_is_from_now,
         long_texts_are_cut_and_events_stay_short,
         deep_json_of_a_person_is_stored_and_read,
         a_deleted_channel_receives_nothing_and_stays_readable,

@@ -311,6 +311,23 @@ pub(super) async fn a_window_is_open_for_a_day_after_a_message_of_the_person(gro
     assert_eq!(state(NOW).await.state, WindowState::Open);
 }
 
+/// A clock of the network that is ahead must not keep a window open for longer, or hide later changes.
+pub(super) async fn a_message_from_the_future_is_from_now(ground: Ground) {
+    let channel = ground.channel("vendas").await;
+    let message = Arrival { sent_at: NOW + DAY, ..text("A1", both(), "Oi") };
+    let windowed = Arrivals { windowed: true, ..batch(channel, vec![message]) };
+    ground.store.receive(windowed, NOW).await.expect("stored");
+    assert_eq!(delivered(&ground, channel).await[0].sent_at, NOW);
+    assert_eq!(conversations(&ground).await[0].person_wrote_at, Some(NOW));
+    for (id, ahead, now, content) in [("E1", DAY, NOW, "um"), ("E2", 0, NOW + MINUTE, "dois")] {
+        let what = What::Edit { target: "A1".parse().expect("an id"), content: content.to_owned() };
+        let edit = Arrival { sent_at: now + ahead, ..arrival(id, both(), what) };
+        let received = ground.store.receive(batch(channel, vec![edit]), now).await.expect("stored");
+        assert_eq!(received[0].outcome, Outcome::Applied, "{content}");
+    }
+    assert_eq!(delivered(&ground, channel).await[0].body.text, "dois");
+}
+
 pub(super) async fn long_texts_are_cut_and_events_stay_short(ground: Ground) {
     record(&ground).await;
     let channel = ground.channel("vendas").await;
