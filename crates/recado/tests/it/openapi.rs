@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use recado_domain::event::NOT_YET;
 use serde_json::Value;
 
+use crate::docs::markdown::{collect, root};
 use crate::harness::{Home, Server, run};
 use crate::isolation::ROUTES;
 use crate::v1::ALL_SCOPES;
@@ -124,6 +126,26 @@ fn status_of(document: &Value, code: &str) -> String {
         },
         |(status, _)| status,
     )
+}
+
+#[test]
+fn events_that_nothing_records_are_said_to_be_so() {
+    let manual = include_str!("../../../../docs/api.md");
+    let row = manual.lines().find(|line| line.contains("not sent by this version.")).expect("the row of the manual");
+    let mut sources = Vec::new();
+    for of in ["domain", "store", "providers", "gateway", "whatsapp-web"] {
+        collect(&root().join("crates").join(of).join("src"), "rs", &mut sources);
+    }
+    let lists = ["domain/src/event.rs", "openapi/webhooks.rs", "events/samples.rs"];
+    sources.retain(|path| !lists.iter().any(|list| path.ends_with(list)));
+    let sources: Vec<_> = sources.iter().map(|path| std::fs::read_to_string(path).expect("a source")).collect();
+    let document = document();
+    for name in NOT_YET {
+        assert!(row.contains(&format!("`{name}`")), "{name}");
+        let summary = document["webhooks"][name]["post"]["summary"].as_str().expect("a summary");
+        assert!(summary.ends_with("Not sent by this version"), "{name}: {summary}");
+        assert!(!sources.iter().any(|source| source.contains(&format!("\"{name}\""))), "{name} is recorded");
+    }
 }
 
 // --- The pages of the server ---

@@ -1,5 +1,6 @@
 //! The section `webhooks` of the document: what this server sends, one entry and one schema for each event.
 
+use recado_domain::event::NOT_YET;
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
@@ -18,7 +19,7 @@ fn entry(event: &str, generator: &mut SchemaGenerator) -> Value {
     let signature = "`v1,` and the base64 of HMAC-SHA256 over `{webhook-id}.{webhook-timestamp}.{body}`; two with a space \
                      between them for 24 hours after the secret was replaced.";
     json!({
-        "summary": about(event),
+        "summary": summary(event),
         "tags": ["Webhooks"],
         "security": [],
         "parameters": [
@@ -64,6 +65,11 @@ fn schema(event: &str, generator: &mut SchemaGenerator) -> Value {
     let base = generator.subschema_for::<EventView<'_>>();
     let schema = json!({"allOf": [base, {"properties": {"event": {"const": event}, "data": data(event, generator)}}]});
     named(&schema_name(event), schema, generator)
+}
+
+fn summary(event: &str) -> String {
+    let later = if NOT_YET.contains(&event) { ". Not sent by this version" } else { "" };
+    format!("{}{later}", about(event))
 }
 
 fn about(event: &str) -> &'static str {

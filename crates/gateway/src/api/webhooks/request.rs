@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use axum::http::{HeaderValue, Uri};
 use recado_domain::channel::ChannelKey;
-use recado_domain::event::{ChatKind, Patterns};
+use recado_domain::event::{ChatKind, NOT_YET, Patterns};
 use recado_domain::field_errors::{Field, FieldErrors, REPEATED, UNKNOWN};
 use recado_domain::text;
 use recado_domain::webhook::{DeliveryOrder, RetryPolicy};
@@ -331,6 +331,8 @@ fn read_header(name: &str, value: &Field<'_>) -> Checked<SecretString> {
 /// The schema of a body. A new webhook requires fields.
 pub fn schema(is_new: bool) -> Value {
     let pattern = json!({"type": "string", "pattern": format!("^{}$", pattern_form())});
+    let later =
+        format!("Names, groups such as `message.*`, or `*`. Not sent by this version: `{}`.", NOT_YET.join("`, `"));
     let (any, shown) = (schemas::class(|sign| !text::is_forbidden(sign)), schemas::class(text::shows));
     let name = json!({
         "type": ["string", "null"],
@@ -361,7 +363,7 @@ pub fn schema(is_new: bool) -> Value {
         "properties": {
             "name": name,
             "url": {"type": nullable("string", is_new), "format": "uri", "maxLength": recado_providers::outbound::url::LENGTH, "pattern": "^https?://", "description": "With https, and with http only where the operator allows the address."},
-            "events": {"type": nullable("array", is_new), "minItems": 1, "maxItems": Patterns::LIMIT, "items": pattern},
+            "events": {"type": nullable("array", is_new), "minItems": 1, "maxItems": Patterns::LIMIT, "items": pattern, "description": later},
             "secret": {"type": ["string", "null"], "minLength": SECRET.0, "maxLength": SECRET.1, "description": "`whsec_` and base64, or any text. A new webhook without one gets a random one, which only this answer shows. A replaced secret signs for 24 hours beside the new one."},
             "active": {"type": ["boolean", "null"], "default": true},
             "retryPolicy": retry,
