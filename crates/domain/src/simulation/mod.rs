@@ -2,6 +2,7 @@
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
+mod emoji;
 mod parse;
 mod types;
 

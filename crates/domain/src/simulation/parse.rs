@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use super::emoji::is_emoji;
 use super::types::{FIELDS, REPLY_TO, Type, named, names};
 use super::{Act, EXPIRED, Simulation, Target};
 use crate::address::is_user_id;
@@ -357,7 +358,8 @@ fn unsupported_for(reason: UnsupportedReason) -> Act {
 
 pub(super) fn reaction(reader: &mut Reader<'_, '_>, _: &'static str) -> Parsed<Read> {
     let target = target(reader)?;
-    let emoji = reader.optional("emoji", &Rule::line(EMOJI_LIMIT))?;
+    let wrong = |path: &str| format!("O campo {path} deve ser um unico emoji.").into();
+    let emoji = reader.of_form("emoji", |text| is_emoji(text) && text.chars().count() <= EMOJI_LIMIT, wrong)?;
     Ok(target.zip(emoji).map(|(target, emoji)| (Act::React { emoji }, Some(target))))
 }
 

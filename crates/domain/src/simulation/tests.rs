@@ -166,6 +166,23 @@ fn to_refuse_a_field_builds_no_schema() {
 }
 
 #[test]
+fn a_reaction_is_one_emoji() {
+    let of = |emoji: &str| {
+        let content = json!({"messageId": "3EB0459984FC15DDAB10A5", "emoji": emoji});
+        parse(&json!({"from": "5511977776666", "type": "reaction", "content": content}))
+    };
+    for good in ["👍", "👍🏽", "❤️", "👨‍👩‍👧", "🇧🇷", "1️⃣", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "©", ""]
+    {
+        assert!(of(good).is_ok(), "{good}");
+    }
+    for bad in ["abc", "👍👍", "👍 a", "1", "🇧", "12\u{20e3}"] {
+        let errors = of(bad).expect_err(bad);
+        let found: Vec<_> = errors.as_slice().iter().map(|error| (&*error.field, &*error.message)).collect();
+        assert_eq!(found, [("content.emoji", "O campo content.emoji deve ser um unico emoji.")], "{bad}");
+    }
+}
+
+#[test]
 fn times_are_never_ahead() {
     let at = |text: &str| {
         let body = json!({"from": "5511977776666", "type": "text", "content": {"text": "Oi"}, "sentAt": text});

@@ -94,7 +94,7 @@ const POLL: &[Field] = &[
 ];
 const UNSUPPORTED: &[Field] = &[("reason", || one_of(parse::REASONS.map(|(name, _)| name)), false)];
 const TARGET: &[Field] = &[("messageId", target, true)];
-const REACTION: &[Field] = &[("emoji", || schema::name(parse::EMOJI_LIMIT, false), false)];
+const REACTION: &[Field] = &[("emoji", emoji, false)];
 const VOTE: &[Field] = &[("options", || list(0, *parse::OPTIONS.end(), "array"), false)];
 const NUMBER_CHANGE: &[Field] = &[("phone", || schema::phone("The new number."), true)];
 
@@ -110,6 +110,13 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 fn flag() -> Value {
     json!({"type": ["boolean", "null"], "default": false})
+}
+
+fn emoji() -> Value {
+    json!({
+        "type": ["string", "null"], "maxLength": parse::EMOJI_LIMIT,
+        "description": "One emoji. Left out, empty or `null`: the reaction is removed.",
+    })
 }
 
 fn one_of(names: [&str; 3]) -> Value {

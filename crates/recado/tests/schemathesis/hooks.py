@@ -92,6 +92,9 @@ def simulated(call):
     content = call.get("content") or {}
     if "messageId" in content:
         content["messageId"] = "3EB0459984FC15DDAB10A5"
+    # Nor does it say what an emoji is.
+    if content.get("emoji"):
+        content["emoji"] = "\N{THUMBS UP SIGN}"
     # Nor which addresses are allowed. No server listens there.
     if "url" in content:
         content["url"] = "http://127.0.0.1:1024/recado"

@@ -8,7 +8,7 @@ use axum::response::Response;
 use recado_domain::api_key::Scope;
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::{ConversationId, MessageId, SANDBOX};
-use recado_domain::incoming::Received;
+use recado_domain::incoming::{Outcome, Received};
 use recado_domain::kinds::Context;
 use recado_domain::simulation::{Act, EXAMPLE, EXPIRED, Simulated, SimulatedGroup, Simulation, body_schema};
 use recado_providers::sandbox::SimulatedAct;
@@ -104,7 +104,6 @@ struct Answer {
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "SimulatedIds")]
-#[expect(clippy::struct_field_names, reason = "the names of the API")]
 struct Ids {
     /// The message that was stored or changed; `null` if there is none yet.
     #[schemars(with = "Option<schemas::Uuid>")]
@@ -114,12 +113,24 @@ struct Ids {
     /// `null` if there is none yet.
     #[schemars(with = "Option<schemas::Uuid>")]
     conversation_id: Option<ConversationId>,
+    /// `STORED`: a message. `CHANGED`: a message, or what is known of the person. `REPEATED`: it arrived before. `HELD`: by
+    /// `outOfOrder`, or until the message arrives that it changes. `IGNORED`: the state is the same, or newer, or this person
+    /// may not change the message.
+    #[schemars(extend("enum" = ["STORED", "CHANGED", "REPEATED", "HELD", "IGNORED"]))]
+    outcome: &'static str,
 }
 
 impl Answer {
     fn new(network_id: String, received: Option<Received>) -> Self {
         let (message_id, conversation_id) = received.map_or((None, None), |one| (one.message, one.conversation));
-        Self { success: true, message: SIMULATED, data: Ids { message_id, network_id, conversation_id } }
+        let outcome = match received.map(|one| one.outcome) {
+            Some(Outcome::Stored | Outcome::Recovered) => "STORED",
+            Some(Outcome::Applied) => "CHANGED",
+            Some(Outcome::Repeated) => "REPEATED",
+            Some(Outcome::Held) | None => "HELD",
+            Some(Outcome::Ignored(_)) => "IGNORED",
+        };
+        Self { success: true, message: SIMULATED, data: Ids { message_id, network_id, conversation_id, outcome } }
     }
 }
 
@@ -132,14 +143,15 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     let example: Value = serde_json::from_str(EXAMPLE).unwrap_or_default();
     let ids = json!({
         "messageId": "01a2085f-07eb-7913-a5da-c9ff5fe6d655", "networkId": "3EB0459984FC15DDAB10A5",
-        "conversationId": "01a2085f-0b11-7a02-8e00-6a1c0d7a2f10",
+        "conversationId": "01a2085f-0b11-7a02-8e00-6a1c0d7a2f10", "outcome": "STORED",
     });
     operation
         .named("Sandbox", "simulateIncoming", "Simulate what a person does")
         .about(
             "A message, or a change of one, arrives as from a real network. `repeat` delivers it several times, \
              `outOfOrder` holds it until the next one was delivered, `windowed` gives the channel a service window from \
-             now on, and an earlier `sentAt` makes it late. `replyTo` and `content.messageId` are the id of a message or \
+             now on, and an earlier `sentAt` makes it late; a later time than now counts as now, and one before 2009 as the \
+             first of 2009. `replyTo` and `content.messageId` are the id of a message or \
              its network id. The URL of a file follows the rules of a webhook's `url`.",
         )
         .needs(Scope::SandboxWrite)

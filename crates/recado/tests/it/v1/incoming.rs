@@ -204,6 +204,25 @@ fn deliveries_are_repeated_and_reordered() {
 }
 
 #[test]
+fn the_answer_says_whether_something_happened() {
+    let stage = Stage::set();
+    let outcome = |data: Value| data["outcome"].as_str().expect("an outcome").to_owned();
+    let said = stage.ana("text", json!({"text": "Oi"}), none());
+    assert_eq!(outcome(said.clone()), "STORED");
+    let react = |target: &Value| stage.ana("reaction", json!({"messageId": target, "emoji": "👍"}), none());
+    assert_eq!(outcome(react(&said["messageId"])), "CHANGED");
+    assert_eq!(outcome(react(&said["messageId"])), "IGNORED", "she reacts so already");
+    assert_eq!(outcome(react(&json!("nada"))), "HELD", "there is no such message yet");
+    assert_eq!(outcome(stage.ana("text", json!({"text": "Oi"}), json!({"outOfOrder": true}))), "HELD");
+    // She edits what the business wrote.
+    let body = json!({"to": "5511977776666", "content": "Ola"});
+    let sent = stage.server.post("/v1/channels/sandbox/messages/text", &stage.key, &body).expect(202);
+    let sent = sent.header("X-Message-Id").expect("an id").to_owned();
+    wait_for("the sent message", || !stage.shown("?direction=OUTBOUND").is_empty());
+    assert_eq!(outcome(stage.ana("edit", json!({"messageId": sent, "text": "Adeus"}), none())), "IGNORED");
+}
+
+#[test]
 fn what_is_held_survives_a_crash() {
     let stage = Stage::set();
     stage.ana("text", json!({"text": "primeira"}), json!({"outOfOrder": true}));
