@@ -7,6 +7,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName};
 use recado_domain::incoming::Media;
+use recado_domain::text;
 
 use crate::media::Part;
 
@@ -40,11 +41,15 @@ const TYPES: [(&str, &str); 24] = [
     ("application/vnd.openxmlformats-officedocument.presentationml.presentation", ".pptx"),
 ];
 
+/// Most characters of a name that the sender gave.
+const NAME: usize = 120;
+
 /// The headers that every answer with bytes of the file has.
 pub fn of(media: &Media, is_complete: bool) -> HeaderMap {
     let (kind, end) = safe_type(&media.about.mime_type);
-    // Named by its id: a name that a person gave would need escaping, and proxies would log it.
-    let disposition = format!("attachment; filename=\"{}{end}\"", media.id);
+    let given = media.about.file_name.as_ref().and_then(|name| given_name(name, end));
+    let given = given.map(|name| format!("; filename*=UTF-8''{name}")).unwrap_or_default();
+    let disposition = format!("attachment; filename=\"{}{end}\"{given}", media.id);
     let mut headers = HeaderMap::from_iter([
         (CONTENT_TYPE, HeaderValue::from_static(kind)),
         (CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'")),
@@ -61,6 +66,23 @@ pub fn of(media: &Media, is_complete: bool) -> HeaderMap {
     }
     put(ACCEPT_RANGES, if is_complete { "bytes" } else { "none" }.to_owned());
     headers
+}
+
+/// The name that the sender gave, encoded as RFC 8187 has it. It ends as files of the type do, so that a name does not make a
+/// program or a page of a file. `None`: there is no name, or the type is not passed on.
+fn given_name(given: &str, end: &str) -> Option<String> {
+    let last = given.rsplit(['/', '\\']).next().unwrap_or_default();
+    let shown: String = last.chars().filter(|sign| !text::is_forbidden(*sign)).take(NAME).collect();
+    let name = shown.trim().trim_start_matches('.');
+    if name.is_empty() || end.is_empty() {
+        return None;
+    }
+    let added = if name.to_ascii_lowercase().ends_with(end) { "" } else { end };
+    let encoded = name.bytes().chain(added.bytes()).map(|byte| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    });
+    Some(encoded.collect())
 }
 
 /// The type that is passed on, without its parameters.
@@ -109,6 +131,24 @@ mod tests {
         assert_eq!(safe_type("IMAGE/PNG"), ("image/png", ".png"));
         for running in ["text/html", "image/svg+xml", "application/xhtml+xml", "text/xml", "text/javascript", "", "x"] {
             assert_eq!(safe_type(running), UNKNOWN, "{running}");
+        }
+    }
+
+    #[test]
+    fn a_given_name_is_encoded_and_ends_as_its_type() {
+        for (given, end, name) in [
+            ("boleto.pdf", ".pdf", Some("boleto.pdf")),
+            ("Boleto de março.PDF", ".pdf", Some("Boleto%20de%20mar%C3%A7o.PDF")),
+            ("boleto.pdf.exe", ".pdf", Some("boleto.pdf.exe.pdf")),
+            ("pagina.html", ".pdf", Some("pagina.html.pdf")),
+            ("../../etc/a\"b.pdf", ".pdf", Some("a%22b.pdf")),
+            ("C:\\a.pdf", ".pdf", Some("a.pdf")),
+            ("a\r\nSet-Cookie: x.pdf", ".pdf", Some("aSet-Cookie%3A%20x.pdf")),
+            ("fdp.\u{202e}x.pdf", ".pdf", Some("fdp.x.pdf")),
+            ("...", ".pdf", None),
+            ("a.html", "", None),
+        ] {
+            assert_eq!(given_name(given, end).as_deref(), name, "{given}");
         }
     }
 

@@ -43,6 +43,13 @@ fn a_file_of_the_sandbox_is_fetched_from_its_url() {
         assert_eq!((&shown["media"]["state"], &shown["media"]["size"]), (&json!("STORED"), &json!(6)));
         assert_eq!((stage.get(path).expect(200).text(), host.is_quiet()), ("<svg/>", true));
 
+        let named = json!({"url": host.url, "mimeType": "application/pdf", "fileName": "boleto.pdf", "expires": true});
+        let named = receive(stage, "document", &named);
+        let head = stage.server.call("HEAD", text(&named, "mediaUrl"), Some(&stage.key), &[], None).expect(200);
+        let id = text(&named["media"], "id");
+        let disposition = format!("attachment; filename=\"{id}.pdf\"; filename*=UTF-8''boleto.pdf");
+        assert_eq!(head.header("Content-Disposition"), Some(&*disposition));
+
         let lost = receive(stage, "image", &json!({"url": host.url}));
         assert_refused("lost", &stage.get(text(&lost, "mediaUrl")), EXPIRED);
         let later = receive(stage, "image", &json!({"url": host.url}));
