@@ -18,6 +18,9 @@ pub use change::{ContactChange, ContactChanged, ContactPut, NewContact, as_first
 pub use query::{ContactFrom, ContactPage, ContactPlace, ContactQuery, search_key, search_text};
 pub use resolve::{Found, Resolution, is_another, resolve};
 
+/// Who left a person out of bulk sending: a call, a message that is an opt-out word, or a preference that the network reports.
+pub const OPT_OUT_SOURCES: [&str; 3] = ["API", "KEYWORD", "NETWORK"];
+
 /// Where a contact comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {

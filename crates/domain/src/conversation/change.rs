@@ -66,6 +66,8 @@ pub enum ClosedBy {
 }
 
 impl ClosedBy {
+    pub const ALL: [Self; 3] = [Self::Api, Self::Idle, Self::Merge];
+
     /// The name in events.
     pub fn name(self) -> &'static str {
         match self {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use recado_domain::event::NOT_YET;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::docs::markdown::{collect, root};
 use crate::harness::{Home, Server, run};
@@ -145,6 +145,22 @@ fn events_that_nothing_records_are_said_to_be_so() {
         let summary = document["webhooks"][name]["post"]["summary"].as_str().expect("a summary");
         assert!(summary.ends_with("Not sent by this version"), "{name}: {summary}");
         assert!(!sources.iter().any(|source| source.contains(&format!("\"{name}\""))), "{name} is recorded");
+    }
+}
+
+#[test]
+fn causes_are_listed_in_the_document_and_the_manual() {
+    let (document, manual) = (document(), include_str!("../../../../docs/incoming.md"));
+    let schemas = &document["components"]["schemas"];
+    let closed = &schemas["ConversationClosedEvent"]["allOf"][1]["properties"]["data"]["properties"]["by"]["enum"];
+    let left_out = &schemas["ContactOfPerson"]["properties"]["optOutSource"]["enum"];
+    for (listed, expected) in
+        [(closed, json!(["API", "IDLE", "MERGE"])), (left_out, json!(["API", "KEYWORD", "NETWORK", null]))]
+    {
+        assert_eq!(*listed, expected);
+        for name in expected.as_array().expect("names").iter().filter_map(Value::as_str) {
+            assert!(manual.contains(&format!("`{name}`")), "{name}");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use recado_domain::contact_book::{Contact, Source};
+use recado_domain::contact_book::{Contact, OPT_OUT_SOURCES, Source};
 use recado_domain::incoming::IdentityKind;
 use recado_store::views;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -51,7 +51,7 @@ impl JsonSchema for ContactView {
             "account": digits,
             "optOut": {"type": "boolean", "description": "Whether the person is left out of every bulk."},
             "optOutAt": maybe,
-            "optOutSource": text,
+            "optOutSource": {"enum": OPT_OUT_SOURCES.map(Value::from).into_iter().chain([Value::Null]).collect::<Vec<_>>()},
             "source": one_of(Source::ALL.map(Source::name)),
             "blockedOn": {"type": "array", "items": {"type": "string"}},
             "identities": {"type": "array", "items": identity},

@@ -1,5 +1,6 @@
 //! The section `webhooks` of the document: what this server sends, one entry and one schema for each event.
 
+use recado_domain::conversation::ClosedBy;
 use recado_domain::event::NOT_YET;
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
@@ -161,7 +162,9 @@ fn data(event: &str, generator: &mut SchemaGenerator) -> Value {
         ) => outbound(action, generator),
         ("message", _) => about_message(action, generator),
         ("conversation", "created") => object([("conversation", any_object())]),
-        ("conversation", "closed") => object([("conversation", any_object()), ("by", text())]),
+        ("conversation", "closed") => {
+            object([("conversation", any_object()), ("by", one_of(ClosedBy::ALL.map(ClosedBy::name)))])
+        }
         ("conversation", _) => object([("conversation", any_object()), ("previous", any_object())]),
         ("contact", _) => object([
             ("contact", any_object()),
