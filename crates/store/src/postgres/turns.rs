@@ -114,7 +114,7 @@ mod tests {
         assert!(poll_immediate(&mut second).await.is_none(), "another owner asked for a connection before");
         let third = third.await.expect("a turn");
         drop((other, third));
-        second.await.expect("a turn");
+        drop(second.await.expect("a turn"));
     }
 
     #[tokio::test]

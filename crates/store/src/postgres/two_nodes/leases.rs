@@ -16,7 +16,7 @@ use crate::fixtures::{DAY, Ground, NOW, PgDatabase, ids, request, sent};
 use crate::nodes::{ClusterStore, NewNode, NodeId};
 use crate::postgres::PgStore;
 use crate::sqlkit::postgres::hosts::Hosts;
-use crate::{Channels, Inbox, Links, Queue, Sessions, Store, StoreError};
+use crate::{Channels, Inbox, Links, Queue, Sessions, StoreError};
 
 #[tokio::test]
 async fn a_node_whose_time_has_passed_changes_nothing() {
