@@ -74,7 +74,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Contacts", "deleteContact", "Remove a contact")
         .about(
-            "The contact with its tags and metadata goes from the list. Conversations and messages stay; the next message \
+            "The contact with its tags, metadata and opt-out goes from the list. Conversations and messages stay; the next message \
              of the person creates a new contact. With `erase=true` all data of the person in this environment is erased \
              first, as by `recado data erase`: messages in both directions, conversations, events and what channels know. \
              Waiting messages are cancelled. The answer follows the erasure, which can take minutes; a call that was \

@@ -158,6 +158,9 @@ fn a_removed_contact_leaves_what_was_said() {
         assert_eq!(names(stage, ""), [""; 0]);
         let conversation = stage.data(&format!("/v1/conversations/{}", text(&before, "id")));
         assert_eq!((&conversation["contact"], &conversation["chat"]["address"]), (&Value::Null, &json!(ANA)));
+        let said = stage.rows(&format!("/v1/channels/sandbox/conversations/{}", text(&before, "id")));
+        let sender = &said[0]["sender"];
+        assert_eq!((&sender["contactId"], &sender["phone"]), (&Value::Null, &json!(ANA)), "no id of what is gone");
         let after = says(stage, &json!({"from": ANA}), "Oi de novo");
         assert_eq!(after["id"], before["id"], "the conversation goes on");
         assert_ne!(after["contact"]["id"], before["contact"]["id"]);

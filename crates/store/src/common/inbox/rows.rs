@@ -14,9 +14,10 @@ use super::{json, one_more, optional_id, to_json};
 use crate::clock::SystemEntropy;
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 
-/// The columns of a delivered message `m`, with those of its conversation and of its file.
+/// The columns of a delivered message `m`, with those of its conversation and of its file. The contact is that of `k`, because a
+/// message keeps the id of a contact that was deleted.
 pub(super) const INCOMING: &str =
-    "SELECT m.seq, m.id, m.channel_key, c.id AS channel_id, m.conversation_id, m.contact_id, m.direction, m.network_id,
+    "SELECT m.seq, m.id, m.channel_key, c.id AS channel_id, m.conversation_id, k.id AS contact_id, m.direction, m.network_id,
             v.chat_kind, v.address, v.chat_name, v.contact_id AS peer_id, k.account AS author_account, m.body, m.reactions, m.edited_at, m.revoked_at,
             m.sent_at, m.received_at, m.read_at, m.updated_at, f.id AS media_id, f.message_id, f.channel_key AS media_channel,
             f.state, f.about, f.sealed, f.read_at AS media_read_at
