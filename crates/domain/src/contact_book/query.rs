@@ -1,15 +1,12 @@
 //! Lists of contacts.
 
-use std::fmt;
-use std::str::FromStr;
-
 use icu_normalizer::DecomposingNormalizerBorrowed;
 use icu_properties::props::GeneralCategory;
 
 use super::{Contact, Source};
 use crate::clock::Millis;
 use crate::event::Owner;
-use crate::ids::{ContactId, InvalidId};
+use crate::ids::ContactId;
 use crate::incoming::IdentityKey;
 use crate::text::category;
 
@@ -91,33 +88,6 @@ pub struct ContactPlace {
     pub id: ContactId,
 }
 
-/// Writes the bytes of the name as hexadecimal digits, because a name would need an encoding in a URL.
-impl fmt::Display for ContactPlace {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}.", self.id)?;
-        self.name.bytes().try_for_each(|byte| write!(formatter, "{byte:02x}"))
-    }
-}
-
-impl FromStr for ContactPlace {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let (id, name) = text.split_once('.').ok_or(InvalidId)?;
-        if !name.bytes().all(|sign| matches!(sign, b'0'..=b'9' | b'a'..=b'f')) || name.len() % 2 != 0 {
-            return Err(InvalidId);
-        }
-        let byte = |at: usize| u8::from_str_radix(&name[at..at + 2], 16).map_err(|_| InvalidId);
-        let name = (0..name.len()).step_by(2).map(byte).collect::<Result<Vec<_>, _>>()?;
-        let name = String::from_utf8(name).map_err(|_| InvalidId)?;
-        // No name contains NUL, and a database does not accept it in a query.
-        if name.contains('\0') {
-            return Err(InvalidId);
-        }
-        Ok(Self { name, id: id.parse()? })
-    }
-}
-
 /// A page. It may be short, or empty, although more follow, because each page reads a bounded part of the store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContactPage {
@@ -156,21 +126,6 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(search_text(text), searched, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_place_is_read_back() {
-        for name in ["", "joão da silva", "a.b", "\u{1f600}"] {
-            let place = ContactPlace { name: name.to_owned(), id: ContactId::new(1, [7; 10]) };
-            let text = place.to_string();
-            assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.'), "{text}");
-            assert_eq!(text.parse(), Ok(place));
-        }
-        let id = "01a2085f-07eb-7913-a5da-c9ff5fe6d655";
-        let bad = ["é0", "00", "+1", "6", "AA"].map(|name| format!("{id}.{name}"));
-        for bad in bad.iter().map(String::as_str).chain(["", "x", id]) {
-            assert_eq!(bad.parse::<ContactPlace>(), Err(InvalidId), "{bad}");
         }
     }
 }

@@ -13,6 +13,7 @@ use recado_domain::time::parse_rfc3339;
 use serde_json::{Value, json};
 
 use super::body::TAG_LIMIT;
+use super::cursor::{LENGTH, Secret};
 use super::{ContactView, example};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
@@ -39,10 +40,12 @@ pub async fn list(
 ) -> Result<Response, ApiError> {
     let mut query = Query::parse(query.as_deref(), &PARAMETERS);
     let limit = query.limit();
-    let start = query.start(limit, |text| text.parse().ok());
+    let owner = (caller.institution, caller.environment);
+    let secret = Secret::of(&gateway, owner);
+    let start = query.start(limit, |text| secret.read(text));
     let search = query.get("search", BAD_SEARCH, |text| is_plain(text, SEARCH_LIMIT).then(|| text.trim().to_owned()));
     let phone = query.phone("phone", BAD_PHONE, gateway.country(caller.institution));
-    let asked = ContactQuery {
+    let mut asked = ContactQuery {
         search: search.filter(|text| !text.is_empty()),
         tags: query.get("tags", BAD_TAGS, tags).unwrap_or_default(),
         tags_all: query.get("tagsAll", BAD_TAGS, tags).unwrap_or_default(),
@@ -50,14 +53,14 @@ pub async fn list(
         opt_out: query.flag("optOut", "O filtro optOut deve ser true ou false."),
         source: query.get("source", "Origem desconhecida.", Source::from_name),
         updated_since: query.get("updatedSince", "O campo updatedSince deve ser uma data em RFC 3339.", parse_rfc3339),
-        from: match &start {
-            Start::First => ContactFrom::Start,
-            Start::After(place) => ContactFrom::After(Clone::clone(place)),
-            Start::At(offset) => ContactFrom::Offset(*offset),
-        },
-        ..ContactQuery::of((caller.institution, caller.environment), limit)
+        ..ContactQuery::of(owner, limit)
     };
     query.finish()?;
+    asked.from = match &start {
+        Start::First => ContactFrom::Start,
+        Start::After(cursor) => ContactFrom::After(cursor.place(&gateway, owner, secret).await?),
+        Start::At(offset) => ContactFrom::Offset(*offset),
+    };
     let page = gateway.store.contacts(asked).await?;
     let data = page.contacts.iter().map(ContactView::new).collect();
     let offset = match start {
@@ -70,7 +73,7 @@ pub async fn list(
         total_is_minimum: page.total.and_then(|(_, minimum)| minimum.then_some(true)),
         limit,
         offset,
-        next_cursor: page.next.map(|place| place.to_string()),
+        next_cursor: page.next.map(|place| secret.write(&place)),
     };
     Ok(json::answer(StatusCode::OK, &CountedList { data, pagination }))
 }
@@ -96,8 +99,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         "data": [example()],
         "pagination": {"total": null, "limit": 20, "offset": 0, "nextCursor": null},
     });
-    let uuid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
-    let cursor = json!({"type": "string", "pattern": format!("^{uuid}\\.([0-9a-f]{{2}})*$")});
+    let cursor = json!({"type": "string", "pattern": format!("^[0-9a-f]{{{LENGTH}}}$")});
     operation
         .named("Contacts", "listContacts", "List contacts")
         .about(

@@ -2,6 +2,7 @@
 
 mod body;
 pub mod create;
+mod cursor;
 pub mod delete;
 pub mod get;
 pub mod list;

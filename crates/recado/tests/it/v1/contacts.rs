@@ -93,6 +93,34 @@ fn an_identity_shows_the_number_as_it_is_known() {
 }
 
 #[test]
+fn a_cursor_shows_no_name_and_outlives_its_contact() {
+    on_both_engines(|stage| {
+        let name = |first: char| format!("{first}{}", "é".repeat(199));
+        let ids: Vec<_> = ('a'..='d')
+            .zip(0..)
+            .map(|(first, n)| add(stage, &json!({"name": name(first), "phone": format!("551140000{n:03}")})))
+            .map(|contact| text(&contact, "id").to_owned())
+            .collect();
+        let page = |query: &str| {
+            let page = stage.get(&format!("/v1/contacts?limit=1{query}")).expect(200).json();
+            let cursor = page["pagination"]["nextCursor"].as_str().map(|cursor| format!("&cursor={cursor}"));
+            (text(&page["data"][0], "id").to_owned(), cursor)
+        };
+        let (first, next) = page("");
+        let next = next.expect("another page");
+        assert_eq!((&first, next.len()), (&ids[0], "&cursor=".len() + 128));
+        assert!(!next.contains("65656565"), "the letters of the name: {next}");
+        assert_eq!(page(&next).0, ids[1]);
+        // The contact before the place is renamed, and that before the next place is deleted.
+        put(stage, &ids[0], &json!({"name": "z"})).expect(200);
+        let (second, next) = page(&next);
+        assert_eq!(second, ids[1]);
+        stage.server.delete(&format!("/v1/contacts/{second}"), Some(&stage.key)).expect(200);
+        assert_eq!(page(&next.expect("another page")).0, ids[2]);
+    });
+}
+
+#[test]
 fn a_merge_says_what_changed() {
     on_both_engines(|stage| {
         stage.get("/v1/events?from=oldest").expect(200);
