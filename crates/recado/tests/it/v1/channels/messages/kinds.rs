@@ -188,8 +188,7 @@ fn a_received_message_is_quoted() {
                     assert_faults(&body.to_string(), &post(stage, "/text", &[], &body), &fault);
                 }
             }
-            let revoke = json!({"type": "revoke", "content": {"messageId": said["messageId"]}});
-            let mut revoke = revoke;
+            let mut revoke = json!({"type": "revoke", "content": {"messageId": said["messageId"]}});
             person.as_object().expect("names").iter().for_each(|(name, value)| revoke[name] = value.clone());
             simulate(stage, &revoke);
             let body = json!({"to": addresses[0], "content": "b", "replyTo": said["messageId"]});
