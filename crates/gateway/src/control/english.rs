@@ -31,6 +31,18 @@ pub fn text(code: &str) -> Option<&'static str> {
         "WEBHOOK_LIMIT_REACHED" => "The limit of webhooks is reached.",
         "WEBHOOK_INACTIVE" => "The webhook is not active.",
         "MESSAGE_NOT_CANCELLABLE" => "The message can no longer be cancelled.",
+        "CONTACT_ALREADY_EXISTS" => "There is a contact with this number already.",
+        "CONVERSATION_CHANGED" => "Somebody else has changed the conversation: read it again.",
+        "CONVERSATION_CLOSED" => "The conversation is closed.",
+        "WINDOW_CLOSED" => "The person did not write within the last 24 hours.",
+        "MEDIA_EXPIRED" => "The network has lost the file.",
+        "MEDIA_REFUSED" => "The address of the file is not allowed.",
+        "MEDIA_STORE_FULL" => "There is no room for the file: try again later.",
+        "MEDIA_TOO_LARGE" => "The file is too large.",
+        "MEDIA_UNAVAILABLE" => "The network did not deliver the file: try again in some seconds.",
+        "PAYLOAD_TOO_LARGE" => "The body is too large.",
+        "RANGE_NOT_SATISFIABLE" => "The file has no such part.",
+        "UNSUPPORTED_MEDIA_TYPE" => "The body has another form than JSON.",
         "CURSOR_EXPIRED" => "The cursor has expired.",
         "IDEMPOTENCY_KEY_REUSED" => "The idempotency key was used with another content.",
         "RATE_LIMIT_EXCEEDED" => "The rate limit is exceeded: try again in some seconds.",
@@ -48,4 +60,20 @@ pub fn text(code: &str) -> Option<&'static str> {
         "INTERNAL_ERROR" => "Internal error.",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_of_the_api_has_a_text() {
+        let errors = include_str!("../api/error.rs");
+        let is_code =
+            |text: &&str| text.len() > 3 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        let codes: Vec<_> = errors.split('"').skip(1).step_by(2).filter(is_code).collect();
+        assert!(codes.len() > 30, "{codes:?}");
+        let unknown: Vec<_> = codes.iter().filter(|code| text(code).is_none()).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
 }

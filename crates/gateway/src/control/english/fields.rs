@@ -29,6 +29,21 @@ const WHOLE: &[(&str, &str)] = &[
     ("O endereco do webhook nao e permitido.", "The address of the webhook is not allowed."),
     ("O filtro nao se aplica a mensagens recebidas.", "The filter is not for received messages."),
     ("O telefone deve ser o da URL.", "The phone number must be that of the URL."),
+    (
+        "O campo sendAt deve estar entre 5 segundos e 90 dias no futuro.",
+        "The field sendAt must be 5 seconds to 90 days ahead.",
+    ),
+    ("Use cursor para paginas alem de {} itens.", "Use cursor for pages beyond {} items."),
+    ("Tipo de mensagem desconhecido.", "Unknown kind of message."),
+    ("Status de mensagem desconhecido.", "Unknown status of a message."),
+    ("O cenario de sandbox exige uma chave de teste.", "A scenario of the sandbox needs a test key."),
+    ("Cenario de sandbox desconhecido.", "Unknown scenario of the sandbox."),
+    ("Um canal {} exige uma chave {}.", "A channel of type {} needs a {} key."),
+    (
+        "A linha do canal esta no no {}: repita o comando la.",
+        "The channel's session is on the node {}: repeat the command there.",
+    ),
+    ("O id sandbox e reservado.", "The id sandbox is reserved."),
     ("Canal nao encontrado.", "There is no such channel."),
     ("Cursor invalido.", "Invalid cursor."),
     ("Chamada invalida.", "Invalid call."),
@@ -104,6 +119,8 @@ const SAID: &[(&str, &str)] = &[
         "{} ter de {} a {} caracteres: letras, digitos, _ e -.",
         "must have {} to {} characters: letters, digits, _ and -.",
     ),
+    ("{} ter base64 depois de {}.", "must have base64 after {}."),
+    ("{} ter a porta {}, {} ou de {} a {}.", "must have the port {}, {} or {} to {}."),
     ("{} estar entre {} e {}.", "must be between {} and {}."),
     ("{} estar no formato DDI+DDD+NUM.", "must have the form DDI+DDD+NUM (country, area, number)."),
     ("{} estar no formato ISO 8601.", "must have the form of ISO 8601."),
@@ -123,6 +140,8 @@ const SAID: &[(&str, &str)] = &[
     ("{} ser um destes: {}.", "must be one of these: {}."),
     ("{} ser uma URL publica http ou https.", "must be a public http or https URL."),
     ("{} ser uma URL https.", "must be an https URL."),
+    ("{} ser uma URL sem usuario e senha.", "must be a URL without user and password."),
+    ("{} ser um unico emoji.", "must be a single emoji."),
     ("{} ser uma url.", "must be a URL."),
     ("{} ser uma data AAAA-MM-DD de {} ate hoje.", "must be a date YYYY-MM-DD from {} to today."),
     ("{} ser uma data futura em RFC 3339.", "must be a future date in RFC 3339."),
@@ -137,6 +156,7 @@ const SAID: &[(&str, &str)] = &[
     ("{} ser um numero de {} a {}, ou null para ilimitado.", "must be a number from {} to {}, or null for no limit."),
     ("{} ser um numero de {} a {}.", "must be a number from {} to {}."),
     ("{} ser um numero a partir de {}.", "must be a number from {} on."),
+    ("{} ser um numero inteiro.", "must be a whole number."),
     ("{} ser um numero.", "must be a number."),
     ("{} ser um booleano.", "must be a boolean."),
     ("{} ser uma string.", "must be a string."),
@@ -275,7 +295,20 @@ mod tests {
 
     /// The literals of Portuguese errors, with a number in the place of each value.
     fn literals(code: &str) -> impl Iterator<Item = String> {
-        let marks = ["deve ", "devem ", "obrigatorio", "invalid", "Campo ", "Informe ", " nao ", "recusou"];
+        let marks = [
+            "deve ",
+            "devem ",
+            "obrigatorio",
+            "invalid",
+            "Campo ",
+            "Informe ",
+            " nao ",
+            "recusou",
+            "desconhecid",
+            "exige uma",
+            "reservado",
+            "Use ",
+        ];
         let literals: Vec<_> = code.split('"').skip(1).step_by(2).map(str::to_owned).collect();
         literals
             .into_iter()
