@@ -152,13 +152,13 @@ fn commands_refuse(home: &Home) {
         create(&[&args[..], &first].concat())
     };
     let end = "2099-01-01T00:00:00Z";
-    assert_fails(&key("ab", "messages.read", "7", end), 1, &["3 a 100"]);
+    assert_fails(&key("ab", "messages.read", "7", end), 1, &["3 to 100"]);
     assert_fails(&key("abc", "messages.reed", "7", end), 1, &["messages.reed"]);
     assert_fails(&key("abc", "messages.read", "0", end), 1, &["10000"]);
     assert_fails(&key("abc", "messages.read", "7", "2020-01-01T00:00:00Z"), 1, &["future"]);
     assert_fails(&key("abc", "messages.read", "many", end), 2, &["unlimited"]);
     let channel = |args: &[&str]| run_in(home.dir(), &[&["channels"], args, &first].concat());
-    assert_fails(&channel(&["create", "--name", "x", "--type", "SANDBOX", "--id", "sandbox"]), 1, &["reservado"]);
+    assert_fails(&channel(&["create", "--name", "x", "--type", "SANDBOX", "--id", "sandbox"]), 1, &["reserved"]);
     assert_fails(&channel(&["create", "--name", "x", "--type", "TELEGRAM"]), 1, &["WHATSAPP_WABA"]);
     assert_fails(&channel(&["create", "--name", "x", "--type", "WHATSAPP_WABA"]), 1, &["RECADO_SECRET_KEY"]);
     let missing = if cfg!(feature = "whatsapp-web") { "RECADO_SECRET_KEY" } else { "./dev run --whatsapp-web" };

@@ -14,10 +14,7 @@ const WHOLE: &[(&str, &str)] = &[
         "Informe de {} a {} etiquetas de ate {} caracteres, separadas por virgulas.",
         "Give {} to {} tags of at most {} characters, separated by commas.",
     ),
-    (
-        "Informe o numero com o codigo do pais (DDI+DDD+NUM).",
-        "Give the number with its country code (DDI+DDD+NUM: country, area, number).",
-    ),
+    ("Informe o numero com o codigo do pais (DDI+DDD+NUM).", "Give the number with its country code (DDI+DDD+NUM)."),
     ("O telefone parece ter sido convertido pela planilha.", "A spreadsheet seems to have changed the phone number."),
     (
         "O numero nao e o mesmo para todas as instituicoes: informe --institution, ou o numero com + e o codigo do pais.",

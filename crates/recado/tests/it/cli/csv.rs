@@ -91,7 +91,12 @@ fn cards(count: usize) -> (String, BTreeMap<u64, &'static str>) {
     let (mut text, mut bad) = (format!("{HEAD}\r\n"), BTreeMap::new());
     for number in 0..count {
         let (to, mail) = (format!("55219{number:08}"), "a@example.com");
-        let faults = ["to: O numero", "name: O nome", "email: O email", "the line has 2 values"];
+        let faults = [
+            "to: The recipient's number",
+            "name: The contact's name",
+            "email: The contact's e-mail",
+            "the line has 2 values",
+        ];
         let fault = (number % 100 == 50).then_some(number / 100 % 4);
         text += &match fault {
             Some(0) => format!("12,Card {number},5511988887777,{mail},\r\n"),

@@ -42,7 +42,7 @@ fn messages_are_listed_shown_and_cancelled() {
     fails(&["messages", "cancel", &id, "--channel", "sandbox"], &["can no longer be cancelled"]);
     fails(&["messages", "show", "../x?", "--channel", "sandbox"], &["There is no such message"]);
     fails(&["messages", "list", "--channel", "no/such"], &["There is no such channel"]);
-    fails(&["messages", "list", "--channel", "sandbox", "--to", "x"], &["to: O numero"]);
+    fails(&["messages", "list", "--channel", "sandbox", "--to", "x"], &["to: The recipient's number"]);
     let wrong = run_in(stage.home.dir(), &["messages", "list", "--channel", "sandbox", "--status", "LOST"]);
     assert_fails(&wrong, 2, &["QUEUED"]);
 }

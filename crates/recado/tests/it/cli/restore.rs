@@ -120,7 +120,7 @@ fn what_is_in_use_or_mixed_is_refused() {
     assert_eq!(fs::read(other.dir.join("recado.db")).expect("a store"), before);
     assert_fails(&restore(&backup, &backup.join("data"), &[]), 1, &["is in the backup"]);
     let target = place.path("target");
-    assert_fails(&restore(&place.path("nowhere"), &target, &[]), 1, &["backup.json"]);
+    assert_fails(&restore(&place.path("nowhere"), &target, &[]), 1, &["there is no ", "nowhere"]);
 
     // The sandbox of another moment.
     stage.until(&stage.accept("sandbox", &[], CARD), "READ");

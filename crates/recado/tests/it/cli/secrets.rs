@@ -287,7 +287,7 @@ fn a_key_that_is_missing_for_a_webhook_is_noticed() {
         assert_eq!(server.wait().code(), Some(0));
     };
     let server = start(OLD);
-    let hook = json!({"url": "http://127.0.0.1:1/", "events": ["message.*"]});
+    let hook = json!({"url": "http://127.0.0.1:1024/", "events": ["message.*"]});
     server.post("/v1/webhooks", &every_scope(&home), &hook).expect(201);
     stop(server);
     // No channel needs the key, and the webhook does.

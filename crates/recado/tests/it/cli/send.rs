@@ -88,9 +88,9 @@ fn a_refused_card_reports_the_reason() {
     let home = Home::init();
     let send = |args: &[&str]| run_in(home.dir(), &[&["send", "contact"], args].concat());
     let bad = send(&["--to", "99", "--name", "", "--phone", "1", "--channel", "sandbox"]);
-    assert_fails(&bad, 1, &["to: O numero", "name: O nome", "phone: O telefone"]);
+    assert_fails(&bad, 1, &["to: The recipient's number", "name: The contact's name", "phone: The contact's phone"]);
     let scenario = ["--to", "5511999998888", "--name", "x", "--phone", "5511988887777", "--scenario", "x"];
-    assert_fails(&send(&[&scenario[..], &["--channel", "sandbox"]].concat()), 1, &["Cenario"]);
+    assert_fails(&send(&[&scenario[..], &["--channel", "sandbox"]].concat()), 1, &["Unknown scenario"]);
     assert_fails(&send(&[&scenario[..6], &["--channel", "none"]].concat()), 1, &["There is no such channel"]);
     let large = "x".repeat(70_000);
     let large = send(&["--to", "5511999998888", "--name", &large, "--phone", "1", "--channel", "sandbox"]);

@@ -42,7 +42,7 @@ fn an_invalid_file_is_refused_before_anything_is_sent() {
     let scenario = batch.run(&home, &["--scenario", "x"]);
     assert_eq!(scenario.status.code(), Some(1), "{scenario:?}");
     let stderr = String::from_utf8_lossy(&scenario.stderr);
-    assert!(stderr.contains("stopped at line 2") && stderr.contains("Cenario"), "{stderr}");
+    assert!(stderr.contains("stopped at line 2") && stderr.contains("Unknown scenario"), "{stderr}");
     assert_eq!(home.cli(&["messages", "list", "--channel", "sandbox"]), json!([]));
 }
 
