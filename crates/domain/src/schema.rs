@@ -30,6 +30,11 @@ pub fn lines(longest: usize, required: bool) -> Value {
     of_class(longest, required, |character| text::is_forbidden(character) && !matches!(character, '\n' | '\t'))
 }
 
+/// The same for a text without commas, which stand between the texts of a list.
+pub fn tag(longest: usize) -> Value {
+    of_class(longest, true, |character| text::is_forbidden(character) || character == ',')
+}
+
 fn of_class(longest: usize, required: bool, forbidden: impl Fn(char) -> bool) -> Value {
     let allowed = class(|character| !forbidden(character));
     let shows = class(|character| text::shows(character) && !forbidden(character));

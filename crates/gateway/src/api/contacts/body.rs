@@ -112,8 +112,9 @@ fn tags(fields: &mut Fields<'_, '_>) -> Option<Vec<String>> {
     for (index, tag) in given.iter().enumerate() {
         let name = format!("tags[{index}]");
         match line(&name, tag, TAG_LIMIT) {
-            Ok(Some(tag)) => tags.push(tag),
-            Ok(None) => {
+            // The filters `tags` and `tagsAll` have commas between tags: such a tag could not be found.
+            Ok(Some(tag)) if !tag.contains(',') => tags.push(tag),
+            Ok(_) => {
                 let text = bad_characters(&name);
                 fields.fault(name, text);
             }
@@ -201,7 +202,7 @@ pub fn schema(required: &[&str]) -> Value {
             "tags": {
                 "type": ["array", "null"],
                 "maxItems": TAGS,
-                "items": schemas::name(TAG_LIMIT, true),
+                "items": schemas::tag(TAG_LIMIT),
                 "description": "Compared without case and accents. Replaces the list; `null` does not.",
             },
             "metadata": {
@@ -265,7 +266,7 @@ mod tests {
     fn every_invalid_field_is_named() {
         let long = "x".repeat(51);
         let body = format!(
-            r#"{{"name":7,"phone":"123","email":"x","tags":["","{long}"],"metadata":{{"a b":1,"c":[],"d":"{}"}},"optOut":1,"x":1}}"#,
+            r#"{{"name":7,"phone":"123","email":"x","tags":["","{long}","vip,sp"],"metadata":{{"a b":1,"c":[],"d":"{}"}},"optOut":1,"x":1}}"#,
             "y".repeat(1_001)
         );
         let value = "O valor deve ser um texto de ate 1000 caracteres, um numero ou um booleano.";
@@ -277,6 +278,7 @@ mod tests {
                 "email: O email do contato e invalido.",
                 "tags[0]: O campo tags[0] contem caracteres invalidos.",
                 "tags[1]: O campo tags[1] deve ter no maximo 50 caracteres.",
+                "tags[2]: O campo tags[2] contem caracteres invalidos.",
                 "metadata: As chaves de metadata devem ter de 1 a 64 caracteres ASCII visiveis.",
                 &format!("metadata.c: {value}"),
                 &format!("metadata.d: {value}"),

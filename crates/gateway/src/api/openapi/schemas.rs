@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use recado_domain::api_key::{Environment, Scope};
 use recado_domain::channel::{ChannelState, ChannelType};
-pub use recado_domain::schema::{address, class, lines, name, one_of, optional, phone};
+pub use recado_domain::schema::{address, class, lines, name, one_of, optional, phone, tag};
 use recado_domain::status::MessageStatus;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
