@@ -150,6 +150,7 @@ pub fn content(message: &Value) -> Value {
 fn row(message: &Value) -> Value {
     json!({
         "id": message["id"], "status": message["status"], "to": message["to"], "type": message["type"],
-        "content": content(message), "queuedAt": message["queuedAt"], "attempts": message["attempts"], "error": message["error"]["code"],
+        "content": content(message), "queuedAt": message["queuedAt"], "attempts": message["attempts"],
+        "error": message["error"]["code"],
     })
 }
