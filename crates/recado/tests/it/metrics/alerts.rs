@@ -239,7 +239,10 @@ fn a_channel_without_receipts_alerts() {
         let path = "/v1/channels/vendas/messages/contact";
         server.call("POST", path, Some(&key), &[JSON], Some(card.as_bytes())).expect(202);
     };
-    let delivered = |than: &str| format!("increase(recado_channel_transitions_total{{to=\"DELIVERED\"}}[20s]) {than}");
+    let delivered = |than: &str| {
+        let series = "recado_channel_transitions_total{channel=\"vendas\",to=\"DELIVERED\"}";
+        format!("increase({series}[20s]) {than}")
+    };
     wait_for("receipts", || {
         send();
         prometheus.sees(&delivered("> 10"))
