@@ -16,7 +16,7 @@ impl NumberedId {
     /// `label` keeps the ids of different things apart. `of` is what else the id belongs to.
     pub(crate) fn new(label: &[u8], number: i64, at: Millis, of: &[&[u8]]) -> Self {
         let hash = Sha256::new().chain_update(label).chain_update(number.to_be_bytes()).chain_update(at.to_be_bytes());
-        let hash = of.iter().fold(hash, |hash, part| hash.chain_update(part)).finalize();
+        let hash = of.iter().fold(hash, Digest::chain_update).finalize();
         let mut id = [0; 16];
         id[..6].copy_from_slice(&at.to_be_bytes()[2..]);
         id[6..12].copy_from_slice(&number.to_be_bytes()[2..]);
