@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use recado_domain::channel::OnOff;
-use recado_domain::incoming::{Arrival, Arrivals, Content, NewIncoming, What};
+use recado_domain::incoming::{Arrival, Arrivals, Content, NewIncoming, UnsupportedReason, What};
 use recado_store::StoreError;
 
 /// Whether the settings of a channel accept this arrival.
@@ -42,13 +42,10 @@ pub async fn store(inbox: &impl Receives, arrivals: Arrivals) -> Result<Vec<Refu
     Ok(refused)
 }
 
-/// The message with its text alone; `None` for a change of a message.
+/// The message with its text alone, as one that may be recovered later; `None` for a change of a message.
 pub fn simplified(arrival: &Arrival) -> Option<Arrival> {
     let What::Message(new) = &arrival.what else { return None };
-    let kind = new.content.name().to_owned();
-    let content = Content::Other { kind, text: None };
-    let mut simple = NewIncoming::new(content, new.text.clone());
-    simple.raw.clone_from(&new.raw);
+    let simple = NewIncoming::new(Content::Unsupported { reason: UnsupportedReason::Undecryptable }, new.text.clone());
     Some(Arrival { what: What::Message(Box::new(simple)), ..arrival.clone() })
 }
 
@@ -121,13 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn a_simpler_form_has_the_text_and_the_networks_own_form() {
+    fn a_simpler_form_has_the_text_alone() {
         let mut whole = message("3EB0A");
         let What::Message(new) = &mut whole.what else { panic!("a message") };
         new.raw = Some(b"raw".to_vec());
         let simple = simplified(&whole).expect("a message has one");
         let What::Message(new) = simple.what else { panic!("a message") };
-        assert_eq!((new.content.name(), &*new.text, new.raw.as_deref()), ("other", "3EB0A", Some(&b"raw"[..])));
+        assert_eq!((new.content.is_undecryptable(), &*new.text, new.raw), (true, "3EB0A", None));
         let change = Arrival { what: What::OptOut(true), ..whole };
         assert!(simplified(&change).is_none());
     }

@@ -15,7 +15,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::arrivals::{Receives, Refused, store};
+use crate::arrivals::{Receives, Refused, simplified, store};
 
 pub use retry::retry_due;
 
@@ -66,19 +66,22 @@ struct Form {
     file: Option<String>,
 }
 
-/// Stores a part, or keeps what the store refuses of it.
+/// Stores a part, and keeps what the store refuses of it. The text of a refused message is stored at once, so that people see it;
+/// the whole message recovers it later.
 pub async fn receive(inbox: &impl Receives, keeper: Keeper<'_>, part: Arrivals) -> Result<(), NotKept> {
     let refused = store(inbox, part.clone()).await?;
     if refused.is_empty() {
         return Ok(());
     }
-    let (channel, mut kept) = (part.channel, Vec::with_capacity(refused.len()));
+    let (channel, mut kept, mut simple) = (part.channel, Vec::with_capacity(refused.len()), Vec::new());
     for Refused { arrival, why } in refused {
+        simple.extend(simplified(&arrival));
         let new = keeper.seal(&Arrivals { arrivals: vec![arrival.clone()], ..part.clone() }, arrival)?;
         tracing::error!(refused = %short(&new.id), error = why, "received message refused by the store; it is tried again");
         kept.push(new);
     }
     let is_kept = keeper.store.keep_refused(channel, kept, keeper.clock.now()).await?;
+    store(inbox, Arrivals { arrivals: simple, ..part }).await?;
     if is_kept { Ok(()) } else { Err(NotKept::Full) }
 }
 

@@ -15,7 +15,8 @@ struct Stage {
     ground: Ground,
     channel: ChannelKey,
     secrets: KeyRing,
-    /// Makes the store refuse messages with a network id that begins with `bad`, or take them.
+    /// Makes the store refuse messages with a network id that begins with `bad`, and the whole form of those that begin with
+    /// `half`; or take them.
     refuses: Box<dyn Fn(bool) + Send + Sync>,
 }
 
@@ -35,10 +36,15 @@ impl Stage {
         let ground = Ground::on(file).await;
         let refuses = move |refuses: bool| {
             let sql = if refuses {
-                "CREATE TRIGGER refuse BEFORE INSERT ON incoming WHEN new.network_id LIKE 'bad%'
+                "CREATE TRIGGER refuse BEFORE INSERT ON incoming
+                 WHEN new.network_id LIKE 'bad%'
+                      OR (new.network_id LIKE 'half%' AND new.body NOT LIKE '%UNDECRYPTABLE%')
+                 BEGIN SELECT raise(ABORT, 'a bug'); END;
+                 CREATE TRIGGER refuse_change BEFORE UPDATE OF body ON incoming
+                 WHEN new.network_id LIKE 'half%' AND new.body NOT LIKE '%UNDECRYPTABLE%'
                  BEGIN SELECT raise(ABORT, 'a bug'); END"
             } else {
-                "DROP TRIGGER refuse"
+                "DROP TRIGGER refuse; DROP TRIGGER refuse_change"
             };
             rusqlite::Connection::open(&path).expect("a file").execute_batch(sql).expect("changed");
         };
@@ -54,9 +60,14 @@ impl Stage {
                 "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
                      $$ BEGIN RAISE EXCEPTION 'a bug'; END $$;
                  CREATE TRIGGER refuse BEFORE INSERT ON incoming FOR EACH ROW
-                     WHEN (new.network_id LIKE 'bad%') EXECUTE FUNCTION refuse()"
+                     WHEN (new.network_id LIKE 'bad%'
+                           OR (new.network_id LIKE 'half%' AND new.body NOT LIKE '%UNDECRYPTABLE%'))
+                     EXECUTE FUNCTION refuse();
+                 CREATE TRIGGER refuse_change BEFORE UPDATE OF body ON incoming FOR EACH ROW
+                     WHEN (new.network_id LIKE 'half%' AND new.body NOT LIKE '%UNDECRYPTABLE%')
+                     EXECUTE FUNCTION refuse()"
             } else {
-                "DROP TRIGGER refuse ON incoming; DROP FUNCTION refuse"
+                "DROP TRIGGER refuse ON incoming; DROP TRIGGER refuse_change ON incoming; DROP FUNCTION refuse"
             };
             test_postgres::run(&url, sql);
         };
@@ -142,6 +153,19 @@ async fn is_kept_until_the_store_takes_it(stage: Stage) {
     assert_eq!(stage.secrets.open(place, &file).expect("sealed").expose_secret(), b"key");
 }
 
+async fn shows_its_text_until_the_store_takes_it_whole(stage: Stage) {
+    (stage.refuses)(true);
+    stage.receive(&["half1"], true).await.expect("kept");
+    let shown = stage.stored().await.remove(0);
+    assert_eq!((&*shown.body.text, shown.body.content.name(), stage.kept().await), ("segredo", "unsupported", 1));
+    stage.retry(15 * MINUTE).await;
+    assert_eq!((stage.ids().await.len(), stage.kept().await), (1, 1), "refused again");
+    (stage.refuses)(false);
+    stage.retry(30 * MINUTE).await;
+    let whole = stage.stored().await.remove(0);
+    assert_eq!((whole.id, whole.body.content.name(), stage.kept().await), (shown.id, "text", 0));
+}
+
 async fn is_given_up_in_the_end(mut stage: Stage) {
     (stage.refuses)(true);
     stage.receive(&["bad1"], false).await.expect("kept");
@@ -189,6 +213,7 @@ macro_rules! on_both_engines {
 
 on_both_engines!(
     is_kept_until_the_store_takes_it,
+    shows_its_text_until_the_store_takes_it_whole,
     is_given_up_in_the_end,
     is_no_reason_to_repeat_until_there_are_too_many
 );

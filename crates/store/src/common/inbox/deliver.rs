@@ -55,7 +55,10 @@ async fn repeated<E: PageScan>(
         return Ok(Received::of(Outcome::Repeated, ids.0, ids.1));
     }
     let contact = person.map(|person| person.contact);
-    let body = body(of, arrival, new, contact.as_ref()).await?;
+    let mut body = body(of, arrival, new, contact.as_ref()).await?;
+    if before.edited_at.is_some() {
+        body.edit(&before.body.text);
+    }
     let row = NewRow { id: before.id, conversation: before.conversation, ..row(of, arrival, new, &body) };
     rows::recover(of.db, &row).await?;
     contents::note(of, before.id).await?;
@@ -229,8 +232,9 @@ async fn opt_out_by_word<E: PageScan>(
     contact: &mut Contact,
     body: &Body,
 ) -> Result<(), E::Error> {
-    let says =
-        ANSWER_KINDS.contains(&body.content.name()) && is_opt_out(&body.text, of.settings.opt_out_words.as_slice());
+    // A message that the store refused in its whole form has its text.
+    let is_answer = ANSWER_KINDS.contains(&body.content.name()) || body.content.is_undecryptable();
+    let says = is_answer && is_opt_out(&body.text, of.settings.opt_out_words.as_slice());
     if !says || contact.opt_out_at.is_some() {
         return Ok(());
     }
