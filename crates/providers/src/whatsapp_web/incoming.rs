@@ -89,6 +89,7 @@ impl SessionInbox {
         let shared = &connection.shared;
         let (store, secrets, clock, entropy) = (&*shared.store, &*shared.secrets, &*shared.clock, &*shared.entropy);
         let keeper = Keeper { store, secrets, clock, entropy, seals: true };
+        let mut kept = Ok(());
         for part in arrivals.chunks(ARRIVALS_AT_ONCE) {
             let arrivals = Arrivals {
                 channel: connection.via.key,
@@ -97,9 +98,13 @@ impl SessionInbox {
                 windowed: false,
                 arrivals: part.to_vec(),
             };
-            refused::receive(&HeldInbox { connection, held }, keeper, arrivals).await?;
+            match refused::receive(&HeldInbox { connection, held }, keeper, arrivals).await {
+                // The other parts can be stored.
+                Err(NotKept::Full) => kept = Err(NotKept::Full),
+                stored => stored?,
+            }
         }
-        Ok(())
+        kept
     }
 
     /// What was read; `None` if it is stored in a form that this version cannot read.

@@ -8,7 +8,7 @@ use recado_domain::incoming::{ARRIVALS_AT_ONCE, Arrival, Arrivals};
 use recado_providers::arrivals::{Receives, takes};
 use recado_providers::cloud_api::Link;
 use recado_providers::cloud_api::incoming::OfNumber;
-use recado_providers::refused::{self, Keeper};
+use recado_providers::refused::{self, Keeper, NotKept};
 use recado_store::StoreError;
 
 use super::Address;
@@ -54,8 +54,10 @@ pub(super) fn of(gateway: &Gateway, address: &Address, app: &Link, received: Vec
 }
 
 /// Stores all parts, one after the other, so that the copies for several channels are never in memory together. After
-/// an error Meta repeats the callback, and the store recognises the parts that it has.
+/// an error Meta repeats the callback, and the store recognises the parts that it has. A channel with too many refused messages
+/// keeps no other part from being stored.
 pub(super) async fn receive(gateway: &Gateway, delivered: &[Delivered], now: Millis) -> Result<(), ApiError> {
+    let mut is_full = false;
     for Delivered { of, channels } in delivered {
         for channel in channels {
             for part in of.arrivals.chunks(ARRIVALS_AT_ONCE) {
@@ -71,11 +73,14 @@ pub(super) async fn receive(gateway: &Gateway, delivered: &[Delivered], now: Mil
                     arrivals,
                 };
                 // What the store refuses is kept: Meta would repeat the whole callback for days.
-                refused::receive(&Inbox { gateway, now }, keeper(gateway), arrivals).await.map_err(StoreError::from)?;
+                match refused::receive(&Inbox { gateway, now }, keeper(gateway), arrivals).await {
+                    Err(NotKept::Full) => is_full = true,
+                    stored => stored.map_err(StoreError::from)?,
+                }
             }
         }
     }
-    Ok(())
+    if is_full { Err(ApiError::Unavailable) } else { Ok(()) }
 }
 
 /// Meta's own form of a message holds no keys.
