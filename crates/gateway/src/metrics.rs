@@ -182,7 +182,7 @@ metrics! { counted {
     secret_key_ok: Gauge = Gauge::default(), "recado_secret_key_ok",
         "Whether the secret key opens what channels and webhooks need: checked at the start, hourly and after a rotation";
     sealed_rows_ok: Family<SealedRows, Gauge> = Family::default(), "recado_sealed_rows_ok",
-        "The same for each kind of stored secrets: links, sessions, webhooks, received (messages)";
+        "The same for each kind of stored secrets: links, sessions, webhooks, received and refused (messages)";
     http_requests: Family<Call, Counter> = Family::default(), "recado_http_requests", "Answered calls";
     http_duration: Histograms<RouteOf> = histograms(of_calls),
         "recado_http_request_duration_seconds", "Time until the head of the answer";
@@ -329,7 +329,7 @@ const ATTEMPTS: [&str; 11] = [
     "unknown",
 ];
 /// The kinds of stored secrets.
-pub const SEALED: [&str; 4] = ["links", "sessions", "webhooks", "received"];
+pub const SEALED: [&str; 5] = ["links", "sessions", "webhooks", "received", "refused"];
 /// What becomes of a message after an attempt.
 const SETTLED: [&str; 5] = ["sent", "failed", "unknown", "retry", "held"];
 

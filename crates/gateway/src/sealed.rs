@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use recado_domain::channel::SessionKey;
-use recado_domain::incoming::SealedIncoming;
+use recado_domain::incoming::{RefusedArrival, RefusedKey, SealedIncoming};
 use recado_domain::message::Seq;
 use recado_domain::webhook::{SealedWebhook, WebhookKey};
 use recado_store::StoreError;
@@ -21,10 +21,10 @@ use crate::metrics::{METRICS, SEALED, SealedRows};
 
 /// The wait between two checks.
 const EVERY: Duration = Duration::from_hours(1);
-/// Rows that are read at a time.
-const PAGE: usize = 500;
-/// The most pages of one kind in a check.
-const PAGES: usize = 20;
+/// Small rows that are read at a time, and the most such pages of one kind in a check.
+const SMALL: (usize, usize) = (500, 20);
+/// The same for rows with the network's form of a message, which may have 256 KiB.
+const LARGE: (usize, usize) = (20, 50);
 /// The pause between two pages is this many times the duration of a page, so that a check uses little of the store's time.
 const SHARE: u32 = 9;
 
@@ -39,15 +39,25 @@ enum Kind {
     Webhooks,
     /// The networks' own form of received messages, and the addresses of their files.
     Received,
+    /// Received messages that the store has refused.
+    Refused,
 }
 
 impl Kind {
     /// Every kind.
-    const ALL: [Self; SEALED.len()] = [Self::Links, Self::Sessions, Self::Webhooks, Self::Received];
+    const ALL: [Self; SEALED.len()] = [Self::Links, Self::Sessions, Self::Webhooks, Self::Received, Self::Refused];
 
     /// The value of the label and of the log's field.
     fn name(self) -> &'static str {
         SEALED[self as usize]
+    }
+
+    /// How many rows are read at a time, and how many times in a check.
+    fn pages(self) -> (usize, usize) {
+        match self {
+            Self::Links | Self::Sessions | Self::Webhooks => SMALL,
+            Self::Received | Self::Refused => LARGE,
+        }
     }
 
     /// Whether something waits until the key is there. Received messages can be read without their sealed parts.
@@ -85,6 +95,7 @@ struct Round {
     sessions: Option<SessionKey>,
     webhooks: WebhookKey,
     received: Option<Seq>,
+    refused: Option<RefusedKey>,
     found: [Found; Kind::ALL.len()],
 }
 
@@ -111,7 +122,7 @@ async fn check_hourly(gateway: &Gateway) {
 impl Round {
     async fn check(&mut self, gateway: &Gateway) -> Result<(), StoreError> {
         for kind in Kind::ALL {
-            for _ in 0..PAGES {
+            for _ in 0..kind.pages().1 {
                 let began = Instant::now();
                 let (error, complete) = self.page(gateway, kind).await?;
                 self.found[kind as usize].note(error, complete);
@@ -124,34 +135,41 @@ impl Round {
         Ok(())
     }
 
-    /// Checks a page of rows. Returns the first error, and whether the page was the last one.
+    /// Checks a page of rows. Returns the first error, and whether the page was the last one. The place changes when the page
+    /// was read.
     async fn page(&mut self, gateway: &Gateway, kind: Kind) -> Result<(Option<SealError>, bool), StoreError> {
-        let (mut tried, store) = (Tried::new(&gateway.secrets), &gateway.store);
+        let (mut tried, store, (page, _)) = (Tried::new(&gateway.secrets), &gateway.store, kind.pages());
         let rows = match kind {
             Kind::Links => {
                 store.links().await?.iter().for_each(|link| tried.open(Place::Link(link.channel), &link.sealed));
                 0
             }
             Kind::Sessions => {
-                let rows = store.session_rows(self.sessions.take(), PAGE).await?;
+                let rows = store.session_rows(self.sessions.clone(), page).await?;
                 rows.iter().for_each(|row| tried.open((&row.of).into(), &row.sealed));
-                self.sessions = rows.last().filter(|_| rows.len() == PAGE).map(|row| row.of.clone());
+                self.sessions = last_of_full(&rows, page).map(|row| row.of.clone());
                 rows.len()
             }
             Kind::Webhooks => {
-                let rows = store.sealed_webhooks(std::mem::take(&mut self.webhooks), PAGE).await?;
+                let rows = store.sealed_webhooks(self.webhooks, page).await?;
                 rows.iter().for_each(|webhook| of_webhook(webhook, |place, sealed| tried.open(place, sealed)));
-                self.webhooks = rows.last().filter(|_| rows.len() == PAGE).map_or(0, |webhook| webhook.key);
+                self.webhooks = last_of_full(&rows, page).map_or(0, |webhook| webhook.key);
                 rows.len()
             }
             Kind::Received => {
-                let rows = store.sealed_incoming(self.received.take().unwrap_or(Seq::MIN), PAGE).await?;
+                let rows = store.sealed_incoming(self.received.unwrap_or(Seq::MIN), page).await?;
                 rows.iter().for_each(|message| of_message(message, |place, sealed| tried.open(place, sealed)));
-                self.received = rows.last().filter(|_| rows.len() == PAGE).map(|message| message.seq);
+                self.received = last_of_full(&rows, page).map(|message| message.seq);
+                rows.len()
+            }
+            Kind::Refused => {
+                let rows = store.sealed_refused(self.refused.clone(), page).await?;
+                rows.iter().for_each(|refused| of_refused(refused, |place, sealed| tried.open(place, sealed)));
+                self.refused = last_of_full(&rows, page).map(|refused| refused.key.clone());
                 rows.len()
             }
         };
-        Ok((tried.error, rows < PAGE))
+        Ok((tried.error, rows < page))
     }
 
     fn report(&self, gateway: &Gateway) {
@@ -169,6 +187,11 @@ impl Round {
         METRICS.secret_key_ok.set(opens.into());
         gateway.opens_secrets.store(opens, Ordering::Relaxed);
     }
+}
+
+/// The last row of a full page: more may follow.
+fn last_of_full<T>(rows: &[T], page: usize) -> Option<&T> {
+    rows.last().filter(|_| rows.len() >= page)
 }
 
 /// The keys of a page, of which one secret each was tried.
@@ -201,6 +224,11 @@ pub fn of_message(message: &SealedIncoming, mut see: impl FnMut(Place<'_>, &[u8]
     let place = |part| Place::Received { channel: *channel, network_id, part };
     raw.iter().for_each(|raw| see(place(ReceivedPart::Message), raw));
     file.iter().for_each(|(_, file)| see(place(ReceivedPart::File), file));
+}
+
+/// Shows a refused arrival, and its place.
+pub fn of_refused(refused: &RefusedArrival, mut see: impl FnMut(Place<'_>, &[u8])) {
+    see(Place::Refused { channel: refused.key.channel, id: &refused.key.id }, &refused.sealed);
 }
 
 /// Shows each sealed part of a webhook, and its place.

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use recado_domain::incoming::RefusedArrival;
 use recado_domain::message::Seq;
-use recado_gateway::sealed::{of_message, of_webhook};
+use recado_gateway::sealed::{of_message, of_refused, of_webhook};
 use recado_store::postgres::PgStore;
 use recado_store::sealed::{KeyId, Place};
 use recado_store::sqlite::copy::{links, sealed_incoming, sealed_refused, sealed_webhooks, session_rows};
@@ -60,10 +59,6 @@ pub async fn each_in_database(store: &PgStore, mut see: impl FnMut(Place<'_>, &[
         page = store.sealed_webhooks(last, PAGE).await?;
     }
     Ok(())
-}
-
-fn of_refused(refused: &RefusedArrival, see: &mut impl FnMut(Place<'_>, &[u8])) {
-    see(Place::Refused { channel: refused.key.channel, id: &refused.key.id }, &refused.sealed);
 }
 
 /// The ids of the keys that sealed the secrets of a store.

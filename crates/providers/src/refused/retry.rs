@@ -31,7 +31,11 @@ where
             let is_over = now - one.since >= if arrivals.is_some() { KEPT } else { KEPT_CLOSED };
             match arrivals {
                 Some(arrivals) => try_one(store, &one, arrivals, (is_over, now)).await?,
-                None if is_over => give_up(store, &one).await?,
+                None if is_over => {
+                    let refused = short(&one.key.id);
+                    tracing::error!(refused, "received message lost: no secret key here opens it");
+                    store.forget_refused(one.key.clone()).await?;
+                }
                 None => store.defer_refused(one.key, now).await?,
             }
         }

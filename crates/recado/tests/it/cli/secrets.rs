@@ -309,8 +309,19 @@ fn a_key_that_is_missing_for_a_webhook_is_noticed() {
     let server = start(NEW);
     assert_eq!(home.cli(&["status"])["secretKeyOk"], true);
     // As if another node, with another key, had sealed it. A rotation is a reason to look again, and so is an hour.
+    let of_new = secret();
     store().execute("UPDATE webhooks SET secret = ?1", [&of_old]).expect("changed");
     let done = rotate(&home, None, 1);
     assert!(text(&done["failed"][0], "error").contains(&key_id(OLD)), "{done}");
     wait_for("the warning", || ready(&server) == wrong);
+    store().execute("UPDATE webhooks SET secret = ?1", [&of_new]).expect("changed");
+    rotate(&home, None, 0);
+    wait_for("the end of the warning", || ready(&server) == json!({"status": "ok"}));
+    // A message that the store has refused waits for its key, too.
+    let keep = "INSERT INTO refused_arrivals (channel_key, id, names, sealed, since, tries, next_at)
+                VALUES (1, x'00', ' ', ?1, 0, 0, 9223372036854775807)";
+    store().execute(keep, [&of_old]).expect("inserted");
+    rotate(&home, None, 1);
+    wait_for("the warning", || ready(&server) == wrong);
+    assert!(server.log().contains("kind=\"refused\""), "{}", server.log());
 }
