@@ -14,29 +14,39 @@ const AT_ONCE: usize = 20;
 const KEPT: Millis = 30 * DAY;
 /// How long one is kept that cannot be opened: another key or another version may open it.
 const KEPT_CLOSED: Millis = 31 * DAY;
+/// None is given up before so many tries, which take a day: a clock may be ahead for a moment.
+const LEAST_TRIES: u32 = 144;
 const DAY: Millis = 24 * 60 * 60 * 1_000;
 
-/// Tries everything that is due at this time.
+/// Tries everything that is due at this time. What fails for another reason, as when the inbox of its owner is busy, is due again
+/// later and keeps nothing else from its turn; the first such failure is returned.
 pub async fn retry_due<S>(store: &S, secrets: &KeyRing, entropy: &dyn Entropy, now: Millis) -> Result<(), StoreError>
 where
     S: Refusals + ?Sized,
 {
+    let mut failed = None;
     loop {
         let due = store.due_refused(now, AT_ONCE).await?;
         if due.is_empty() {
-            return Ok(());
+            return failed.map_or(Ok(()), Err);
         }
         for one in due {
             let arrivals = open(&one, secrets, entropy);
-            let is_over = now - one.since >= if arrivals.is_some() { KEPT } else { KEPT_CLOSED };
-            match arrivals {
-                Some(arrivals) => try_one(store, &one, arrivals, (is_over, now)).await?,
+            let is_old = now - one.since >= if arrivals.is_some() { KEPT } else { KEPT_CLOSED };
+            let is_over = is_old && one.tries >= LEAST_TRIES;
+            let done = match arrivals {
+                Some(arrivals) => try_one(store, &one, arrivals, (is_over, now)).await,
                 None if is_over => {
                     let refused = short(&one.key.id);
                     tracing::error!(refused, "received message lost: no secret key here opens it");
-                    store.forget_refused(one.key.clone()).await?;
+                    store.forget_refused(one.key.clone()).await.map(drop)
                 }
-                None => store.defer_refused(one.key, now).await?,
+                None => store.defer_refused(one.key.clone(), now).await,
+            };
+            if let Err(error) = done {
+                // If the store does not work at all, this fails too and ends the search.
+                store.defer_refused(one.key, now).await?;
+                failed.get_or_insert(error);
             }
         }
     }

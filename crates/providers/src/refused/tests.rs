@@ -1,8 +1,14 @@
 //! On both engines, with a store that refuses messages for a while.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use async_trait::async_trait;
 use recado_domain::clock::Millis;
-use recado_domain::incoming::{Content, Incoming, IncomingQuery, NewIncoming, NewMedia, SenderIds};
+use recado_domain::incoming::{
+    Content, Incoming, IncomingQuery, NewIncoming, NewMedia, Received, RefusedKey, SenderIds,
+};
+use recado_store::Refusals;
 use recado_store::clock::{SystemClock, SystemEntropy};
 use recado_store::fixtures::{Ground, PgDatabase, SqliteFile};
 
@@ -98,6 +104,14 @@ impl Stage {
         retry_due(&*self.ground.store, &self.secrets, &SystemEntropy, now).await.expect("the store works");
     }
 
+    /// Notes as many tries as a day has.
+    async fn try_for_a_day(&self) {
+        let kept = self.ground.store.sealed_refused(None, 1).await.expect("read").remove(0);
+        for _ in 0..144 {
+            self.ground.store.defer_refused(kept.key.clone(), SystemClock.now()).await.expect("stored");
+        }
+    }
+
     async fn stored(&self) -> Vec<Incoming> {
         let query = IncomingQuery { channel: self.channel, before: None, limit: 100 };
         self.ground.store.incoming_page(query).await.expect("read").messages
@@ -169,17 +183,77 @@ async fn shows_its_text_until_the_store_takes_it_whole(stage: Stage) {
 async fn is_given_up_in_the_end(mut stage: Stage) {
     (stage.refuses)(true);
     stage.receive(&["bad1"], false).await.expect("kept");
+    stage.retry(30 * DAY + MINUTE).await;
+    assert_eq!(stage.kept().await, 1, "the clock may be ahead");
+    stage.try_for_a_day().await;
     stage.retry(29 * DAY).await;
     assert_eq!(stage.kept().await, 1);
     stage.retry(30 * DAY + MINUTE).await;
     assert_eq!((stage.ids().await.len(), stage.kept().await), (0, 0));
     // One that nobody can open is kept a day longer.
     stage.receive(&["bad2"], false).await.expect("kept");
+    stage.try_for_a_day().await;
     stage.secrets = KeyRing::parse(&"8".repeat(64)).expect("a key");
     stage.retry(30 * DAY + MINUTE).await;
     assert_eq!(stage.kept().await, 1);
     stage.retry(31 * DAY + MINUTE).await;
     assert_eq!(stage.kept().await, 0);
+}
+
+async fn whose_owner_is_busy_keeps_no_other_from_its_turn(stage: Stage) {
+    (stage.refuses)(true);
+    stage.receive(&["bad1"], false).await.expect("kept");
+    let now = SystemClock.now() + 15 * MINUTE;
+    let busy = Busy { store: stage.ground.store.clone(), tries: AtomicUsize::new(0) };
+    let other = NewRefused { id: vec![0; 32], names: vec![], sealed: vec![1] };
+    assert!(stage.ground.store.keep_refused(stage.channel, vec![other], SystemClock.now()).await.expect("stored"));
+    let failed = retry_due(&busy, &stage.secrets, &SystemEntropy, now).await;
+    assert!(matches!(failed, Err(StoreError::Overloaded)), "it is said");
+    assert_eq!(busy.tries.into_inner(), 1);
+    assert!(stage.ground.store.due_refused(now, 9).await.expect("read").is_empty(), "all had their turn");
+}
+
+/// A store in which nothing that was refused can be stored now.
+struct Busy {
+    store: Arc<dyn Store>,
+    tries: AtomicUsize,
+}
+
+#[async_trait]
+impl Refusals for Busy {
+    async fn keep_refused(
+        &self,
+        channel: ChannelKey,
+        refused: Vec<NewRefused>,
+        now: Millis,
+    ) -> Result<bool, StoreError> {
+        self.store.keep_refused(channel, refused, now).await
+    }
+
+    async fn due_refused(&self, now: Millis, limit: usize) -> Result<Vec<RefusedArrival>, StoreError> {
+        self.store.due_refused(now, limit).await
+    }
+
+    async fn store_refused(&self, _: RefusedKey, _: Arrivals, _: Millis) -> Result<Option<Vec<Received>>, StoreError> {
+        self.tries.fetch_add(1, Ordering::Relaxed);
+        Err(StoreError::Overloaded)
+    }
+
+    async fn defer_refused(&self, key: RefusedKey, now: Millis) -> Result<(), StoreError> {
+        self.store.defer_refused(key, now).await
+    }
+
+    async fn forget_refused(&self, key: RefusedKey) -> Result<bool, StoreError> {
+        self.store.forget_refused(key).await
+    }
+
+    async fn sealed_refused(&self, after: Option<RefusedKey>, limit: usize) -> Result<Vec<RefusedArrival>, StoreError> {
+        self.store.sealed_refused(after, limit).await
+    }
+
+    async fn reseal_refused(&self, old: RefusedArrival, new: Vec<u8>) -> Result<bool, StoreError> {
+        self.store.reseal_refused(old, new).await
+    }
 }
 
 async fn is_no_reason_to_repeat_until_there_are_too_many(stage: Stage) {
@@ -214,6 +288,7 @@ macro_rules! on_both_engines {
 on_both_engines!(
     is_kept_until_the_store_takes_it,
     shows_its_text_until_the_store_takes_it_whole,
+    whose_owner_is_busy_keeps_no_other_from_its_turn,
     is_given_up_in_the_end,
     is_no_reason_to_repeat_until_there_are_too_many
 );
