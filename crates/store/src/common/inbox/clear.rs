@@ -100,8 +100,12 @@ const AT_ONCE: i64 = 500;
 
 /// Deletes a batch of everything that networks delivered to an owner, and returns its files; `None` when nothing is left.
 pub(crate) async fn all<E: Executor>(db: &E, owner: Owner) -> Result<Option<Vec<MediaId>>, E::Error> {
-    lock(db, owner).await?;
     let (institution, environment) = (&owner.0.as_bytes()[..], owner.1.name());
+    // Before the lock, which a try to store one of these takes after it.
+    let refused = "DELETE FROM refused_arrivals WHERE channel_key IN
+                       (SELECT key FROM channels WHERE institution_id = ?1 AND environment = ?2)";
+    db.run(refused, values![institution, environment]).await?;
+    lock(db, owner).await?;
     let sql = "SELECT m.seq, m.id, m.conversation_id FROM channels c JOIN incoming m ON m.channel_key = c.key
                WHERE c.institution_id = ?1 AND c.environment = ?2 LIMIT ?3";
     let read = |row: &Row<'_>| {
@@ -114,7 +118,7 @@ pub(crate) async fn all<E: Executor>(db: &E, owner: Owner) -> Result<Option<Vec<
         erase(db, &messages, &mut files).await?;
         return Ok(Some(files));
     }
-    for table in ["incoming_changes", "poll_votes", "refused_arrivals"] {
+    for table in ["incoming_changes", "poll_votes"] {
         let sql = format!(
             "DELETE FROM {table} WHERE channel_key IN
                  (SELECT key FROM channels WHERE institution_id = ?1 AND environment = ?2)"
