@@ -134,6 +134,7 @@ suite! { [
         only_so_many_changes_wait_for_one_message;
     inbox_files:
         files_are_kept_by_their_last_use,
+        a_change_waits_for_longer_than_a_refused_message_is_kept,
         old_messages_go_with_their_files_and_empty_conversations;
     outgoing:
         a_sent_message_begins_or_continues_a_conversation,

@@ -100,3 +100,20 @@ pub(super) async fn old_messages_go_with_their_files_and_empty_conversations(gro
     let again = one(&ground, channel, arrival("R1", both(), What::OptOut(false))).await;
     assert_eq!(again.outcome, Outcome::Ignored(Ignored::Stale));
 }
+
+/// Otherwise what its sender has deleted would come back with the refused message.
+pub(super) async fn a_change_waits_for_longer_than_a_refused_message_is_kept(ground: Ground) {
+    let channel = ground.channel("vendas").await;
+    for (id, target, days) in [("X1", "A1", 31), ("X2", "B1", 33)] {
+        let what = What::Revoke { target: target.parse().expect("an id"), by_admin: false };
+        let revoke = batch(channel, vec![arrival(id, both(), what)]);
+        ground.store.receive(revoke, NOW - days * DAY).await.expect("stored");
+    }
+    let purge = PurgeRequest { now: NOW, finished_before: 0, used_before: 0, events_before: 0, after: 0 };
+    while ground.store.purge(purge).await.expect("purged").next.is_some() {}
+    for (id, is_revoked) in [("A1", true), ("B1", false)] {
+        one(&ground, channel, text(id, both(), "segredo")).await;
+        let message = delivered(&ground, channel).await.into_iter().find(|message| message.network_id == id);
+        assert_eq!(message.expect("stored").revoked_at.is_some(), is_revoked, "{id}");
+    }
+}

@@ -10,9 +10,12 @@ use crate::common::events;
 use crate::common::purge::Deleted;
 use crate::sqlkit::both::{Executor, List, Row, values};
 
-/// How long changes are stored, to recognise repetitions and to apply changes whose message arrives later. Networks
-/// repeat deliveries for some days.
-const CHANGES_KEPT: Millis = 8 * 24 * 60 * 60 * 1_000;
+/// How long changes are stored, to recognise repetitions. Networks repeat deliveries for some days.
+const CHANGES_KEPT: Millis = 8 * DAY;
+/// How long changes wait for their message: longer than a refused message is kept, so that what its sender has deleted does not come
+/// back.
+const HELD_KEPT: Millis = 32 * DAY;
+const DAY: Millis = 24 * 60 * 60 * 1_000;
 
 /// Deletes a batch of delivered messages from before `before`, and old changes.
 pub(crate) async fn purge<E: Executor>(db: &E, (before, now): (Millis, Millis)) -> Result<Deleted, E::Error> {
@@ -35,11 +38,16 @@ pub(crate) async fn purge<E: Executor>(db: &E, (before, now): (Millis, Millis)) 
         E::OLD_CONVERSATIONS
     );
     let changes = "DELETE FROM incoming_changes
-         WHERE n IN (SELECT n FROM incoming_changes ORDER BY n LIMIT ?1) AND at < ?2";
+         WHERE n IN (SELECT n FROM incoming_changes WHERE held IS NULL ORDER BY n LIMIT ?1) AND at < ?2";
+    let waiting = format!(
+        "DELETE FROM incoming_changes
+         WHERE n IN (SELECT n FROM incoming_changes{} WHERE held IS NOT NULL ORDER BY n LIMIT ?1) AND at < ?2",
+        E::index("changes_held")
+    );
     let votes = "DELETE FROM poll_votes WHERE (channel_key, poll, voter) IN
              (SELECT channel_key, poll, voter FROM poll_votes WHERE at < ?2 ORDER BY at LIMIT ?1) AND at < ?2";
-    let held = now - CHANGES_KEPT;
-    for (sql, before) in [(&*conversations, before), (changes, held), (votes, before)] {
+    let old = [(&*conversations, before), (changes, now - CHANGES_KEPT), (&*waiting, now - HELD_KEPT), (votes, before)];
+    for (sql, before) in old {
         deleted.add(Deleted::of::<E>(db.run(sql, values![E::PURGED_AT_ONCE, before]).await?));
     }
     Ok(deleted)
