@@ -31,6 +31,9 @@ pub trait Batches: Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
     Nothing,
+    /// Messages in flight, and all that the rest knows of the person: the next erasure finds these messages by it, also those to a
+    /// former number.
+    InFlight,
     /// What is on the sandbox's phone, because its file cannot be used; and the contact, by which the next erasure finds the
     /// person.
     Sandbox,
@@ -68,14 +71,17 @@ pub async fn everything(gateway: &Gateway, mut person: Person) -> Result<Left, A
     Ok(left)
 }
 
-/// Erases all data of a person in one environment of an institution, but messages in flight.
+/// Erases all data of a person in one environment of an institution. If messages are in flight, only the other messages to the
+/// person are erased.
 ///
 /// # Errors
 ///
 /// Those of the batches. Part of the data may be erased.
 pub async fn at_once<B: Batches>(batches: &B, mut person: Person) -> Result<Left, B::Error> {
     add_names(batches, &mut person).await?;
-    messages(batches, &person).await?;
+    if messages(batches, &person).await? > 0 {
+        return Ok(Left::InFlight);
+    }
     rest(batches, &person).await
 }
 
