@@ -5,6 +5,8 @@ mod retry;
 #[cfg(test)]
 mod tests;
 
+use std::fmt::Write as _;
+
 use base64ct::{Base64Unpadded, Encoding};
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::{Clock, Entropy};
@@ -161,5 +163,9 @@ fn id(arrival: &Arrival) -> Vec<u8> {
 
 /// The id as the log shows it. An id of the network may contain a number.
 fn short(id: &[u8]) -> String {
-    id.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    id.iter().take(6).fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -50,9 +50,9 @@ async fn a_migration_that_is_killed_halfway_continues_at_the_next_start() {
     });
     let process = building(&node).await;
     // The nodes work on meanwhile.
-    let writes =
+    let changes =
         "SET lock_timeout = '5s'; UPDATE messages SET attempts = 0; INSERT INTO poll_votes VALUES (1, '', '', '', 0)";
-    node.batch_execute(writes).await.expect("written while the index is built");
+    node.batch_execute(changes).await.expect("written while the index is built");
     assert!(!upgrading.is_finished());
     node.query("SELECT pg_terminate_backend($1)", &[&process]).await.expect("killed");
     upgrading.await.expect("no panic").expect_err("the connection was lost");
