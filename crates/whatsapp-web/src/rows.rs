@@ -65,7 +65,7 @@ pub struct RowsError(pub String);
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
-        /// The kind of a row. The numbers are stored: a new kind gets a new number, and no number is reused. 24 was used.
+        /// The kind of a row. The numbers are stored: a new kind gets a new number, and no number is reused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Kind {
             $($(#[$doc])* $name,)*
@@ -131,4 +131,6 @@ kinds! {
     Committed = 22,
     /// The hash of chat, sender and message → the time when its repetition was refused.
     Refused = 23,
+    /// The hash of chat, person and message → a message that the store refused, as a former version kept it.
+    NotTaken = 24,
 }

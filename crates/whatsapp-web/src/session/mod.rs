@@ -4,6 +4,7 @@ mod body;
 mod bounded;
 mod download;
 mod envelopes;
+mod former;
 mod group;
 mod log_out;
 mod look_up;
@@ -93,7 +94,7 @@ impl Session {
         let tasks = Arc::new(Tasks::new());
         let ending = tasks.end_when_dropped();
         let state = Arc::new(ConnectionState { pairing: AtomicBool::new(!linked), ..ConnectionState::default() });
-        let own_rows = Storage::new(Arc::clone(&rows));
+        let own_rows = [(); 2].map(|()| Storage::new(Arc::clone(&rows)));
         let receiver = Arc::new(receive::Receiver::new(inbox, own_rows, &state));
         let mut builder = Bot::builder()
             .with_backend(Storage::watched(rows, Arc::clone(&state.broken)))

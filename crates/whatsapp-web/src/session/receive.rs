@@ -16,7 +16,7 @@ use whatsapp_rust::wacore::types::events::{
 use whatsapp_rust::{Client, InboundDurabilityHook, anyhow};
 
 use super::unreadable::{Place, Unreadable};
-use super::{ConnectionState, envelopes};
+use super::{ConnectionState, envelopes, former};
 use crate::incoming::{self, Delivered, Inbound, Inbox, NotStored, network_id};
 use crate::storage::Storage;
 
@@ -32,6 +32,8 @@ pub struct Receiver {
     inbox: Arc<dyn Inbox>,
     /// Messages that could not be read, and whose sender was asked for them again.
     pub unreadable: Unreadable,
+    /// The rows in which a former version kept messages.
+    former: Storage,
     /// The rights to wait for the store: of read messages, and of changed numbers.
     insisting: [Arc<Semaphore>; 2],
     state: Arc<ConnectionState>,
@@ -48,9 +50,27 @@ impl InboundDurabilityHook for Hook {
 }
 
 impl Receiver {
-    pub fn new(inbox: Arc<dyn Inbox>, storage: Storage, state: &Arc<ConnectionState>) -> Self {
+    /// `storages`: one for each of the two.
+    pub fn new(inbox: Arc<dyn Inbox>, storages: [Storage; 2], state: &Arc<ConnectionState>) -> Self {
+        let [unreadable, former] = storages;
         let insisting = [(); 2].map(|()| Arc::new(Semaphore::new(INSISTING)));
-        Self { inbox, unreadable: Unreadable::new(storage), insisting, state: Arc::clone(state) }
+        Self { inbox, unreadable: Unreadable::new(unreadable), former, insisting, state: Arc::clone(state) }
+    }
+
+    /// Passes on what a former version kept in the rows of the session.
+    pub async fn pass_former(&self, client: &Client) {
+        let Ok(rows) = self.former.not_taken().await else { return };
+        for (key, row) in rows {
+            // What this version cannot read, no later one reads.
+            if let Some(inbound) = former::read(&row)
+                && self.pass(client, vec![inbound]).await.is_err()
+            {
+                return;
+            }
+            if self.former.delete_not_taken(key).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Stores messages, in their order.

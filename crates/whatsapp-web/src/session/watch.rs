@@ -81,6 +81,7 @@ pub fn start(bot: Bot, tasks: &Arc<Tasks>, receiver: Arc<Receiver>, tracker: Tra
     });
     let (reporter, its_client) = (Arc::clone(&receiver), Arc::clone(&client));
     tasks.spawn(async move {
+        reporter.pass_former(&its_client).await;
         loop {
             sleep(UNREADABLE_INTERVAL).await;
             reporter.report_unreadable(&its_client).await;

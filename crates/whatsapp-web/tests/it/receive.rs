@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use fake_whatsapp::{FakeWhatsApp, MadeUpReceipt};
 use recado_domain::incoming::What;
-use recado_whatsapp_web::Rows;
+use recado_whatsapp_web::{Change, Kind, Rows};
 use tokio::time::{Instant, sleep};
 
 use crate::harness::{ACCOUNT, Client, PEER, PEER_LID, link, network};
@@ -45,6 +45,30 @@ async fn what_a_person_writes_is_stored_and_then_acknowledged() -> Result<()> {
     assert_eq!((arrival.person.phone.as_deref(), arrival.person.lid.as_deref()), (Some(PEER), Some(PEER_LID)));
     assert!(!arrival.from_me && arrival.group.is_none());
     assert!(matches!(arrival.what, What::Message(new) if new.raw.is_some()));
+    client.session.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_former_version_kept_is_passed_on() -> Result<()> {
+    let whatsapp = network();
+    let rows: Arc<dyn Rows> = Arc::new(MemoryRows::default());
+    link(&whatsapp, &*rows).await?;
+    let envelope = format!(r#"[1,{{"id":"3EB0A","person":{{"phone":"{PEER}"}},"sent_at":7000}}]"#);
+    let length = u32::try_from(envelope.len())?.to_be_bytes();
+    // A message whose field 1, the text, is `Oi`.
+    let readable = [&length[..], envelope.as_bytes(), &[10, 2, b'O', b'i']].concat();
+    for (key, value) in [(b"a", readable), (b"b", b"of another version".to_vec())] {
+        rows.write(vec![Change::Put { kind: Kind::NotTaken, key: key.to_vec(), value, stamp: 1 }]).await?;
+    }
+    let client = up(&whatsapp, Arc::clone(&rows)).await?;
+    until("the message", || client.inbox.texts() == ["Oi"]).await?;
+    assert_eq!(client.inbox.arrivals()[0].network_id.as_str(), "3EB0A");
+    let begun = Instant::now();
+    while !rows.list(Kind::NotTaken, Vec::new()).await?.is_empty() {
+        ensure!(begun.elapsed() < PATIENCE, "a row stays");
+        sleep(Duration::from_millis(20)).await;
+    }
     client.session.stop().await;
     Ok(())
 }
