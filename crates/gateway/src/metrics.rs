@@ -117,7 +117,7 @@ labels! {
 struct Sample {
     gauges: Arc<str>,
     counters: Arc<str>,
-    /// The counters in the form of OpenMetrics.
+    /// The counters in the form of `OpenMetrics`.
     open_counters: Arc<str>,
 }
 

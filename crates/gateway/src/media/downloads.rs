@@ -22,17 +22,17 @@ use super::download::Progress;
 
 /// Downloads at a time.
 pub struct AtATime {
-    pub of_channel: usize,
-    pub of_institution: usize,
+    pub channel: usize,
+    pub institution: usize,
     /// Of the test channels of an institution.
-    pub of_its_test: usize,
-    pub of_all: usize,
+    pub institution_test: usize,
+    pub all: usize,
     /// Of all test channels.
-    pub of_test: usize,
+    pub all_test: usize,
 }
 
 /// Several institutions have to be sick before all slots are taken.
-pub const DOWNLOADS: AtATime = AtATime { of_channel: 8, of_institution: 24, of_its_test: 8, of_all: 64, of_test: 16 };
+pub const DOWNLOADS: AtATime = AtATime { channel: 8, institution: 24, institution_test: 8, all: 64, all_test: 16 };
 /// Downloads that wait or run: of one channel, and of all channels of an environment.
 const WAITING: (usize, usize) = (64, 16_384);
 /// How long a file is not fetched again after wrong bytes came for it. Each try may take 100 MiB.
@@ -113,8 +113,8 @@ impl Default for Downloads {
     fn default() -> Self {
         Self {
             listed: Mutex::default(),
-            all: Semaphore::new(DOWNLOADS.of_all),
-            of_test: Semaphore::new(DOWNLOADS.of_test),
+            all: Semaphore::new(DOWNLOADS.all),
+            of_test: Semaphore::new(DOWNLOADS.all_test),
             of_channels: Slots(Mutex::default()),
             of_owners: Slots(Mutex::default()),
             refused: Mutex::default(),
@@ -184,10 +184,10 @@ impl Downloads {
 
     /// The slots of the channel and of the institution come first, so that downloads that wait for these hold no slot of the others.
     async fn acquire(&self, channel: ChannelKey, owner: Owner) -> Option<Slot<'_>> {
-        let of_channel = self.of_channels.of(channel, DOWNLOADS.of_channel).acquire_owned().await.ok()?;
+        let of_channel = self.of_channels.of(channel, DOWNLOADS.channel).acquire_owned().await.ok()?;
         let of_owner = match owner.1 {
-            Environment::Test => DOWNLOADS.of_its_test,
-            Environment::Live => DOWNLOADS.of_institution,
+            Environment::Test => DOWNLOADS.institution_test,
+            Environment::Live => DOWNLOADS.institution,
         };
         let of_owner = self.of_owners.of(owner, of_owner).acquire_owned().await.ok()?;
         let of_test = match owner.1 {

@@ -75,11 +75,7 @@ fn the_limits_are_those_of_the_code() {
             "downloads of received files at a time",
             format!(
                 "{} of a channel, {} of an institution ({} of its test channels), {} of a process ({} of test channels)",
-                DOWNLOADS.of_channel,
-                DOWNLOADS.of_institution,
-                DOWNLOADS.of_its_test,
-                DOWNLOADS.of_all,
-                DOWNLOADS.of_test
+                DOWNLOADS.channel, DOWNLOADS.institution, DOWNLOADS.institution_test, DOWNLOADS.all, DOWNLOADS.all_test
             ),
             "wait; 503 `MEDIA_UNAVAILABLE` after 15 seconds",
         ),
