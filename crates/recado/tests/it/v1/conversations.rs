@@ -271,6 +271,38 @@ fn a_contact_that_is_added_later_is_that_of_the_conversation() {
 }
 
 #[test]
+fn a_mistyped_number_takes_no_conversation_of_another_person() {
+    on_both_engines(|stage| {
+        let change = |id: &str, body: Value| {
+            let path = format!("/v1/contacts/{id}");
+            stage.server.call("PUT", &path, Some(&stage.key), &[JSON], Some(body.to_string().as_bytes())).expect(200);
+        };
+        let add = |name: &str, phone: &str| {
+            let added =
+                stage.server.post("/v1/contacts", &stage.key, &json!({"name": name, "phone": phone})).expect(201);
+            text(&added.json()["data"], "id").to_owned()
+        };
+        // Bia wrote, and her contact was deleted. A call wrote to Caio, who has no contact.
+        let (bia, caio) = ("5521966665555", "5531955554444");
+        let of_bia = says(stage, bia, "Oi").1;
+        let contact = text(&stage.data(&path(&of_bia))["contact"], "id").to_owned();
+        stage.server.delete(&format!("/v1/contacts/{contact}"), Some(&stage.key)).expect(200);
+        let of_caio = text(&sends(stage, &json!({"to": caio, "content": "Oi"})), "conversationId").to_owned();
+        let ana = add("Ana", bia);
+        assert!(stage.data(&path(&of_bia))["contact"].is_null(), "whom she wrote to");
+        change(&ana, json!({"phone": ANA}));
+        let other = add("Ana 2", caio);
+        assert_eq!(stage.data(&path(&of_caio))["contact"]["id"], other, "nobody wrote");
+        change(&other, json!({"phone": "5541944443333"}));
+        for (conversation, number) in [(&of_bia, bia), (&of_caio, caio)] {
+            let shown = stage.data(&path(conversation));
+            assert_eq!((&shown["contact"], &shown["chat"]["address"]), (&Value::Null, &json!(number)));
+            assert_eq!(sends(stage, &json!({"conversationId": conversation, "content": "b"}))["to"], number);
+        }
+    });
+}
+
+#[test]
 fn an_answer_goes_to_the_number_that_the_person_has_now() {
     on_both_engines(|stage| {
         stage.open("vendas", &["connect"]);

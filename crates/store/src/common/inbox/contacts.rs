@@ -254,30 +254,37 @@ pub(crate) async fn create<E: Executor>(db: &E, new: &NewContact, now: Millis) -
     finish(&place, contact, "contact.created", &[]).await
 }
 
-/// Gives a contact the conversations with its number that have no contact: a call sent the first message, or the contact was
-/// deleted.
+/// The statements of [`adopt`].
+pub(crate) const ADOPT: [&str; 2] =
+    [include_str!("contacts/adopt_open.sql"), include_str!("contacts/adopt_closed.sql")];
+
+/// Gives a new contact the conversations that calls began with its number. One to which somebody has written is that of this
+/// person, who need not be the contact.
 async fn adopt<E: Executor>(db: &E, contact: &mut Contact) -> Result<(), E::Error> {
     let ((institution, environment), id) = (contact.owner, contact.id);
-    // Never beside another one that goes on.
-    let sql = "UPDATE conversations SET chat = ?1, contact_id = ?2
-               WHERE address = ?3 AND chat = ?3 AND contact_id IS NULL AND institution_id = ?4 AND environment = ?5
-                 AND (closed_at IS NOT NULL OR NOT EXISTS (
-                     SELECT 1 FROM conversations o
-                     WHERE o.channel_key = conversations.channel_key AND o.chat = ?1 AND o.closed_at IS NULL))";
     let (institution, environment, chat) = (&institution.as_bytes()[..], environment.name(), threads::chat_of(id));
     let mut adopted = 0;
     for form in contact.phone.iter().flat_map(|phone| forms(phone)) {
-        adopted += db.run(sql, values![chat, &id.as_bytes()[..], form, institution, environment]).await?;
+        for sql in ADOPT {
+            adopted += db.run(sql, values![chat, &id.as_bytes()[..], form, institution, environment]).await?;
+        }
     }
     if adopted == 0 {
         return Ok(());
     }
-    let sql = "SELECT max(CASE WHEN last_direction = 'OUTBOUND' THEN last_at END) AS sent, max(wrote_at) AS wrote
-               FROM conversations WHERE contact_id = ?1";
-    let read = |row: &Row<'_>| Ok((row.get::<Option<Millis>>("sent")?, row.get::<Option<Millis>>("wrote")?));
-    let (sent, wrote) = db.row(sql, values![&id.as_bytes()[..]], read).await?.unwrap_or_default();
+    let sql = "SELECT max(last_at) AS sent FROM conversations WHERE contact_id = ?1 AND last_direction = 'OUTBOUND'";
+    let sent = db.row(sql, values![&id.as_bytes()[..]], |row| row.get::<Option<Millis>>("sent")).await?.flatten();
     contact.last_outbound_at = contact.last_outbound_at.max(sent);
-    contact.last_inbound_at = contact.last_inbound_at.max(wrote);
+    Ok(())
+}
+
+/// Gives back the conversations that came to a contact with its number, before the number changes: the former number may have
+/// been that of somebody else, who must not lose them.
+async fn release<E: Executor>(db: &E, contact: &Contact) -> Result<(), E::Error> {
+    let (id, chat) = (&contact.id.as_bytes()[..], threads::chat_of(contact.id));
+    for form in contact.phone.iter().flat_map(|phone| forms(phone)) {
+        db.run(include_str!("contacts/release.sql"), values![id, chat, form, contact.created_at]).await?;
+    }
     Ok(())
 }
 
@@ -296,6 +303,7 @@ pub(crate) async fn change<E: Executor>(
             Some(other) if other != id => return Ok(ContactChanged::Exists(other)),
             Some(_) => {}
             None => {
+                release(db, &contact).await?;
                 let sql = "DELETE FROM identities WHERE contact_id = ?1 AND kind = ?2";
                 db.run(sql, values![&id.as_bytes()[..], key.kind.name()]).await?;
                 book::add_identity(db, (owner, id), &OF_NUMBERS, &key).await?;
@@ -314,9 +322,6 @@ pub(crate) async fn change<E: Executor>(
     contact.is_named |= change.name.is_some();
     if !changes.is_empty() {
         contact.updated_at = now;
-    }
-    if changes.contains(&"phone") {
-        adopt(db, &mut contact).await?;
     }
     book::save(db, &contact, changes.contains(&"name") || changes.contains(&"phone")).await?;
     if changes.contains(&"phone") {

@@ -6,7 +6,7 @@ use recado_domain::conversation::ConversationQuery;
 use test_postgres::run;
 use tokio_postgres::Client;
 
-use crate::common::inbox::{by_user_id, conversations, latest, outgoing};
+use crate::common::inbox::{by_user_id, contacts, conversations, latest, outgoing};
 use crate::conformance::inbox::owner;
 use crate::fixtures::{Ground, NOW, PgDatabase};
 use crate::sqlkit::both::Executor;
@@ -69,6 +69,10 @@ async fn no_statement_of_conversations_reads_all_of_them() {
     let sql = <Db<'_> as Executor>::OLD_CONVERSATIONS.to_owned();
     plans.push((sql.clone(), plan(&client, &sql, &["100", "50"]).await));
     let contact = "'\\x000000000000000000000000000000aa'::bytea";
+    for sql in contacts::ADOPT {
+        let plan = plan(&client, sql, &["'contact'", contact, "'77'", &*institution, "'live'"]).await;
+        plans.push((sql.to_owned(), plan));
+    }
     let pages = conversations::page_statements(&ConversationQuery::of(owner(&ground), NOW, 20));
     let asked = [
         &*institution,

@@ -7,7 +7,7 @@ use recado_domain::conversation::ConversationQuery;
 use rusqlite::Connection;
 
 use super::plan;
-use crate::common::inbox::{by_user_id, conversations, latest, outgoing};
+use crate::common::inbox::{by_user_id, contacts, conversations, latest, outgoing};
 use crate::conformance::inbox::owner;
 use crate::fixtures::{Ground, NOW, SqliteFile};
 use crate::sqlkit::both::Executor;
@@ -36,7 +36,7 @@ async fn the_conversations_of_a_chat_are_found_without_reading_others() {
         "sqlite_autoindex_conversations_1 (id=?)",
     ];
     let statements = latest::statements::<Connection>().into_iter().chain(outgoing::statements::<Connection>());
-    for sql in statements {
+    for sql in statements.chain(contacts::ADOPT.map(str::to_owned)) {
         let steps = of_conversations(&connection, &sql);
         assert!(!steps.is_empty(), "{sql}");
         assert!(steps.iter().all(|step| finds.iter().any(|find| step.contains(find))), "{sql}: {steps:#?}");
