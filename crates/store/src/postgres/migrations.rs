@@ -208,6 +208,8 @@ async fn statement_by_statement(client: &Client, migration: &Migration) -> anyho
         let timeout = if is_concurrent { NO_TIMEOUT } else { LOCK_TIMEOUT };
         client.batch_execute(timeout).await.map_err(describe)?;
         if let Some(index) = built(&statement) {
+            // It takes long on a large table, and waits for transactions that began before, as that of a backup.
+            tracing::info!(migration = migration.number, index, "building an index; the server starts after it");
             drop_unfinished(client, index).await?;
         }
         client.batch_execute(&statement).await.map_err(describe_lock_failure)?;

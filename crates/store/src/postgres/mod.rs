@@ -68,8 +68,8 @@ pub struct PgStore {
     accepting: Accepting,
     dispatching: Dispatching,
     receiving: Receiving,
-    /// Permits for messages that join their conversations, so that busy inboxes leave connections for others.
-    joining: Semaphore,
+    /// Permits for deliveries, and for messages that join their conversations, so that busy inboxes leave connections for others.
+    waiting: Arc<Semaphore>,
     deliveries: turns::Deliveries,
     pub(crate) follower: Follower,
     direct_url: String,
@@ -97,6 +97,7 @@ impl PgStore {
         let accepting = Accepting::start(calls.clone(), follower.clone(), levels.clone());
         let (dispatching, receiving) = (Dispatching::start(pool.clone(), connections), Receiving::start(pool.clone()));
         let direct_url = direct_url.to_owned();
+        let waiting = Arc::new(Semaphore::new((connections / 2).max(1)));
         Ok(Self {
             database,
             pool,
@@ -107,8 +108,8 @@ impl PgStore {
             accepting,
             dispatching,
             receiving,
-            joining: Semaphore::new((connections / 2).max(1)),
-            deliveries: turns::Deliveries::new(connections),
+            deliveries: turns::Deliveries::new(waiting.clone()),
+            waiting,
             follower,
             direct_url,
         })

@@ -47,7 +47,7 @@ impl Queue for PgStore {
 
     async fn join_conversations(&self, owner: Owner, submitted: Vec<Submitted>, now: Millis) -> Result<()> {
         // A transaction that waits for a busy inbox holds a connection. `acquire` fails only on a closed semaphore.
-        let _turn = self.joining.acquire().await;
+        let _turn = self.waiting.acquire().await;
         let marked: Result<bool> =
             with_transaction!(self.pool, db => outgoing::join(&db, owner, &submitted, now).await);
         if marked? {

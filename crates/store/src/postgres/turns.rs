@@ -2,8 +2,8 @@
 //!
 //! A transaction that stores deliveries waits for the inbox of its owner, and holds a connection meanwhile. Without turns a burst
 //! of deliveries to the channels of one owner takes all connections, and the other owners of the node wait for it. So an owner has
-//! one connection for deliveries at a time, and all owners together have half of the connections. Both are given in the order in
-//! which they were asked for.
+//! one connection for deliveries at a time, and all that waits for inboxes has half of the connections together. Both are given in
+//! the order in which they were asked for.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -32,14 +32,13 @@ pub(super) struct Deliveries {
     owners: Mutex<HashMap<Owner, Arc<AsyncMutex<()>>>>,
     /// A channel keeps its owner.
     of_channels: Mutex<HashMap<ChannelKey, Owner>>,
-    /// The connections that deliveries may take.
+    /// The connections that may be taken to wait for inboxes.
     room: Arc<Semaphore>,
 }
 
 impl Deliveries {
-    /// For a pool of so many connections.
-    pub fn new(connections: usize) -> Self {
-        let room = Arc::new(Semaphore::new((connections / 2).max(1)));
+    /// With this room for all that waits for inboxes.
+    pub fn new(room: Arc<Semaphore>) -> Self {
         Self { owners: Mutex::default(), of_channels: Mutex::default(), room }
     }
 
@@ -103,7 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_owner_has_one_turn_and_all_have_half_of_the_connections() {
-        let deliveries = Deliveries::new(4);
+        let deliveries = Deliveries::new(Arc::new(Semaphore::new(2)));
         let first = deliveries.turn(owner(1)).await.expect("a turn");
         let mut second = Box::pin(deliveries.turn(owner(1)));
         assert!(poll_immediate(&mut second).await.is_none(), "the owner has its turn");
@@ -119,7 +118,7 @@ mod tests {
 
     #[tokio::test]
     async fn owners_without_deliveries_are_forgotten() {
-        let deliveries = Deliveries::new(8);
+        let deliveries = Deliveries::new(Arc::new(Semaphore::new(4)));
         let kept = deliveries.turn(owner(0)).await.expect("a turn");
         for n in 0..2 * REMEMBERED {
             let id = InstitutionId::from_bytes(u128::try_from(n).expect("a number").to_be_bytes());

@@ -37,18 +37,23 @@ pub(super) const LATEST_WITH_ADDRESS: &str = "WHERE v.id IN (
              ORDER BY active_at DESC, id DESC LIMIT 1) AS closed)
      ORDER BY v.active_at DESC, v.id DESC LIMIT 1";
 
-/// After `conversations v`: those of all channels with an address (`?1`).
+/// After `conversations v`: those with an address (`?1`) of all channels of an institution (`?2`) in an environment (`?3`), each if it
+/// is given.
 pub(super) fn with_address<E: Executor>() -> String {
+    let of_owner =
+        |table| format!("(?2 IS NULL OR {table}.institution_id = ?2) AND (?3 IS NULL OR {table}.environment = ?3)");
     let of_chat = |closed: &str| {
         format!(
             "SELECT o.id FROM channels h {} conversations o ON o.channel_key = h.key AND o.chat = ?1
-             WHERE o.address = ?1 AND o.closed_at {closed}",
-            E::JOIN_IN_ORDER
+             WHERE {} AND o.address = ?1 AND o.closed_at {closed}",
+            E::JOIN_IN_ORDER,
+            of_owner("h")
         )
     };
     format!(
-        "WHERE v.id IN (SELECT o.id FROM conversations o WHERE o.address = ?1 AND o.address <> o.chat
+        "WHERE v.id IN (SELECT o.id FROM conversations o WHERE o.address = ?1 AND o.address <> o.chat AND {}
                         UNION ALL {} UNION ALL {})",
+        of_owner("o"),
         of_chat("IS NULL"),
         of_chat("IS NOT NULL")
     )

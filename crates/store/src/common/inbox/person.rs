@@ -93,11 +93,7 @@ async fn conversations<E: Executor>(
     }
     // Conversations that began before the person had a contact.
     for address in &person.numbers {
-        let sql = format!(
-            "{} {} AND {of_owner} AND v.contact_id IS NULL ORDER BY v.active_at",
-            select(ALL),
-            with_address::<E>()
-        );
+        let sql = format!("{} {} AND v.contact_id IS NULL ORDER BY v.active_at", select(ALL), with_address::<E>());
         found.extend(db.rows(&sql, values![*address, institution, environment], conversation).await?);
     }
     Ok(found)
