@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Home, Server, wait_for};
 use crate::v1::{
     FORBIDDEN, JSON, NO_CHANNEL, NO_MESSAGE, assert_faults, assert_refused, every_scope, location, on_both_engines,
-    simulate,
+    simulate, text,
 };
 
 const SIMULATE: &str = "/v1/sandbox/simulate/incoming";
@@ -357,6 +357,18 @@ fn reactions_to_a_sent_message_are_shown_with_it() {
             }
             react(ana, Value::Null);
             assert_eq!(shown(), [], "taken back: {to}");
+            if to == ana {
+                react(ana, json!("😀"));
+                // Of a contact that is deleted only the emoji stays.
+                let said = json!({"from": ana, "type": "text", "content": {"text": "Oi"}});
+                let message = text(&simulate(stage, &said), "messageId").to_owned();
+                react(ana, json!("👍"));
+                assert_eq!(shown(), [(json!(ana), json!("👍"))]);
+                let message = stage.data(&format!("/v1/channels/sandbox/messages/{message}"));
+                let contact = text(&message["sender"], "contactId");
+                stage.server.delete(&format!("/v1/contacts/{contact}"), Some(&stage.key)).expect(200);
+                assert_eq!(shown(), [(Value::Null, json!("👍"))]);
+            }
         }
     });
 }
