@@ -38,6 +38,22 @@ pub enum QuoteError {
     Store(#[from] StoreError),
 }
 
+/// What was read of a quoted message. One that this version cannot read, such as one that a newer node wrote, counts as purged:
+/// waiting for it would stop the channel for as long as the quoting message lives.
+///
+/// # Errors
+///
+/// The store does not answer.
+pub fn readable<T>(read: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(StoreError::Refused(reason)) => {
+            tracing::warn!(error = reason, "quoted message not readable");
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
 /// Reads the quoted message, which a call sent.
 ///
 /// # Errors
@@ -48,7 +64,7 @@ pub async fn read(
     channel: ChannelKey,
     target: Target,
 ) -> Result<Quoted, QuoteError> {
-    let Some(message) = messages.message(channel, target.id).await? else {
+    let Some(message) = readable(messages.message(channel, target.id).await)? else {
         return Ok(Quoted { network_id: target.network_id, remote_id: None, is_unknown: false, content: None });
     };
     match message.status {

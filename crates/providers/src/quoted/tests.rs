@@ -55,3 +55,11 @@ async fn a_purged_message_is_quoted_by_its_id() {
     let gone = Quoted { network_id: "3EB0".to_owned(), remote_id: None, is_unknown: false, content: None };
     assert_eq!(quoted, gone);
 }
+
+#[test]
+fn a_message_that_cannot_be_read_counts_as_purged() {
+    let refused = || StoreError::Refused("unknown kind".to_owned());
+    assert!(matches!(readable::<()>(Err(refused())), Ok(None)));
+    assert!(matches!(readable(Ok(Some(1))), Ok(Some(1))));
+    assert!(matches!(readable::<()>(Err(StoreError::Fenced)), Err(StoreError::Fenced)));
+}

@@ -17,8 +17,9 @@ use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
+use crate::SendOutcome;
 use crate::pairing::ConnectionError;
-use crate::{SendOutcome, quoted};
+use crate::quoted::{self, readable};
 
 /// The time limit for finding the accounts of the numbers on cards. The cards can be sent without them.
 const CARD: Duration = Duration::from_secs(3);
@@ -116,8 +117,8 @@ impl Connection {
     /// A quote of a message that the network delivered.
     async fn received(&self, target: Target, in_group: bool) -> Result<Quote, StoreError> {
         let nobody = Author::Member { phone: None, lid: None };
-        let Some(message) = self.shared.store.incoming(self.via.key, target.id).await? else {
-            // It was purged since.
+        let Some(message) = readable(self.shared.store.incoming(self.via.key, target.id).await)? else {
+            // It was purged since, or this version cannot read it.
             let author = if in_group { nobody } else { Author::Recipient };
             return Ok(Quote { id: target.network_id, author, content: None });
         };
@@ -138,7 +139,7 @@ impl Connection {
         }
         // The network's form is that before an edit.
         if message.edited_at.is_none()
-            && let Some(sealed) = self.shared.store.incoming_raw(self.via.key, message.id).await?
+            && let Some(sealed) = readable(self.shared.store.incoming_raw(self.via.key, message.id).await)?
         {
             let (channel, network_id, part) = (self.via.key, &*message.network_id, ReceivedPart::Message);
             let opened = self.shared.secrets.open(Place::Received { channel, network_id, part }, &sealed);
