@@ -179,8 +179,9 @@ impl Session {
                 let (client, group) = (Arc::clone(&self.client), to.clone());
                 // The library caches it, and needs it for the message, too.
                 let asked = within(REFRESH, async move { client.groups().query_info(&group).await }).await;
-                let hides = asked.is_ok_and(|info| info.is_ok_and(|info| info.addressing_mode == AddressingMode::Lid));
-                if hides { lid } else { phone }
+                // A group that may hide numbers must not get one.
+                let shows = asked.is_ok_and(|info| info.is_ok_and(|info| info.addressing_mode == AddressingMode::Pn));
+                if shows { phone } else { lid }
             }
         }
     }
