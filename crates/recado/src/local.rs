@@ -27,9 +27,9 @@ pub enum Local {
 
 /// Refuses the server of a file if the command is meant for a database.
 async fn check_store(client: &Client, data_dir: &Path) -> Result<()> {
-    // A server that does not answer refuses the command itself.
-    let engine = client.ask(&Command::Status).await.map(|status| status["engine"] == "sqlite");
-    if engine.unwrap_or(false) {
+    // A server that does not answer now could answer the command itself.
+    let status = client.ask(&Command::Status).await?;
+    if status["engine"] != "postgresql" {
         bail!(
             "RECADO_DATABASE_URL names a database, but the server of {} has its own file: name another --data-dir, or unset the \
              variable",
