@@ -297,7 +297,8 @@ pub struct Behaviour {
     #[arg(long, env = "RECADO_BACKLOG_CAP", hide_env_values = true, default_value_t = 100_000, value_name = "N")]
     pub backlog_cap: usize,
 
-    /// How long finished messages are kept; under 7 days, late statuses of Meta match none
+    /// How long finished messages are kept; under 7 days, late statuses of Meta match none. The sandbox's phone keeps them
+    /// for a day at least
     #[arg(long, env = "RECADO_KEEP_MESSAGES", hide_env_values = true, default_value = "90days", value_name = "TIME",
           value_parser = time_at_least_a_second)]
     pub keep_messages: Duration,

@@ -21,7 +21,7 @@ use axum::http::HeaderMap;
 use recado_domain::account::KnownAccount;
 use recado_domain::address::AddressKind;
 use recado_domain::channel::{ChannelRef, ChannelSettings};
-use recado_domain::clock::{Clock, millis};
+use recado_domain::clock::{Clock, Millis, millis};
 use recado_domain::conversation::ReadSignal;
 use recado_domain::error::AppError;
 use recado_domain::ids::InstitutionId;
@@ -122,6 +122,12 @@ impl Sandbox {
         let Some(last) = self.network.last(institution).await? else { return Ok(()) };
         while self.network.clear(institution, last).await? {}
         Ok(())
+    }
+
+    /// Deletes some of what arrived before this time, in the inboxes of all institutions, behind this place. Returns the number
+    /// of rows, and where the next part begins.
+    pub async fn purge(&self, after: i64, before: Millis) -> Result<(u64, Option<i64>), StoreError> {
+        self.network.purge(after, before).await
     }
 
     /// A page of a person's messages in the inbox, in order of arrival.

@@ -215,6 +215,10 @@ pub(super) trait Network: Send + Sync {
     /// Removes some messages up to this one from an institution's inbox. Returns whether there were any. It removes a part
     /// at a time, because other operations wait meanwhile.
     async fn clear(&self, institution: InstitutionId, last: i64) -> Result<bool, StoreError>;
+    /// Deletes some of what arrived before this time, behind this place in the inboxes of all institutions: messages that have no
+    /// receipt left to send, and acts that the gateway has. Returns the number of rows, and the next place; `None`: what
+    /// follows is younger. It removes a part at a time, as [`clear`](Self::clear) does.
+    async fn purge(&self, after: i64, before: Millis) -> Result<(u64, Option<i64>), StoreError>;
     /// A page of the inbox; `None` if `before` names no message of it.
     async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError>;
     /// A page of a person's messages in the inbox.

@@ -3,6 +3,7 @@
 //! It survives the crash of any node, and of the database.
 
 mod incoming;
+mod purge;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -135,6 +136,10 @@ impl Network for Tables {
 
     async fn clear(&self, institution: InstitutionId, last: i64) -> Result<bool, StoreError> {
         with_connection!(self.pool, db => clear(db, institution, last))
+    }
+
+    async fn purge(&self, after: i64, before: Millis) -> Result<(u64, Option<i64>), StoreError> {
+        with_connection!(self.pool, db => purge::purge(db, after, before))
     }
 
     async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {

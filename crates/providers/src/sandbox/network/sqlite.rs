@@ -1,6 +1,7 @@
 //! The simulated network in a file beside the store. It survives the end of the process, but not of the machine.
 
 mod incoming;
+mod purge;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -174,6 +175,10 @@ impl Network for File {
 
     async fn clear(&self, institution: InstitutionId, last: i64) -> Result<bool, StoreError> {
         self.opened().await?.writer.run(move |writing| clear(&writing.0, institution, last)).await
+    }
+
+    async fn purge(&self, after: i64, before: Millis) -> Result<(u64, Option<i64>), StoreError> {
+        self.opened().await?.writer.run(move |writing| purge::purge(&writing.0, after, before)).await
     }
 
     async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {

@@ -213,6 +213,50 @@ async fn clear(network: &dyn Network, owner: u8) -> usize {
     parts
 }
 
+async fn a_purge_leaves_what_is_young_or_has_something_to_send(network: Box<dyn Network>) {
+    let quiet = |owner, number| Arrival { receipts: false, ..arrival(owner, number) };
+    for old in [quiet(1, 1), quiet(2, 2), arrival(1, 3), quiet(1, 1)] {
+        network.arrive(old).await.expect("accepted");
+    }
+    let done = network.keep(act(1, 4)).await.expect("kept");
+    network.delivered(done).await.expect("delivered");
+    network.keep(act(1, 5)).await.expect("kept");
+    network.arrive(Arrival { at: NOW + 1, ..quiet(1, 6) }).await.expect("accepted");
+    let purge = async |after, before| network.purge(after, before).await.expect("purged");
+    assert_eq!(purge(0, NOW).await, (0, None), "nothing is that old");
+    let (rows, next) = purge(0, NOW + 1).await;
+    assert_eq!(rows, 3, "a message of each institution, and the act that the gateway has");
+    assert_eq!(purge(next.expect("a part"), NOW + 1).await, (0, None));
+    let of = |id: &str, times| (id.to_owned(), times);
+    assert_eq!(shown(&*network, query(1)).await, [of("3EB06", 1), of("IN5", 2), of("3EB03", 1)]);
+    assert_eq!(shown(&*network, query(2)).await, []);
+    // It goes when its receipts were accepted.
+    assert_eq!(passed_on(&*network, NOW + 9 * DELAY).await.0.len(), 2);
+    assert_eq!(purge(0, NOW + 1).await.0, 1);
+    assert_eq!(shown(&*network, query(1)).await, [of("3EB06", 1), of("IN5", 2)]);
+    network.arrive(quiet(1, 1)).await.expect("accepted");
+    assert_eq!(shown(&*network, query(1)).await[0], of("3EB01", 1), "its former arrivals are forgotten");
+}
+
+/// Other operations wait for each part.
+#[tokio::test]
+async fn a_full_phone_is_purged_a_part_at_a_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let network = File::open(&dir.path().join("sandbox.db"));
+    let numbered = |number| {
+        let mut arrival = Arrival { receipts: false, ..arrival(1, 1) };
+        arrival.message.network_id = format!("3EB1{number}");
+        network.arrive(arrival)
+    };
+    futures_util::future::join_all((0..1_200).map(numbered)).await;
+    let (mut parts, mut after) = (Vec::new(), 0);
+    while let (rows, Some(next)) = network.purge(after, NOW + 1).await.expect("purged") {
+        parts.push(rows);
+        after = next;
+    }
+    assert_eq!(parts, [500, 500, 200]);
+}
+
 /// Other operations wait for each part.
 #[tokio::test]
 async fn a_full_phone_is_emptied_a_part_at_a_time() {
@@ -271,7 +315,7 @@ macro_rules! on_both {
 
 on_both! {
     a_card_is_shown_once, receipts_are_sent_until_they_are_accepted, a_phone_is_emptied_for_itself,
-    a_person_is_shown_and_erased, the_inbox_shows_both_directions_in_one_order
+    a_person_is_shown_and_erased, a_purge_leaves_what_is_young_or_has_something_to_send, the_inbox_shows_both_directions_in_one_order
 }
 
 #[tokio::test]
