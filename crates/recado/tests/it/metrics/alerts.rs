@@ -232,10 +232,10 @@ fn a_channel_without_receipts_alerts() {
     server.post("/v1/channels/vendas/connect", &key, &credentials(NUMBER)).expect(200);
     graph.send_callbacks_to(Some(server.url("/v1/callbacks/meta")));
     // Each to another person: the network limits messages to one.
-    let sent = Cell::new(0);
+    let people = Cell::new(0);
     let send = || {
-        sent.set(sent.get() + 1);
-        let card = CARD.replace("5511999998888", &format!("55119{:08}", 99_000_000 + sent.get()));
+        people.set(people.get() + 1);
+        let card = CARD.replace("5511999998888", &format!("55119{:08}", 99_000_000 + people.get()));
         let path = "/v1/channels/vendas/messages/contact";
         server.call("POST", path, Some(&key), &[JSON], Some(card.as_bytes())).expect(202);
     };
