@@ -118,7 +118,9 @@ fn a_wrong_value_is_answered_with_a_right_one() {
     let dir = home.dir.with_extension("series");
     let to = dir.to_str().expect("UTF-8");
     home.cli(&["backup", "--to", to, "--keep", "2"]);
-    let newest = std::fs::read_dir(&dir).expect("a directory").next().expect("a backup").expect("one").path();
+    // The lock of the series is beside the backup.
+    let mut entries = std::fs::read_dir(&dir).expect("a directory").map(|entry| entry.expect("one").path());
+    let newest = entries.find(|path| path.is_dir()).expect("a backup");
     let newest = newest.to_str().expect("UTF-8");
     assert_fails(&run_in(home.dir(), &["backup", "--verify", to]), 1, &["name one of them", newest]);
     assert_fails(&run_in(home.dir(), &["backup", "--verify", "/nowhere"]), 1, &["there is no /nowhere"]);

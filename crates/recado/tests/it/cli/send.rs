@@ -94,7 +94,7 @@ fn a_refused_card_reports_the_reason() {
     assert_fails(&send(&[&scenario[..6], &["--channel", "none"]].concat()), 1, &["There is no such channel"]);
     let large = "x".repeat(70_000);
     let large = send(&["--to", "5511999998888", "--name", &large, "--phone", "1", "--channel", "sandbox"]);
-    assert_fails(&large, 1, &["excede o limite"]);
+    assert_fails(&large, 1, &["The body is too large"]);
     // Without a server a message is neither awaited nor accepted, so a repeated command sends one message.
     let output = send(&[&scenario[..6], &["--channel", "sandbox", "--wait"]].concat());
     assert_fails(&output, 4, &["recado serve"]);
