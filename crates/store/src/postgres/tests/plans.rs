@@ -57,7 +57,7 @@ async fn no_statement_of_conversations_reads_all_of_them() {
     let mut plans = Vec::new();
     let statements = latest::statements::<Db<'_>>();
     for (n, sql) in statements.iter().enumerate() {
-        let values: &[&str] = if n < 3 { &[&*channel, "'77'"] } else { &["'77'"] };
+        let values: &[&str] = if n < 3 { &[&*channel, "'77'"] } else { &["'77'", &*institution, "'live'"] };
         plans.push((sql.clone(), plan(&client, sql, values).await));
     }
     for sql in outgoing::statements::<Db<'_>>() {
