@@ -18,6 +18,7 @@ pub mod error;
 pub mod error_chain;
 pub mod event;
 pub mod field_errors;
+pub mod hex;
 pub mod ids;
 pub mod incoming;
 pub mod institution;

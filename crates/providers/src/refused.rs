@@ -5,11 +5,10 @@ mod retry;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Write as _;
-
 use base64ct::{Base64Unpadded, Encoding};
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::{Clock, Entropy};
+use recado_domain::hex::hex;
 use recado_domain::incoming::{Arrival, Arrivals, NewRefused, RefusedArrival, SEALED_LIMIT, What};
 use recado_store::sealed::{KeyRing, Place, ReceivedPart};
 use recado_store::{Store, StoreError};
@@ -163,9 +162,5 @@ fn id(arrival: &Arrival) -> Vec<u8> {
 
 /// The id as the log shows it. An id of the network may contain a number.
 fn short(id: &[u8]) -> String {
-    id.iter().take(6).fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&id[..id.len().min(6)])
 }

@@ -1,7 +1,6 @@
 //! One download: its bytes are written to a file, and every reader follows the file. The last byte is held back until the
 //! content is verified, so that no client takes wrong bytes for a whole file.
 
-use std::fmt::Write;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use recado_domain::event::Owner;
+use recado_domain::hex::hex;
 use recado_domain::ids::MediaId;
 use recado_domain::incoming::{Media, MediaState};
 use recado_providers::media::{self, MediaError};
@@ -193,12 +193,4 @@ impl MediaFiles {
 /// A caller who follows a download with a lower limit can begin another one.
 fn too_large(most: u64) -> Fault {
     if most < SIZE_LIMIT { Fault::Unavailable } else { Fault::TooLarge }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

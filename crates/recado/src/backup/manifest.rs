@@ -1,12 +1,12 @@
 //! `backup.json` in each backup: which files belong together, and what they contain.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use recado_domain::hex::hex;
 use recado_gateway::gateway::STORE_FILE;
 use recado_store::sqlite::contents;
 use recado_store::sqlkit::sqlite::open_read_only;
@@ -110,14 +110,6 @@ pub fn counts(store: &Connection) -> rusqlite::Result<BTreeMap<String, i64>> {
 /// The identity of a store, in hexadecimal digits.
 pub fn identity(store: &Connection) -> rusqlite::Result<String> {
     Ok(contents::identity(store)?.map(|identity| hex(&identity)).unwrap_or_default())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Why a directory has no manifest.

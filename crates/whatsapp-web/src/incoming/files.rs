@@ -1,6 +1,7 @@
 //! Images, videos, recordings, documents and stickers. Their bytes stay at the network until a caller asks for them.
 
 use base64ct::{Base64, Encoding};
+use recado_domain::hex::hex;
 use recado_domain::incoming::{CONTENT_LIMIT, Captioned, Content, NewIncoming, NewMedia, clean, truncate};
 use serde::{Deserialize, Serialize};
 use whatsapp_rust::waproto::whatsapp as wa;
@@ -169,9 +170,4 @@ fn remote(file: &File<'_>) -> Option<RemoteFile> {
         sha256: file.sha256.and_then(encoded),
         size: file.size,
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }

@@ -4,10 +4,9 @@
 //! this name, encrypted. As long as the contact has the name, the place is exact. If the contact was renamed or deleted, the
 //! list continues at the beginning of the former name: some contacts may come again, and none is left out.
 
-use std::fmt::Write;
-
 use recado_domain::contact_book::{ContactPlace, search_key};
 use recado_domain::event::Owner;
+use recado_domain::hex::hex;
 use recado_domain::ids::ContactId;
 use recado_store::StoreError;
 use sha2::{Digest, Sha256};
@@ -73,12 +72,7 @@ impl Secret {
         let mut beginning = [0; BEGINNING];
         beginning[..end].copy_from_slice(&place.name.as_bytes()[..end]);
         self.apply(place.id, tag, &mut beginning);
-        let mut text = String::with_capacity(LENGTH);
-        for byte in place.id.as_bytes().iter().chain(&tag).chain(&beginning) {
-            // A string takes all.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        hex(&[&place.id.as_bytes()[..], &tag, &beginning].concat())
     }
 
     /// The cursor in a text; `None` if the text is none.

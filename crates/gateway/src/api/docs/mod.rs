@@ -1,7 +1,6 @@
 //! `/docs` and `/openapi.json`: the API's documentation for people and for programs. All files are in the binary, so the
 //! page works in a network that reaches only the server.
 
-use std::fmt::Write;
 use std::sync::OnceLock;
 
 use axum::http::header::{
@@ -10,6 +9,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use recado_domain::hex::hex;
 use sha2::{Digest, Sha256};
 
 use super::json::JSON_TEXT;
@@ -63,12 +63,7 @@ impl File {
 }
 
 fn tag_of(bytes: &[u8]) -> String {
-    let mut tag = String::from("\"");
-    for byte in &Sha256::digest(bytes)[..8] {
-        // Writing to a string does not fail.
-        let _ = write!(tag, "{byte:02x}");
-    }
-    tag + "\""
+    format!("\"{}\"", hex(&Sha256::digest(bytes)[..8]))
 }
 
 const HTML: &str = "text/html; charset=utf-8";

@@ -373,9 +373,3 @@ impl Keys {
 fn with_text(hash: Sha256, text: &str) -> Sha256 {
     hash.chain_update((text.len() as u64).to_be_bytes()).chain_update(text)
 }
-
-/// The key as an idempotency key.
-pub fn hex(key: &[u8; 32]) -> String {
-    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|half| char::from(b"0123456789abcdef"[usize::from(half)]));
-    key.iter().flat_map(digits).collect()
-}

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures_util::{FutureExt, StreamExt, stream};
+use recado_domain::hex::hex;
 use recado_gateway::shutdown::Signals;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use crate::api::Api;
 use crate::exit::Failure;
 use crate::output::{self, note};
 use crate::send::csv::deliver::Sender;
-use crate::send::csv::input::{Input, Line, STANDARD_INPUT, Source, hex};
+use crate::send::csv::input::{Input, Line, STANDARD_INPUT, Source};
 use crate::send::csv::progress::{Count, Progress};
 use crate::send::csv::results::{LineOutcome, Results};
 use crate::send::{Command, columns_of, request};

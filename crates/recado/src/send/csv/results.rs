@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use csv::StringRecord;
+use recado_domain::hex::hex;
 use recado_domain::ids::MessageId;
 use recado_domain::kinds::FieldSpec;
 use recado_domain::text::without_mark;
 
-use crate::send::csv::input::{CONTACT, Cell, FIRST, Input, Line, hex, reader, separator};
+use crate::send::csv::input::{CONTACT, Cell, FIRST, Input, Line, reader, separator};
 use crate::unique_name;
 
 /// The columns before the fields, and those after them.
