@@ -127,7 +127,7 @@ fn events_are_followed_by_http_with_a_key_and_filters() {
         assert_fails(&command.env("RECADO_API_KEY", key).ended(), 1, words);
     };
     refused(&create_key(&stage.home, "test", "messages.read", "60"), &[], &["lacks the scope"]);
-    refused(&stage.key, &["--events", "message.none"], &["Evento desconhecido"]);
+    refused(&stage.key, &["--events", "message.none"], &["events: Unknown event: message.none."]);
     refused(&stage.key, &["--from", "never"], &["from: The field from must be now, oldest or a date"]);
     // A place in another store.
     let other = cursor(&Stage::set());

@@ -127,7 +127,7 @@ fn webhooks_work_by_http_and_refuse_what_is_wrong() {
     assert_fails(
         &here(&["create", "--receiver", "https://x.example.com", "--events", "message.none"]),
         1,
-        &["Evento desconhecido"],
+        &["events: Unknown event: message.none."],
     );
     assert_fails(&here(&["update", "x"]), 2, &["nothing to change"]);
     assert_fails(&here(&["replay", "x"]), 2, &["--from"]);
