@@ -32,6 +32,7 @@ use crate::api::Api;
 use crate::api::error::CloseConnection;
 use crate::rate_limit::Peer;
 use call::Call;
+pub use call::Disconnected;
 pub use steps::Steps;
 use waits::{Over, Waits, Watch};
 
@@ -250,13 +251,16 @@ impl<A: Answer> Calls<A> {
         let (api, peer, permit) = (self.api.clone(), self.peer, self.permit.clone());
         let (waits, keep_alive, closing) = (self.waits.clone(), self.keep_alive.clone(), self.steps.close.clone());
         let stays = stays_open(request.version(), request.headers());
+        let disconnected = Disconnected::default();
+        let connected = disconnected.guard();
         let work = async move {
-            let answered = answer(&api, peer, request).await;
+            let answered = answer(&api, peer, disconnected, request).await;
             drop(permit);
             answered
         };
         let call = Call::new(work, self.tracker.clone());
         async move {
+            let _connected = connected;
             let mut response = call.await?;
             if closing.is_cancelled() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -341,9 +345,15 @@ async fn connection(stream: TcpStream, calls: Calls<impl Answer>, mut watch: Wat
     }
 }
 
-async fn answer(api: &impl Answer, peer: SocketAddr, request: Request<Incoming>) -> io::Result<Response<Body>> {
+async fn answer(
+    api: &impl Answer,
+    peer: SocketAddr,
+    disconnected: Disconnected,
+    request: Request<Incoming>,
+) -> io::Result<Response<Body>> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(Peer(peer.ip()));
+    request.extensions_mut().insert(disconnected);
     let response = api.answer(request).await;
     if response.extensions().get::<CloseConnection>().is_some() {
         return Err(io::Error::new(io::ErrorKind::TimedOut, "the client was too slow"));

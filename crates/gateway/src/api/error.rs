@@ -60,6 +60,7 @@ pub enum ApiError {
     /// The network does not deliver a received file now.
     MediaUnavailable,
     MediaStoreFull,
+    TooManyReaders,
     /// With the number of bytes that there are.
     RangeNotSatisfiable(u64),
     PayloadTooLarge,
@@ -161,6 +162,11 @@ impl ApiError {
             Self::MediaStoreFull => {
                 (StatusCode::SERVICE_UNAVAILABLE, "MEDIA_STORE_FULL", "Sem espaco para guardar a midia.")
             }
+            Self::TooManyReaders => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "TOO_MANY_READERS",
+                "Limite de leitores do fluxo de eventos atingido.",
+            ),
             Self::RangeNotSatisfiable(_) => {
                 (StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_NOT_SATISFIABLE", "Intervalo fora da midia.")
             }
@@ -271,7 +277,8 @@ impl ApiError {
             | Self::SandboxNotErased
             | Self::Unavailable
             | Self::MediaUnavailable
-            | Self::MediaStoreFull => {
+            | Self::MediaStoreFull
+            | Self::TooManyReaders => {
                 headers.insert(RETRY_AFTER, TRY_AGAIN.into());
             }
             _ => {}

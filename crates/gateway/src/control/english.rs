@@ -39,6 +39,7 @@ pub fn text(code: &str) -> Option<&'static str> {
         "MEDIA_REFUSED" => "The address of the file is not allowed.",
         "MEDIA_STORE_FULL" => "There is no room for the file: try again later.",
         "MEDIA_TOO_LARGE" => "The file is too large.",
+        "TOO_MANY_READERS" => "Too many connections read the event stream: close one, or try again.",
         "MEDIA_UNAVAILABLE" => "The network did not deliver the file: try again in some seconds.",
         "PAYLOAD_TOO_LARGE" => "The body is too large.",
         "RANGE_NOT_SATISFIABLE" => "The file has no such part.",

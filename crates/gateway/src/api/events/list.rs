@@ -22,6 +22,7 @@ use crate::api::json;
 use crate::api::openapi::Operation;
 use crate::api::query::{CURSOR, Query};
 use crate::gateway::Gateway;
+use crate::server::Disconnected;
 
 const PARAMETERS: [&str; 7] = ["cursor", "from", "events", "channelId", "chatKinds", "limit", "wait"];
 /// Events on a page.
@@ -76,6 +77,7 @@ pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::EventsRead>,
     validity: Validity,
+    disconnected: Disconnected,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
@@ -84,7 +86,7 @@ pub async fn list(
     check_scopes(&request.filter)?;
     let owner = (caller.institution, caller.environment);
     let permits = (gateway.subscribers.clone().try_acquire_owned(), gateway.events.permit_connection(owner.0));
-    let (Ok(permit), Some(own_permit)) = permits else { return Err(ApiError::Unavailable) };
+    let (Ok(permit), Some(own_permit)) = permits else { return Err(ApiError::TooManyReaders) };
     let log = gateway.events.begin_log(owner).await?;
     let state = gateway.store.event_state().await?;
     let position = match request.cursor {
@@ -97,7 +99,7 @@ pub async fn list(
         // The call refuses a cursor that is ahead of the store before the stream begins.
         return stream::answer(reader, (permit, own_permit)).await;
     }
-    let events = reader.wait(request.limit, request.wait).await?;
+    let events = reader.wait(request.limit, request.wait, &disconnected).await?;
     let next_cursor = position::cursor(&reader.gateway, &reader.state, reader.position).await?;
     let base = reader.gateway.behaviour.media_base();
     let data = events.iter().map(|event| EventView::new(event, base)).collect();
@@ -160,8 +162,14 @@ fn words(text: &str) -> Vec<&str> {
 }
 
 impl Reader {
-    /// The next events, waiting for the first one at most so long.
-    async fn wait(&mut self, limit: usize, most: Duration) -> Result<Vec<Event>, ApiError> {
+    /// The next events, waiting for the first one at most so long, and not longer than the client does: the call of a client
+    /// that has left must not keep its place among the institution's readers.
+    async fn wait(
+        &mut self,
+        limit: usize,
+        most: Duration,
+        disconnected: &Disconnected,
+    ) -> Result<Vec<Event>, ApiError> {
         let until = Instant::now() + most;
         let mut settled = self.gateway.events.follow();
         loop {
@@ -176,6 +184,7 @@ impl Reader {
                     _ = settled.changed() => {}
                     () = tokio::time::sleep(CHECK_INTERVAL) => {}
                     () = self.gateway.stop.cancelled() => return Ok(events),
+                    () = disconnected.wait() => return Ok(events),
                 }
                 if !self.is_permitted() {
                     return Err(ApiError::Unauthorized);
@@ -272,6 +281,6 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
             ApiError::field("cursor", CURSOR),
             ApiError::ChannelNotFound,
             ApiError::CursorExpired(cursor.to_owned()),
-            ApiError::Unavailable,
+            ApiError::TooManyReaders,
         ])
 }

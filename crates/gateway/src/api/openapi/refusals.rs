@@ -146,6 +146,7 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::MediaUnavailable => {
             "The network did not begin within 15 seconds, or it delivered something else than it had announced."
         }
+        ApiError::TooManyReaders => "16 connections of the institution, or 256 of the process, read the event stream.",
         ApiError::MediaStoreFull => "The disk has no room for the file.",
         ApiError::RangeNotSatisfiable(_) => "The file has no such part.",
         ApiError::WindowClosed => {

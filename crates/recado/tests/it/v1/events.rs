@@ -334,6 +334,29 @@ fn an_institution_has_sixteen_readers_at_most() {
 }
 
 #[test]
+fn a_long_poll_ends_with_its_client() {
+    let (_home, server, key, begin) = stage();
+    let address = server.url("").trim_start_matches("http://").to_owned();
+    let call =
+        format!("GET /v1/events?cursor={begin}&wait=30 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n");
+    let polls: Vec<_> = (0..16)
+        .map(|_| {
+            let mut poll = TcpStream::connect(&address).expect("a connection");
+            poll.write_all(call.as_bytes()).expect("sent");
+            poll
+        })
+        .collect();
+    let full = || server.get("/v1/events", Some(&key)).status == 503;
+    wait_for("sixteen readers", full);
+    let refused = server.get("/v1/events", Some(&key)).expect(503).json();
+    assert_eq!(refused["message"], json!("Limite de leitores do fluxo de eventos atingido."));
+    let left = Instant::now();
+    drop(polls);
+    wait_for("a free place", || !full());
+    assert!(left.elapsed() < Duration::from_secs(10), "{:?}", left.elapsed());
+}
+
+#[test]
 fn a_cursor_of_another_store_has_expired() {
     let (_home, server, key, begin) = stage();
     send(&server, &key, "5511999998888");
