@@ -15,7 +15,8 @@ pub enum Change {
     /// At least one of the two is given.
     Transfer {
         attendant: Option<String>,
-        department: Option<String>,
+        /// `Some(None)`: no department. `None`: the department stays.
+        department: Option<Option<String>>,
         /// A note for the next attendant.
         note: Option<String>,
     },
@@ -106,7 +107,7 @@ impl Change {
             Self::Transfer { attendant, department, note } => Transition {
                 status: if attendant.is_some() { Status::Open } else { Status::Pending },
                 assigned_to: attendant.as_deref().map(|id| assignee(id, &None)),
-                department: department.clone().or_else(|| before.department.clone()),
+                department: department.clone().unwrap_or_else(|| before.department.clone()),
                 note: note.clone().or_else(|| before.note.clone()),
                 reason: None,
             },
@@ -200,7 +201,7 @@ mod tests {
     #[test]
     fn a_transfer_without_an_attendant_waits() {
         let department = Some("suporte".to_owned());
-        let change = Change::Transfer { attendant: None, department: department.clone(), note: None };
+        let change = Change::Transfer { attendant: None, department: Some(department.clone()), note: None };
         let after = on(&change, &conversation(Status::Open, Some("bia"))).expect("allowed").expect("a change");
         assert_eq!(
             after,
@@ -208,6 +209,18 @@ mod tests {
         );
         let unassigned = on(&Change::Unassign, &conversation(Status::Open, Some("bia"))).expect("allowed");
         assert_eq!(unassigned.map(|after| (after.status, after.assigned_to)), Some((Status::Pending, None)));
+    }
+
+    #[test]
+    fn a_transfer_can_remove_the_department() {
+        let of = Conversation { department: Some("suporte".to_owned()), ..conversation(Status::Open, Some("bia")) };
+        let to = |attendant: Option<&str>, department| {
+            let change = Change::Transfer { attendant: attendant.map(str::to_owned), department, note: None };
+            on(&change, &of).expect("allowed").map(|after| (after.status, after.department))
+        };
+        assert_eq!(to(Some("bia"), Some(None)), Some((Status::Open, None)));
+        assert_eq!(to(None, Some(None)), Some((Status::Pending, None)));
+        assert_eq!(to(Some("leo"), None), Some((Status::Open, Some("suporte".to_owned()))), "it stays");
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) async fn a_conversation_is_assigned_transferred_closed_and_reopened(g
     let open = change(assign("bia", Some("Bia"))).await.expect("assigned");
     assert_eq!((open.status, open.updated_at), (Status::Open, NOW + MINUTE));
     change(assign("bia", None)).await.expect("the same again");
-    let department = Some("suporte".to_owned());
+    let department = Some(Some("suporte".to_owned()));
     let note = Some("liga as 15h".to_owned());
     let moved = change(Change::Transfer { attendant: None, department, note }).await.expect("moved");
     assert_eq!(

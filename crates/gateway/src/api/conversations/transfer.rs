@@ -35,7 +35,9 @@ pub async fn transfer(
 fn parse(object: &Object<'_>) -> Result<Change, ApiError> {
     let mut fields = Fields::new(object);
     let attendant = fields.id("attendantId")?;
-    let department = fields.id("departmentId")?;
+    // `null` removes the department. Without the field it stays.
+    let given = fields.id("departmentId")?;
+    let department = if object.is_null("departmentId") { Some(None) } else { given.map(Some) };
     if attendant.is_none() && department.is_none() && fields.count() == 0 {
         fields.fault("attendantId", NOWHERE);
     }
@@ -47,7 +49,8 @@ fn parse(object: &Object<'_>) -> Result<Change, ApiError> {
 /// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     let about = "To an attendant, a department, or both. Without `attendantId` the conversation has no attendant then, and \
-                 is `PENDING`. Its messages stay. `note` is in the event `conversation.assigned`.";
+                 is `PENDING`. A `departmentId` of `null` removes the department; without the field it stays. Messages \
+                 stay. `note` is in the event `conversation.assigned`.";
     let operation = operation.named("Conversations", "transferConversation", "Transfer a conversation");
     describe_change(operation, about)
         .body("Transfer", schema(), json!({"departmentId": "suporte", "note": "Pediu segunda via"}))
@@ -55,16 +58,17 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
 }
 
 fn schema() -> Value {
-    let given = |name: &str| json!({"required": [name], "properties": {name: {"type": "string", "minLength": 1}}});
+    let given =
+        |name: &str, kinds: Value| json!({"required": [name], "properties": {name: {"type": kinds, "minLength": 1}}});
     json!({
         "type": "object",
         "additionalProperties": false,
         "properties": {
             "attendantId": optional_id("The attendant who has it from now on."),
-            "departmentId": optional_id("The department that has it from now on."),
+            "departmentId": optional_id("The department that has it from now on; `null`: none."),
             "note": schemas::lines(NOTE_LIMIT, false),
         },
-        "anyOf": [given("attendantId"), given("departmentId")],
+        "anyOf": [given("attendantId", json!("string")), given("departmentId", json!(["string", "null"]))],
     })
 }
 
@@ -77,12 +81,17 @@ mod tests {
         let of = |body: &str| parse(&Object::parse(body).expect("an object"));
         let to = |attendant: Option<&str>, department: Option<&str>, note: Option<&str>| {
             let [attendant, department, note] = [attendant, department, note].map(|text| text.map(str::to_owned));
-            Ok(Change::Transfer { attendant, department, note })
+            Ok(Change::Transfer { attendant, department: department.map(Some), note })
         };
         assert_eq!(of(r#"{"attendantId":"bia"}"#), to(Some("bia"), None, None));
         assert_eq!(of(r#"{"attendantId":"","departmentId":"b"}"#), to(None, Some("b"), None));
         assert_eq!(of(r#"{"departmentId":"b","note":" a\nb "}"#), to(None, Some("b"), Some("a\nb")));
-        for body in ["{}", r#"{"attendantId":null}"#, r#"{"attendantId":"","departmentId":null}"#, r#"{"note":"x"}"#] {
+        let without = |attendant: Option<&str>| {
+            Ok(Change::Transfer { attendant: attendant.map(str::to_owned), department: Some(None), note: None })
+        };
+        assert_eq!(of(r#"{"departmentId":null}"#), without(None));
+        assert_eq!(of(r#"{"attendantId":"bia","departmentId":null}"#), without(Some("bia")));
+        for body in ["{}", r#"{"attendantId":null}"#, r#"{"attendantId":"","departmentId":""}"#, r#"{"note":"x"}"#] {
             assert_eq!(of(body), Err(ApiError::field("attendantId", NOWHERE)), "{body}");
         }
         assert!(of(r#"{"attendantId":"bia","note":"\u0085"}"#).is_err());

@@ -80,6 +80,10 @@ fn is_attended_to(stage: &Stage, first: &str, location: &str) {
     assert_eq!((&moved["assignedTo"]["id"], &moved["departmentId"]), (&json!("bia"), &json!("suporte")));
     let moved = after(stage, first, "transfer", Some(&json!({"departmentId": "vendas"})));
     assert_eq!((&moved["assignedTo"], &moved["status"]), (&Value::Null, &json!("PENDING")));
+    let moved = after(stage, first, "transfer", Some(&json!({"attendantId": "leo"})));
+    assert_eq!(moved["departmentId"], "vendas", "it stays");
+    let moved = after(stage, first, "transfer", Some(&json!({"departmentId": null})));
+    assert_eq!((&moved["departmentId"], &moved["status"]), (&Value::Null, &json!("PENDING")));
     after(stage, first, "assign", Some(&bia));
     assert_eq!(after(stage, first, "unassign", None)["status"], "PENDING");
 
