@@ -81,7 +81,7 @@ impl Sandbox {
     /// Delivers an act to the gateway as often as the caller asked for. The gateway recognises repetitions.
     async fn deliver(&self, kept: &KeptAct, inbox: &dyn Inbox) -> Result<Option<Received>, StoreError> {
         let simulated: Option<Simulated> = serde_json::from_str(&kept.payload).ok();
-        let mut first = None;
+        let (mut first, mut times) = (None, 0);
         if let Some(arrival) = simulated.and_then(|simulated| simulated.arrival()) {
             let arrivals = Arrivals {
                 channel: kept.via.key,
@@ -92,7 +92,10 @@ impl Sandbox {
             };
             for _ in 0..kept.repeat {
                 match inbox.receive(arrivals.clone(), self.clock.now()).await {
-                    Ok(received) => first = first.or_else(|| received.into_iter().next()),
+                    Ok(received) => {
+                        times += 1;
+                        first = first.or_else(|| received.into_iter().next());
+                    }
                     // An act that can never be stored must not block the acts after it.
                     Err(StoreError::Refused(error)) => {
                         tracing::error!(channel.id = %kept.via.id, error, "simulated act refused by the store");
@@ -104,7 +107,7 @@ impl Sandbox {
         } else {
             tracing::error!(channel.id = %kept.via.id, "simulated act not readable by this version");
         }
-        self.network.delivered(kept.n).await?;
+        self.network.delivered(kept.n, times).await?;
         Ok(first)
     }
 

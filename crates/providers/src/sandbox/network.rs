@@ -94,7 +94,7 @@ pub struct Shown {
     pub payload: String,
     pub rendition: Option<String>,
     pub received_at: Millis,
-    /// How often it arrived.
+    /// How often it arrived; 0: the gateway does not have it yet.
     pub arrivals: u32,
     /// When the person saw that it was read.
     pub read_at: Option<Millis>,
@@ -200,8 +200,8 @@ pub(super) trait Network: Send + Sync {
     async fn keep(&self, kept: KeptAct) -> Result<i64, StoreError>;
     /// The next acts to deliver, in their order: of one channel or of all, from before this time.
     async fn undelivered(&self, channel: Option<ChannelKey>, before: Millis) -> Result<Vec<KeptAct>, StoreError>;
-    /// Removes an act that the gateway has stored.
-    async fn delivered(&self, n: i64) -> Result<(), StoreError>;
+    /// The gateway has an act, after so many deliveries. From then on the row shows their number.
+    async fn delivered(&self, n: i64, times: u32) -> Result<(), StoreError>;
     /// The person sees that these messages were read, from this time on.
     async fn note_read(&self, channel: ChannelKey, network_ids: Vec<String>, at: Millis) -> Result<(), StoreError>;
     /// Releases the acts that were held on a channel.

@@ -113,8 +113,8 @@ struct InboundView {
     sent_at: String,
     #[schemars(with = "schemas::Time")]
     received_at: String,
-    /// How often the network delivered it.
-    #[schemars(range(min = 1))]
+    /// How often the network has delivered it; 0 while it is held.
+    #[schemars(range(min = 0))]
     arrivals: u32,
     /// When the person saw that it was read.
     #[schemars(with = "Option<schemas::Time>")]

@@ -110,8 +110,8 @@ impl Network for Tables {
         with_connection!(self.pool, db => incoming::undelivered(db, channel, before))
     }
 
-    async fn delivered(&self, n: i64) -> Result<(), StoreError> {
-        with_connection!(self.pool, db => incoming::delivered(db, n))
+    async fn delivered(&self, n: i64, times: u32) -> Result<(), StoreError> {
+        with_connection!(self.pool, db => incoming::delivered(db, n, times))
     }
 
     async fn note_read(&self, channel: ChannelKey, network_ids: Vec<String>, at: Millis) -> Result<(), StoreError> {
@@ -277,7 +277,8 @@ async fn shown(db: Db<'_>, query: &PhoneQuery) -> Done<Option<Vec<Shown>>> {
                   AND ($3::text IS NULL OR recipient = $3) AND $5::text IS DISTINCT FROM 'INBOUND'
                 ORDER BY institution_id DESC, n DESC LIMIT $4)
                UNION ALL
-               (SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n, read_at
+               (SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at,
+                       CASE WHEN state < 2 THEN 0 ELSE repeat END, 'INBOUND', n, read_at
                 FROM sandbox_incoming
                 WHERE (institution_id, n) >= ($1, 0) AND (institution_id, n) < ($1, $2)
                   AND $3::text IS NULL AND $5::text IS DISTINCT FROM 'OUTBOUND'
@@ -315,8 +316,8 @@ async fn of_person(db: Db<'_>, person: &Person, after: i64) -> Done<ShownOfPerso
                 institution_id
          FROM sandbox_phone p WHERE {OF_PERSON}
          UNION ALL
-         SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n, read_at,
-                institution_id
+         SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at,
+                CASE WHEN state < 2 THEN 0 ELSE repeat END, 'INBOUND', n, read_at, institution_id
          FROM sandbox_incoming WHERE {BY_PERSON}
          ORDER BY n LIMIT $5"
     );

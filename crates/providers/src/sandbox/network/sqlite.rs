@@ -149,8 +149,8 @@ impl Network for File {
         self.opened().await?.writer.run(move |writing| incoming::undelivered(&writing.0, channel, before)).await
     }
 
-    async fn delivered(&self, n: i64) -> Result<(), StoreError> {
-        self.opened().await?.writer.run(move |writing| incoming::delivered(&writing.0, n)).await
+    async fn delivered(&self, n: i64, times: u32) -> Result<(), StoreError> {
+        self.opened().await?.writer.run(move |writing| incoming::delivered(&writing.0, n, times)).await
     }
 
     async fn note_read(&self, channel: ChannelKey, network_ids: Vec<String>, at: Millis) -> Result<(), StoreError> {
@@ -310,7 +310,8 @@ fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option
                  ORDER BY n DESC LIMIT ?4)
              UNION ALL
              SELECT * FROM (
-                 SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n, read_at
+                 SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at,
+                        CASE WHEN state < 2 THEN 0 ELSE repeat END, 'INBOUND', n, read_at
                  FROM incoming
                  WHERE institution_id = ?1 AND n < ?2 AND ?3 IS NULL AND ?5 IS NOT 'OUTBOUND'
                  ORDER BY n DESC LIMIT ?4))
@@ -354,8 +355,8 @@ fn of_person(connection: &Connection, person: &Person, after: i64) -> rusqlite::
                 institution_id
          FROM phone WHERE {OF_PERSON}
          UNION ALL
-         SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at, repeat, 'INBOUND', n, read_at,
-                institution_id
+         SELECT id, channel_id, network_id, person, kind, payload, NULL, '', received_at,
+                CASE WHEN state < 2 THEN 0 ELSE repeat END, 'INBOUND', n, read_at, institution_id
          FROM incoming WHERE {BY_PERSON}
          ORDER BY n LIMIT ?5"
     ))?;

@@ -219,7 +219,7 @@ async fn a_purge_leaves_what_is_young_or_has_something_to_send(network: Box<dyn 
         network.arrive(old).await.expect("accepted");
     }
     let done = network.keep(act(1, 4)).await.expect("kept");
-    network.delivered(done).await.expect("delivered");
+    network.delivered(done, 2).await.expect("delivered");
     network.keep(act(1, 5)).await.expect("kept");
     network.arrive(Arrival { at: NOW + 1, ..quiet(1, 6) }).await.expect("accepted");
     let purge = async |after, before| network.purge(after, before).await.expect("purged");
@@ -228,12 +228,12 @@ async fn a_purge_leaves_what_is_young_or_has_something_to_send(network: Box<dyn 
     assert_eq!(rows, 3, "a message of each institution, and the act that the gateway has");
     assert_eq!(purge(next.expect("a part"), NOW + 1).await, (0, None));
     let of = |id: &str, times| (id.to_owned(), times);
-    assert_eq!(shown(&*network, query(1)).await, [of("3EB06", 1), of("IN5", 2), of("3EB03", 1)]);
+    assert_eq!(shown(&*network, query(1)).await, [of("3EB06", 1), of("IN5", 0), of("3EB03", 1)]);
     assert_eq!(shown(&*network, query(2)).await, []);
     // It goes when its receipts were accepted.
     assert_eq!(passed_on(&*network, NOW + 9 * DELAY).await.0.len(), 2);
     assert_eq!(purge(0, NOW + 1).await.0, 1);
-    assert_eq!(shown(&*network, query(1)).await, [of("3EB06", 1), of("IN5", 2)]);
+    assert_eq!(shown(&*network, query(1)).await, [of("3EB06", 1), of("IN5", 0)]);
     network.arrive(quiet(1, 1)).await.expect("accepted");
     assert_eq!(shown(&*network, query(1)).await[0], of("3EB01", 1), "its former arrivals are forgotten");
 }
@@ -458,7 +458,7 @@ async fn acts_are_kept_until_the_gateway_has_them(storage: &impl TestStorage) {
     assert_eq!(open_acts(&*network, Some(2)).await, [""; 0]);
     let kept = network.undelivered(Some(1), NOW).await.expect("read").remove(0);
     assert_eq!((kept.n, kept.via.id.as_str(), kept.repeat, &*kept.payload), (numbers[0], "loja", 2, "{}"));
-    network.delivered(numbers[0]).await.expect("delivered");
+    network.delivered(numbers[0], 2).await.expect("delivered");
     assert_eq!(open_acts(&*network, None).await, ["IN3"]);
     network.release(1).await.expect("released");
     assert_eq!(open_acts(&*network, None).await, ["IN2", "IN3"]);
@@ -474,13 +474,14 @@ async fn the_inbox_shows_both_directions_in_one_order(network: Box<dyn Network>)
     network.arrive(arrival(1, 1)).await.expect("arrived");
     network.keep(act(1, 2)).await.expect("kept");
     network.arrive(arrival(1, 3)).await.expect("arrived");
-    network.keep(act(1, 4)).await.expect("kept");
+    let fourth = network.keep(act(1, 4)).await.expect("kept");
+    network.delivered(fourth, 3).await.expect("delivered");
     network.keep(act(2, 5)).await.expect("kept");
     let of = |ids: &[(&str, u32)]| ids.iter().map(|(id, count)| ((*id).to_owned(), *count)).collect::<Vec<_>>();
-    let all = of(&[("IN4", 2), ("3EB03", 1), ("IN2", 2), ("3EB01", 1)]);
-    assert_eq!(shown(&*network, query(1)).await, all);
+    let all = of(&[("IN4", 3), ("3EB03", 1), ("IN2", 0), ("3EB01", 1)]);
+    assert_eq!(shown(&*network, query(1)).await, all, "an act arrived as often as it was delivered, not as asked");
     for (direction, expected) in
-        [(Direction::Inbound, of(&[("IN4", 2), ("IN2", 2)])), (Direction::Outbound, of(&[("3EB03", 1), ("3EB01", 1)]))]
+        [(Direction::Inbound, of(&[("IN4", 3), ("IN2", 0)])), (Direction::Outbound, of(&[("3EB03", 1), ("3EB01", 1)]))]
     {
         assert_eq!(shown(&*network, PhoneQuery { direction: Some(direction), ..query(1) }).await, expected);
     }
@@ -493,15 +494,16 @@ async fn the_inbox_shows_both_directions_in_one_order(network: Box<dyn Network>)
     // What a person did is a part of their data.
     let person = |institution| Person::new(vec!["55110".to_owned()], institution);
     let page = network.person(person(None), 0).await.expect("read");
-    let found: Vec<_> = page.shown.iter().map(|(_, shown)| (&*shown.network_id, shown.direction)).collect();
-    assert_eq!(found, [("IN2", Direction::Inbound), ("IN4", Direction::Inbound)]);
+    let found = |(_, shown): &(_, Shown)| (shown.network_id.clone(), shown.direction, shown.arrivals);
+    let found: Vec<_> = page.shown.iter().map(found).collect();
+    assert_eq!(found, [("IN2", 0_u32), ("IN4", 3)].map(|(id, times)| (id.to_owned(), Direction::Inbound, times)));
     assert_eq!(network.erase(person(Some(institution(1))), 0).await.expect("erased").0, 2);
     assert_eq!(shown(&*network, query(1)).await, of(&[("3EB03", 1), ("3EB01", 1)]));
     network.keep(act(1, 6)).await.expect("kept");
     let last = network.last(institution(1)).await.expect("read").expect("one");
     while network.clear(institution(1), last).await.expect("cleared") {}
     assert_eq!(shown(&*network, query(1)).await, []);
-    assert_eq!(shown(&*network, query(2)).await, of(&[("IN5", 2)]), "of another institution");
+    assert_eq!(shown(&*network, query(2)).await, of(&[("IN5", 0)]), "of another institution");
 }
 
 #[tokio::test]

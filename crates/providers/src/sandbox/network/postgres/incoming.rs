@@ -26,7 +26,7 @@ pub(super) async fn keep(db: Db<'_>, kept: &KeptAct) -> Done<i64> {
                 kept.person,
                 kept.kind,
                 kept.payload,
-                i32::try_from(kept.repeat).unwrap_or(i32::MAX),
+                number(kept.repeat),
                 kept.at,
                 i16::from(if kept.is_held { HELD } else { OPEN }),
             ],
@@ -62,9 +62,14 @@ fn read(row: &Row) -> Done<KeptAct> {
     })
 }
 
-pub(super) async fn delivered(db: Db<'_>, n: i64) -> Done<()> {
-    let sql = format!("WITH {FAST} UPDATE sandbox_incoming SET state = $2 FROM fast WHERE n = $1");
-    db.run(&sql, args![n, i16::from(DELIVERED)]).await.map(drop)
+pub(super) async fn delivered(db: Db<'_>, n: i64, times: u32) -> Done<()> {
+    let sql = format!("WITH {FAST} UPDATE sandbox_incoming SET state = $2, repeat = $3 FROM fast WHERE n = $1");
+    db.run(&sql, args![n, i16::from(DELIVERED), number(times)]).await.map(drop)
+}
+
+/// A number of deliveries in the column `repeat`.
+fn number(times: u32) -> i32 {
+    i32::try_from(times).unwrap_or(i32::MAX)
 }
 
 pub(super) async fn note_read(db: Db<'_>, channel: ChannelKey, network_ids: &[String], at: Millis) -> Done<()> {

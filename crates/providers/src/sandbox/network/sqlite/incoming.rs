@@ -68,8 +68,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<KeptAct> {
     })
 }
 
-pub(super) fn delivered(connection: &Connection, n: i64) -> rusqlite::Result<()> {
-    connection.prepare_cached("UPDATE incoming SET state = ?2 WHERE n = ?1")?.execute(params![n, DELIVERED]).map(drop)
+pub(super) fn delivered(connection: &Connection, n: i64, times: u32) -> rusqlite::Result<()> {
+    let sql = "UPDATE incoming SET state = ?2, repeat = ?3 WHERE n = ?1";
+    connection.prepare_cached(sql)?.execute(params![n, DELIVERED, times]).map(drop)
 }
 
 pub(super) fn note_read(
