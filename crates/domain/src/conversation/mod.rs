@@ -115,6 +115,8 @@ pub struct Conversation {
     pub created_at: Millis,
     pub updated_at: Millis,
     pub closed_at: Option<Millis>,
+    /// Why a call closed it.
+    pub close_reason: Option<String>,
     /// The time of the newest message by our clock, which orders lists.
     pub active_at: Millis,
 }

@@ -48,9 +48,13 @@ pub(super) async fn a_conversation_is_assigned_transferred_closed_and_reopened(g
     assert_eq!(named.assigned_to.map(|who| who.name), Some("bia".to_owned()), "no row has the name any more");
     let closed = change(Change::Close { reason: Some("resolvido".to_owned()) }).await.expect("closed");
     assert_eq!((closed.status, closed.closed_at), (Status::Closed, Some(NOW + MINUTE)));
+    assert_eq!(closed.close_reason.as_deref(), Some("resolvido"));
+    assert_eq!(conversations(&ground).await[0], closed, "the list shows the same");
     assert_eq!(change(assign("leo", None)).await, Err(Refused::Closed));
-    change(Change::Close { reason: None }).await.expect("the same again");
-    assert_eq!(change(Change::Reopen).await.expect("reopened").status, Status::Open);
+    let again = change(Change::Close { reason: None }).await.expect("the same again");
+    assert_eq!(again, closed);
+    let reopened = change(Change::Reopen).await.expect("reopened");
+    assert_eq!((reopened.status, reopened.close_reason), (Status::Open, None));
     change(Change::Close { reason: None }).await.expect("closed");
     // The next message begins another one, and then this one stays closed.
     receive(&ground, channel, vec![text("A2", both(), "Oi de novo")]).await;

@@ -25,6 +25,8 @@ pub struct ConversationView<'a> {
     closed_at: Option<String>,
     /// Added to the contract: the address by which a message reaches the chat.
     chat: ChatView<'a>,
+    /// Added to the contract.
+    close_reason: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -94,6 +96,7 @@ impl<'a> ConversationView<'a> {
             updated_at: rfc3339(conversation.updated_at),
             closed_at: conversation.closed_at.map(rfc3339),
             chat: ChatView { kind, address: &conversation.address, name: conversation.chat_name.as_deref() },
+            close_reason: conversation.close_reason.as_deref(),
         }
     }
 }

@@ -61,6 +61,8 @@ impl JsonSchema for ConversationView {
             "name": text(),
         }));
         chat["description"] = "`address`: digits are the `to` of a message to the chat.".into();
+        let mut reason = text();
+        reason["description"] = "The `reason` of the call that closed it.".into();
         let conversation = object(json!({
             "id": uuid(),
             "channelId": channel_id(),
@@ -76,6 +78,7 @@ impl JsonSchema for ConversationView {
             "updatedAt": time(),
             "closedAt": maybe(),
             "chat": chat,
+            "closeReason": reason,
         }));
         schemas::described(conversation, "The messages of one chat of a channel, until the conversation is closed.")
     }
@@ -107,5 +110,6 @@ pub fn example() -> Value {
         "updatedAt": "2026-11-23T12:27:01.739Z",
         "closedAt": null,
         "chat": {"kind": "DIRECT", "address": "5511977776666", "name": null},
+        "closeReason": null,
     })
 }

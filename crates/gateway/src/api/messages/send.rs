@@ -336,6 +336,7 @@ mod tests {
             created_at: 1,
             updated_at: 1,
             closed_at: None,
+            close_reason: None,
             active_at: 1,
         }
     }

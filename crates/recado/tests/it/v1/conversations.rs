@@ -88,7 +88,7 @@ fn is_attended_to(stage: &Stage, first: &str, location: &str) {
     assert_eq!(after(stage, first, "unassign", None)["status"], "PENDING");
 
     let closed = after(stage, first, "close", Some(&json!({"reason": "Resolvido"})));
-    assert_eq!(closed["status"], "CLOSED");
+    assert_eq!((&closed["status"], &closed["closeReason"]), (&json!("CLOSED"), &json!("Resolvido")));
     assert!(closed["closedAt"].is_string(), "{closed}");
     assert_eq!(after(stage, first, "close", None), closed);
     for (action, body) in [("assign", Some(&bia)), ("transfer", Some(&transfer)), ("unassign", None)] {
@@ -137,6 +137,7 @@ fn begins_again(stage: &Stage, first: &str, contact: &Value) {
     after(stage, &second, "close", None);
     let reopened = after(stage, first, "reopen", None);
     assert_eq!((&reopened["status"], &reopened["closedAt"]), (&json!("OPEN"), &Value::Null));
+    assert_eq!(reopened["closeReason"], Value::Null);
     let (_, third) = says(stage, ANA, "E outra");
     assert_eq!(third, first);
 }

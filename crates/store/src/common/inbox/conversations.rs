@@ -313,11 +313,10 @@ async fn write<E: Executor>(
         note: after.note,
         updated_at: now,
         closed_at,
+        close_reason: after.reason,
         ..before.clone()
     };
     threads::save(db, &conversation).await?;
-    let sql = "UPDATE conversations SET close_reason = ?2 WHERE id = ?1";
-    db.run(sql, values![&conversation.id.as_bytes()[..], after.reason]).await?;
     Ok(conversation)
 }
 

@@ -19,7 +19,7 @@ pub(super) fn select(from: &str) -> String {
         "SELECT v.id, v.institution_id, v.environment, v.channel_key, v.chat_kind, v.chat, v.address, v.chat_name,
                 v.contact_id, v.status, v.assigned_to, v.assigned_name, v.department_id, v.note, v.last_id, v.last_type,
                 v.last_direction, v.last_content, v.last_at, v.unread, v.windowed, v.wrote_at, v.created_at, v.updated_at,
-                v.closed_at, v.active_at, c.id AS channel_id, k.name AS contact_name, k.phone AS contact_phone
+                v.closed_at, v.close_reason, v.active_at, c.id AS channel_id, k.name AS contact_name, k.phone AS contact_phone
          FROM {from} JOIN channels c ON c.key = v.channel_key LEFT JOIN contacts k ON k.id = v.contact_id"
     )
 }
@@ -54,6 +54,7 @@ pub(super) fn conversation(row: &Row<'_>) -> Read<Conversation> {
         created_at: row.get("created_at")?,
         updated_at: row.get("updated_at")?,
         closed_at: row.get("closed_at")?,
+        close_reason: row.get("close_reason")?,
         active_at: row.get("active_at")?,
     })
 }
@@ -208,7 +209,7 @@ pub(super) async fn save<E: Executor>(db: &E, conversation: &Conversation) -> Re
     let sql = "UPDATE conversations SET address = ?2, chat_name = ?3, status = ?4, assigned_to = ?5, assigned_name = ?6,
                    department_id = ?7, note = ?8, last_id = ?9, last_type = ?10, last_direction = ?11, last_content = ?12,
                    last_at = ?13, unread = ?14, windowed = ?15, wrote_at = ?16, updated_at = ?17, closed_at = ?18,
-                   active_at = ?19
+                   active_at = ?19, close_reason = ?20
                WHERE id = ?1";
     let (attendant, last) = (conversation.assigned_to.as_ref(), conversation.last.as_ref());
     db.run(
@@ -233,6 +234,7 @@ pub(super) async fn save<E: Executor>(db: &E, conversation: &Conversation) -> Re
             conversation.updated_at,
             conversation.closed_at,
             conversation.active_at,
+            conversation.close_reason,
         ],
     )
     .await
