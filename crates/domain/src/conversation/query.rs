@@ -8,7 +8,7 @@ use crate::channel::ChannelKey;
 use crate::clock::Millis;
 use crate::event::Owner;
 use crate::ids::{ContactId, ConversationId, InvalidId, MessageId};
-use crate::incoming::Incoming;
+use crate::incoming::{Direction, Incoming};
 use crate::message::{Message, Seq};
 use crate::status::MessageStatus;
 
@@ -96,6 +96,8 @@ pub struct ConversationMessages {
     /// The conversation must be one of this channel.
     pub channel: ChannelKey,
     pub conversation: ConversationId,
+    /// `Inbound`: only what the network delivered, echoes among it. `Outbound`: only what calls sent. `None`: both.
+    pub direction: Option<Direction>,
     /// Behind this place, in the order of the query.
     pub after: Option<InboxPlace>,
     pub order: Order,

@@ -379,8 +379,15 @@ pub(super) async fn a_page_of_a_conversation_goes_on_in_both_orders(ground: Grou
         one(&ground, channel, text(&format!("A{n}"), both(), &n.to_string())).await;
     }
     for (order, wanted) in [(Order::OldestFirst, "0123456"), (Order::NewestFirst, "6543210")] {
-        let mut query =
-            ConversationMessages { owner: owner(&ground), channel, conversation, after: None, order, limit: 3 };
+        let mut query = ConversationMessages {
+            owner: owner(&ground),
+            channel,
+            conversation,
+            direction: None,
+            after: None,
+            order,
+            limit: 3,
+        };
         let mut texts = String::new();
         loop {
             let page = ground.store.conversation_messages(query).await.expect("read").expect("there");

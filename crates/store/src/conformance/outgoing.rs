@@ -54,10 +54,16 @@ async fn only(ground: &Ground) -> Conversation {
 
 /// The ids of the messages of a conversation, oldest first.
 async fn said(ground: &Ground, conversation: &Conversation) -> Vec<MessageId> {
+    said_in(ground, conversation, None).await
+}
+
+/// Those that go in this direction.
+async fn said_in(ground: &Ground, conversation: &Conversation, direction: Option<Direction>) -> Vec<MessageId> {
     let query = ConversationMessages {
         owner: owner(ground),
         channel: conversation.channel,
         conversation: conversation.id,
+        direction,
         after: None,
         order: Order::OldestFirst,
         limit: 100,
@@ -113,9 +119,12 @@ pub(super) async fn a_sent_message_begins_or_continues_a_conversation(ground: Gr
     assert_eq!(goes_on.last.as_ref().map(|last| last.id), Some(third));
     let mut all = said(&ground, &goes_on).await;
     all.sort();
-    let mut expected = vec![first, second, answer.message.expect("a message"), third];
+    let answer = answer.message.expect("a message");
+    let mut expected = vec![first, second, answer, third];
     expected.sort();
     assert_eq!(all, expected);
+    assert_eq!(said_in(&ground, &goes_on, Some(Direction::Inbound)).await, [answer]);
+    assert_eq!(said_in(&ground, &goes_on, Some(Direction::Outbound)).await, [first, second, third]);
     // The events of a message name its conversation from the first attempt on.
     let events = ground.events(ground.event_query()).await;
     let of_first = events.iter().filter(|event| event.message.as_ref().is_some_and(|message| message.id == first));

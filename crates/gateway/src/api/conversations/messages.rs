@@ -15,7 +15,7 @@ use super::parse;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json;
-use crate::api::messages::{AnyMessage, Reactions, example_received};
+use crate::api::messages::{AnyMessage, example_received, of_conversation};
 use crate::api::openapi::{Operation, schemas};
 use crate::api::path::Ids;
 use crate::api::query::{self, Query};
@@ -64,16 +64,12 @@ pub async fn messages(
         owner: (caller.institution, caller.environment),
         channel: entry.via.key,
         conversation: parse(&id)?,
+        direction: None,
         after,
         order: order.unwrap_or_default(),
         limit,
     };
-    let page = gateway.store.conversation_messages(asked).await?.ok_or(ApiError::ConversationNotFound)?;
-    let reactions = Reactions::to_items(&gateway, entry.via.key, &page.items).await?;
-    let base = gateway.behaviour.media_base();
-    let view = |item| -> Result<_, ApiError> { Ok(reactions.add_to_any(AnyMessage::new(item, &channel, base)?)) };
-    let data = page.items.into_iter().map(view).collect::<Result<_, ApiError>>()?;
-    let next_cursor = page.next.map(|place| place.to_string());
+    let (data, next_cursor) = of_conversation::page(&gateway, &channel, asked).await?;
     Ok(json::answer(StatusCode::OK, &Page { data, pagination: Pagination { limit, next_cursor } }))
 }
 

@@ -6,6 +6,8 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
+use recado_domain::conversation::{ConversationMessages, Order};
+use recado_domain::ids::ConversationId;
 use recado_domain::incoming::{Direction, IncomingQuery};
 use recado_domain::kinds::{KINDS, Kind};
 use recado_domain::message::{MessageQuery, Seq};
@@ -13,6 +15,7 @@ use recado_domain::status::MessageStatus;
 use recado_domain::text;
 use serde_json::json;
 
+use super::of_conversation;
 use super::reactions::Reactions;
 use super::received::{AnyMessage, ReceivedView};
 use super::view::{MessageView, example};
@@ -24,7 +27,11 @@ use crate::api::path::Ids;
 use crate::api::query::{self, Query};
 use crate::gateway::Gateway;
 
-const PARAMETERS: [&str; 8] = ["limit", "cursor", "direction", "status", "to", "type", "reference", "scheduled"];
+const PARAMETERS: [&str; 9] =
+    ["limit", "cursor", "direction", "conversationId", "status", "to", "type", "reference", "scheduled"];
+/// The filters that only the list of sent messages has.
+const OF_SENT: [&str; 5] = ["status", "to", "type", "reference", "scheduled"];
+const CONVERSATION: &str = "O campo conversationId deve ser o id de uma conversa.";
 const REFERENCE: &str = "A referencia deve ter de 1 a 128 caracteres visiveis.";
 
 /// Lists messages; filters narrow the list.
@@ -37,6 +44,10 @@ pub async fn list(
     let mut query = Query::parse(query.as_deref(), &PARAMETERS);
     let limit = query.limit();
     let direction = query.get("direction", "A direcao deve ser INBOUND ou OUTBOUND.", Direction::from_name);
+    if let Some(conversation) = query.get_with("conversationId", conversation) {
+        let of = (conversation, direction.unwrap_or(Direction::Outbound));
+        return list_of_conversation(&gateway, &caller, &channel, query, (of, limit)).await;
+    }
     if direction == Some(Direction::Inbound) {
         return list_received(&gateway, &caller, &channel, query, limit).await;
     }
@@ -86,13 +97,43 @@ async fn list_received(
     limit: usize,
 ) -> Result<Response, ApiError> {
     let before = query.get("cursor", query::CURSOR, place);
-    query.refuse(&["status", "to", "type", "reference", "scheduled"], "O filtro nao se aplica a mensagens recebidas.");
+    query.refuse(&OF_SENT, "O filtro nao se aplica a mensagens recebidas.");
     query.finish()?;
     let entry = caller.channel_or_its_history(gateway, channel)?;
     let page = gateway.store.incoming_page(IncomingQuery { channel: entry.via.key, before, limit }).await?;
     let view = |message| AnyMessage::Received(ReceivedView::new(message, gateway.behaviour.media_base()));
     let data: Vec<_> = page.messages.iter().map(view).collect();
     let next_cursor = page.next.map(|place| place.to_string());
+    Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
+}
+
+/// The id of a conversation.
+fn conversation(text: &str) -> Result<ConversationId, String> {
+    text.parse().map_err(|_| CONVERSATION.to_owned())
+}
+
+/// The messages of a conversation that go in this direction.
+async fn list_of_conversation(
+    gateway: &Gateway,
+    caller: &Caller<scope::MessagesRead>,
+    channel: &str,
+    mut query: Query,
+    ((conversation, direction), limit): ((ConversationId, Direction), usize),
+) -> Result<Response, ApiError> {
+    let after = query.get("cursor", query::CURSOR, |text| text.parse().ok());
+    query.refuse(&OF_SENT, "O filtro nao se aplica com conversationId.");
+    query.finish()?;
+    let entry = caller.channel_or_its_history(gateway, channel)?;
+    let asked = ConversationMessages {
+        owner: (caller.institution, caller.environment),
+        channel: entry.via.key,
+        conversation,
+        direction: Some(direction),
+        after,
+        order: Order::NewestFirst,
+        limit,
+    };
+    let (data, next_cursor) = of_conversation::page(gateway, channel, asked).await?;
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
 }
 
@@ -104,16 +145,18 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .about(
             "Newest first; also those of a channel that was deleted. A page may be shorter than `limit` and still \
              have a `nextCursor`. Those that calls sent; with `direction=INBOUND` those that the network delivered, \
-             echoes of the channel's own phone among them, without further filters.",
+             echoes of the channel's own phone among them. `conversationId` has no other filter than `direction` \
+             beside it; received messages have no other filter.",
         )
         .needs(Scope::MessagesRead)
         .pages(schemas::message_place())
         .query("direction", "Sent by calls, or delivered.", schemas::one_of(Direction::ALL.map(Direction::name)))
+        .query("conversationId", "Only those of this conversation.", schemas::uuid())
         .query("status", "Only those in this state.", schemas::one_of(MessageStatus::ALL.map(MessageStatus::name)))
         .query("to", "Only those to this address.", schemas::address("DDI+DDD+NUM, or the address of a chat."))
         .query("type", "Only those of this type.", schemas::one_of(KINDS.iter().map(|kind| kind.name)))
         .query("reference", "Only those with this reference.", json!({"type": "string", "maxLength": 128}))
         .query("scheduled", "Only scheduled messages that wait for their `sendAt`.", json!({"const": true}))
         .answers::<List<AnyMessage>>(200, "A page of messages.", page)
-        .refuses([ApiError::ChannelNotFound, ApiError::Unavailable])
+        .refuses([ApiError::ChannelNotFound, ApiError::ConversationNotFound, ApiError::Unavailable])
 }

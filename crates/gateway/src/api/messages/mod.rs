@@ -3,6 +3,7 @@
 pub mod cancel;
 pub mod get;
 pub mod list;
+pub mod of_conversation;
 pub mod planned;
 mod reactions;
 mod received;

@@ -71,7 +71,8 @@ pub fn uuid() -> Value {
 /// A place in a list of messages.
 pub fn message_place() -> Value {
     let id = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
-    json!({"type": "string", "pattern": format!("^((scheduled-)?{id}|[1-9][0-9]{{0,18}})$")})
+    let of_conversation = "-?[0-9]{1,19}\\.-?[0-9]{1,19}";
+    json!({"type": "string", "pattern": format!("^((scheduled-)?{id}|[1-9][0-9]{{0,18}}|{of_conversation})$")})
 }
 
 /// A network's id of a message: 22 hexadecimal digits if the gateway assigned it, or the network's own form.

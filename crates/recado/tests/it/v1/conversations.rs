@@ -199,6 +199,27 @@ fn sends(stage: &Stage, body: &Value) -> Value {
     stage.data(&sent)
 }
 
+/// The list of the channel has the messages of one conversation, of each direction.
+fn lists_its_messages(stage: &Stage, id: &str, sent: &[Value], received: &Value) {
+    sends(stage, &json!({"to": "5521966665555", "content": "Outra conversa"}));
+    says(stage, "5521966665555", "Sim");
+    let list = "/v1/channels/sandbox/messages";
+    let of = format!("{list}?conversationId={id}");
+    assert_eq!(stage.rows(&of), sent);
+    assert_eq!(stage.rows(&format!("{of}&direction=OUTBOUND")), sent);
+    assert_eq!(stage.rows(&format!("{of}&direction=INBOUND")), std::slice::from_ref(received));
+    let first = stage.get(&format!("{of}&limit=1")).expect(200).json();
+    assert_eq!(first["data"], json!([sent[0]]));
+    let rest = stage.get(&format!("{of}&limit=1&cursor={}", text(&first["pagination"], "nextCursor"))).expect(200);
+    assert_eq!(rest.json()["data"], json!([sent[1]]));
+    let unknown = format!("{list}?conversationId={}", text(received, "id"));
+    assert_refused("of nothing", &stage.get(&unknown), NO_CONVERSATION);
+    let filter = "O filtro nao se aplica com conversationId.";
+    assert_faults("status", &stage.get(&format!("{of}&status=READ")), &[("status", filter)]);
+    let malformed = "O campo conversationId deve ser o id de uma conversa.";
+    assert_faults("x", &stage.get(&format!("{list}?conversationId=x")), &[("conversationId", malformed)]);
+}
+
 #[test]
 fn a_sent_message_begins_a_conversation_and_an_answer_goes_to_it_by_its_id() {
     on_both_engines(|stage| {
@@ -250,6 +271,8 @@ fn a_sent_message_begins_a_conversation_and_an_answer_goes_to_it_by_its_id() {
             (&json!("OPEN"), &json!("CLOSED"))
         );
         assert_eq!(third["to"], second["to"]);
+        let all = stage.rows(&format!("/v1/channels/sandbox/conversations/{id}"));
+        lists_its_messages(stage, id, &[all[0].clone(), all[2].clone()], &all[1]);
     });
 }
 

@@ -11,7 +11,7 @@ use recado_domain::conversation::{
 };
 use recado_domain::event::Owner;
 use recado_domain::ids::ConversationId;
-use recado_domain::incoming::{IdentityKind, Incoming, clean};
+use recado_domain::incoming::{Direction, IdentityKind, Incoming, clean};
 use recado_domain::message::{Message, Seq};
 use recado_domain::phone::forms;
 use recado_domain::status::MessageStatus;
@@ -171,8 +171,9 @@ pub(crate) async fn messages<E: Executor>(db: &E, query: ConversationMessages) -
     let found = one(db, query.owner, query.conversation).await?;
     let Some(conversation) = found.filter(|found| found.channel == query.channel) else { return Ok(None) };
     let query = ConversationMessages { limit: query.limit.min(MESSAGES), ..query };
-    let delivered = delivered(db, &query).await?;
-    let sent = sent(db, &conversation, &query).await?;
+    let asked = |direction| query.direction.is_none_or(|only| only == direction);
+    let delivered = if asked(Direction::Inbound) { delivered(db, &query).await? } else { Vec::new() };
+    let sent = if asked(Direction::Outbound) { sent(db, &conversation, &query).await? } else { Vec::new() };
     Ok(Some(InboxPage::merged(delivered, sent, &query)))
 }
 
