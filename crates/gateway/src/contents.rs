@@ -107,7 +107,7 @@ mod tests {
         files.sort_unstable();
         assert_eq!((unlinked.len(), unlinked), (4, files), "their bytes go as well");
         for channel in keys {
-            let query = IncomingQuery { channel, before: None, limit: 9 };
+            let query = IncomingQuery { channel, before: None, from: None, limit: 9 };
             let messages = ground.store.incoming_page(query).await.expect("read").messages;
             assert_eq!(messages.iter().map(|message| &*message.body.text).collect::<Vec<_>>(), ["", ""]);
         }

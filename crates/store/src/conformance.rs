@@ -111,7 +111,8 @@ suite! { [
         long_texts_are_cut_and_events_stay_short,
         deep_json_of_a_person_is_stored_and_read,
         a_deleted_channel_receives_nothing_and_stays_readable,
-        a_page_of_a_conversation_goes_on_in_both_orders;
+        a_page_of_a_conversation_goes_on_in_both_orders,
+        messages_of_an_author_are_found_behind_those_on_other_channels;
     inbox_people:
         a_message_by_a_number_and_by_a_hidden_id_is_one,
         people_who_chose_one_id_are_kept_apart,

@@ -294,7 +294,7 @@ for_both_engines! {
         read fn reactions(channel: ChannelKey, network_ids: Vec<String>) -> Vec<(String, Reaction)>
             = |db| inbox::reactions::of_messages(db, channel, &network_ids);
         read fn incoming_raw(channel: ChannelKey, id: MessageId) -> Option<Vec<u8>> = |db| inbox::raw(db, channel, id);
-        read fn incoming_page(query: IncomingQuery) -> IncomingPage = |db| inbox::page(db, query);
+        read fn incoming_page(query: IncomingQuery) -> IncomingPage = |db| inbox::page(db, &query);
         read fn media(owner: Owner, id: MediaId) -> Option<Media> = |db| inbox::media::one(db, owner, id);
         write fn media_stored(id: MediaId, size: u64, sha256: String, now: Millis) -> bool
             = |tx| inbox::media::stored(tx.db(), id, (size, &sha256), now);

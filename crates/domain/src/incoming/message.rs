@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Body, LATE_AFTER};
 use crate::channel::ChannelKey;
 use crate::clock::Millis;
-use crate::event::ChatKind;
+use crate::event::{ChatKind, Owner};
 use crate::ids::{ContactId, ConversationId, MediaId, MessageId};
 use crate::message::Seq;
 
@@ -179,9 +179,11 @@ pub struct SealedIncoming {
 }
 
 /// A query for the delivered messages of a channel, newest first.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct IncomingQuery {
     pub channel: ChannelKey,
+    /// Only those of the person of the channel's owner who has this address.
+    pub from: Option<(Owner, String)>,
     /// Behind this place.
     pub before: Option<Seq>,
     pub limit: usize,

@@ -97,6 +97,13 @@ impl Query {
         address.map(|address| address.as_str().to_owned())
     }
 
+    /// The address of a sender, as it is stored.
+    pub fn sender(&mut self, name: &'static str, country: Option<Country>) -> Option<String> {
+        const MALFORMED: &str = "O numero do remetente deve estar no formato DDI+DDD+NUM.";
+        let address = self.parsed(name, MALFORMED, |text| Address::parse(text, country));
+        address.map(|address| address.as_str().to_owned())
+    }
+
     /// A phone number. `malformed` is the parameter's own error text.
     pub fn phone(
         &mut self,

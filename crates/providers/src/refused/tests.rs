@@ -113,7 +113,7 @@ impl Stage {
     }
 
     async fn stored(&self) -> Vec<Incoming> {
-        let query = IncomingQuery { channel: self.channel, before: None, limit: 100 };
+        let query = IncomingQuery { channel: self.channel, before: None, from: None, limit: 100 };
         self.ground.store.incoming_page(query).await.expect("read").messages
     }
 

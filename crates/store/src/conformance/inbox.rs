@@ -82,7 +82,7 @@ pub(super) async fn message(ground: &Ground, channel: ChannelKey, received: Rece
 
 /// All delivered messages of a channel, oldest first.
 pub(crate) async fn delivered(ground: &Ground, channel: ChannelKey) -> Vec<Incoming> {
-    let query = recado_domain::incoming::IncomingQuery { channel, before: None, limit: 1_000 };
+    let query = recado_domain::incoming::IncomingQuery { channel, before: None, from: None, limit: 1_000 };
     let page = ground.store.incoming_page(query).await.expect("read");
     assert_eq!(page.next, None);
     page.messages.into_iter().rev().collect()
@@ -404,4 +404,34 @@ pub(super) async fn a_page_of_a_conversation_goes_on_in_both_orders(ground: Grou
         let elsewhere = ConversationMessages { channel: channel + 1, ..query };
         assert_eq!(ground.store.conversation_messages(elsewhere).await.expect("read"), None);
     }
+}
+
+pub(super) async fn messages_of_an_author_are_found_behind_those_on_other_channels(ground: Ground) {
+    let (channel, other) = (ground.channel("vendas").await, ground.channel("outro").await);
+    one(&ground, channel, text("A1", both(), "1")).await;
+    one(&ground, channel, text("A2", SenderIds::of_phone(ANA_SHORT), "2")).await;
+    one(&ground, channel, text("B1", SenderIds::of_phone(BIA), "de Bia")).await;
+    // More than a page reads.
+    for part in 0..10 {
+        let ids = part * 100..(part + 1) * 100;
+        receive(&ground, other, ids.map(|n| text(&format!("O{n}"), both(), "la")).collect()).await;
+    }
+    one(&ground, channel, text("A3", both(), "3")).await;
+    let read = async |from: &str, before| {
+        let from = Some((owner(&ground), from.to_owned()));
+        let query = recado_domain::incoming::IncomingQuery { channel, from, before, limit: 2 };
+        let page = ground.store.incoming_page(query).await.expect("read");
+        (page.messages.into_iter().map(|message| message.body.text).collect::<Vec<_>>(), page.next)
+    };
+    let lid = format!("{ANA_LID}@lid");
+    for name in [ANA, ANA_SHORT, &*lid] {
+        let (first, next) = read(name, None).await;
+        assert_eq!(first, ["3"], "{name}");
+        assert_eq!(
+            read(name, Some(next.expect("the list goes on"))).await,
+            (vec!["2".to_owned(), "1".to_owned()], None)
+        );
+    }
+    assert_eq!(read(BIA, None).await, (vec!["de Bia".to_owned()], None));
+    assert_eq!(read("5531955554444", None).await, (Vec::new(), None), "of nobody");
 }

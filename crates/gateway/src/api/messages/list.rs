@@ -27,10 +27,12 @@ use crate::api::path::Ids;
 use crate::api::query::{self, Query};
 use crate::gateway::Gateway;
 
-const PARAMETERS: [&str; 9] =
-    ["limit", "cursor", "direction", "conversationId", "status", "to", "type", "reference", "scheduled"];
+const PARAMETERS: [&str; 10] =
+    ["limit", "cursor", "direction", "conversationId", "from", "status", "to", "type", "reference", "scheduled"];
 /// The filters that only the list of sent messages has.
 const OF_SENT: [&str; 5] = ["status", "to", "type", "reference", "scheduled"];
+/// The filter that only the list of received messages has.
+const OF_RECEIVED: &str = "from";
 const CONVERSATION: &str = "O campo conversationId deve ser o id de uma conversa.";
 const REFERENCE: &str = "A referencia deve ter de 1 a 128 caracteres visiveis.";
 
@@ -51,6 +53,7 @@ pub async fn list(
     if direction == Some(Direction::Inbound) {
         return list_received(&gateway, &caller, &channel, query, limit).await;
     }
+    query.refuse(&[OF_RECEIVED], "O filtro nao se aplica a mensagens enviadas.");
     let before = query.get("cursor", query::CURSOR, |text| text.parse().ok());
     let status = query.one_of("status", "O status", MessageStatus::ALL, MessageStatus::name);
     let kind = query.get("type", "Tipo de mensagem desconhecido.", |name| Kind::named(name).map(|kind| kind.name));
@@ -97,10 +100,12 @@ async fn list_received(
     limit: usize,
 ) -> Result<Response, ApiError> {
     let before = query.get("cursor", query::CURSOR, place);
+    let from = query.sender(OF_RECEIVED, gateway.country(caller.institution));
     query.refuse(&OF_SENT, "O filtro nao se aplica a mensagens recebidas.");
     query.finish()?;
     let entry = caller.channel_or_its_history(gateway, channel)?;
-    let page = gateway.store.incoming_page(IncomingQuery { channel: entry.via.key, before, limit }).await?;
+    let from = from.map(|address| ((caller.institution, caller.environment), address));
+    let page = gateway.store.incoming_page(IncomingQuery { channel: entry.via.key, from, before, limit }).await?;
     let view = |message| AnyMessage::Received(ReceivedView::new(message, gateway.behaviour.media_base()));
     let data: Vec<_> = page.messages.iter().map(view).collect();
     let next_cursor = page.next.map(|place| place.to_string());
@@ -122,6 +127,7 @@ async fn list_of_conversation(
 ) -> Result<Response, ApiError> {
     let after = query.get("cursor", query::CURSOR, |text| text.parse().ok());
     query.refuse(&OF_SENT, "O filtro nao se aplica com conversationId.");
+    query.refuse(&[OF_RECEIVED], "O filtro nao se aplica com conversationId.");
     query.finish()?;
     let entry = caller.channel_or_its_history(gateway, channel)?;
     let asked = ConversationMessages {
@@ -146,12 +152,17 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
             "Newest first; also those of a channel that was deleted. A page may be shorter than `limit` and still \
              have a `nextCursor`. Those that calls sent; with `direction=INBOUND` those that the network delivered, \
              echoes of the channel's own phone among them. `conversationId` has no other filter than `direction` \
-             beside it; received messages have no other filter.",
+             beside it; received messages have `from`.",
         )
         .needs(Scope::MessagesRead)
         .pages(schemas::message_place())
         .query("direction", "Sent by calls, or delivered.", schemas::one_of(Direction::ALL.map(Direction::name)))
         .query("conversationId", "Only those of this conversation.", schemas::uuid())
+        .query(
+            "from",
+            "Only those of this person, with `direction=INBOUND`.",
+            schemas::address("DDI+DDD+NUM, or the address of a chat."),
+        )
         .query("status", "Only those in this state.", schemas::one_of(MessageStatus::ALL.map(MessageStatus::name)))
         .query("to", "Only those to this address.", schemas::address("DDI+DDD+NUM, or the address of a chat."))
         .query("type", "Only those of this type.", schemas::one_of(KINDS.iter().map(|kind| kind.name)))

@@ -25,6 +25,7 @@ const WHOLE: &[(&str, &str)] = &[
     ("Este cabecalho nao e permitido.", "This header is not allowed."),
     ("O endereco do webhook nao e permitido.", "The address of the webhook is not allowed."),
     ("O filtro nao se aplica com conversationId.", "The filter is not for a conversation."),
+    ("O filtro nao se aplica a mensagens enviadas.", "The filter is not for sent messages."),
     ("O filtro nao se aplica a mensagens recebidas.", "The filter is not for received messages."),
     ("O telefone deve ser o da URL.", "The phone number must be that of the URL."),
     (

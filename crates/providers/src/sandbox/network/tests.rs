@@ -390,7 +390,7 @@ async fn the_rest_is_delivered(storage: &impl TestStorage, ground: &Ground, sand
     let stop = CancellationToken::new();
     let check = async {
         let stored = async || {
-            let query = IncomingQuery { channel, before: None, limit: 9 };
+            let query = IncomingQuery { channel, before: None, from: None, limit: 9 };
             ground.store.incoming_page(query).await.expect("read").messages
         };
         while stored().await.is_empty() {

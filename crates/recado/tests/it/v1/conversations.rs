@@ -216,6 +216,16 @@ fn lists_its_messages(stage: &Stage, id: &str, sent: &[Value], received: &Value)
     assert_refused("of nothing", &stage.get(&unknown), NO_CONVERSATION);
     let filter = "O filtro nao se aplica com conversationId.";
     assert_faults("status", &stage.get(&format!("{of}&status=READ")), &[("status", filter)]);
+    // Those of one person, by either form of the number.
+    for number in ["%2B55%2011%2097777-6666", "551177776666"] {
+        let of_ana = format!("{list}?direction=INBOUND&from={number}");
+        assert_eq!(stage.rows(&of_ana), std::slice::from_ref(received), "{number}");
+    }
+    assert_eq!(stage.rows(&format!("{list}?direction=INBOUND&from=5531955554444")), [Value::Null; 0]);
+    let filter = "O filtro nao se aplica a mensagens enviadas.";
+    assert_faults("from", &stage.get(&format!("{list}?from={ANA}")), &[("from", filter)]);
+    let malformed = "O numero do remetente deve estar no formato DDI+DDD+NUM.";
+    assert_faults("from=12", &stage.get(&format!("{list}?direction=INBOUND&from=12")), &[("from", malformed)]);
     let malformed = "O campo conversationId deve ser o id de uma conversa.";
     assert_faults("x", &stage.get(&format!("{list}?conversationId=x")), &[("conversationId", malformed)]);
 }

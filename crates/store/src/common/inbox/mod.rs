@@ -44,6 +44,8 @@ use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 #[cfg(test)]
 pub(crate) use book::by_user_id;
 pub(crate) use book::one as contact;
+#[cfg(test)]
+pub(crate) use rows::author_statements;
 pub(crate) use rows::{message, of_network, page, raw};
 #[cfg(test)]
 pub(crate) use targets::by_remote_id;

@@ -10,9 +10,9 @@ use recado_domain::incoming::{
 };
 use recado_domain::message::Seq;
 
-use super::{json, one_more, optional_id, to_json};
+use super::{book, json, one_more, optional_id, to_json};
 use crate::clock::SystemEntropy;
-use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
+use crate::sqlkit::both::{Executor, List, Read, Row, Unreadable, values};
 
 /// The columns of a delivered message `m`, with those of its conversation and of its file. The contact is that of `k`, because a
 /// message keeps the id of a contact that was deleted.
@@ -113,13 +113,64 @@ pub(crate) async fn raw<E: Executor>(db: &E, channel: ChannelKey, id: MessageId)
     Ok(raw.flatten())
 }
 
-pub(crate) async fn page<E: Executor>(db: &E, query: IncomingQuery) -> Result<IncomingPage, E::Error> {
+pub(crate) async fn page<E: Executor>(db: &E, query: &IncomingQuery) -> Result<IncomingPage, E::Error> {
+    if let Some((owner, address)) = &query.from {
+        let author = book::contact_of(db, *owner, (query.channel, address)).await?;
+        return author_page(db, query, author).await;
+    }
     let sql = format!("{INCOMING} WHERE m.channel_key = ?1 AND m.seq < ?2 ORDER BY m.seq DESC LIMIT ?3");
     let before = query.before.unwrap_or(Seq::MAX);
     let mut messages = db.rows(&sql, values![query.channel, before, one_more(query.limit)], incoming).await?;
     let more = messages.len() > query.limit;
     messages.truncate(query.limit);
     let next = messages.last().map(|message| message.seq).filter(|_| more);
+    Ok(IncomingPage { messages, next })
+}
+
+/// The most messages of an author that one page reads: they may be on other channels.
+const SCANNED: i64 = 1_000;
+
+/// The numbers of an author's messages before a place, and their channels, newest first.
+const OF_AUTHOR: &str =
+    "SELECT seq, channel_key FROM incoming WHERE contact_id = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
+
+/// Selects the numbers of a page.
+fn author_sql() -> String {
+    format!("SELECT seq FROM ({OF_AUTHOR}) AS of_author WHERE channel_key = ?4 ORDER BY seq DESC LIMIT ?5")
+}
+
+/// Selects the number of the last message that was read for a page.
+fn author_end_sql() -> String {
+    format!("SELECT seq FROM ({OF_AUTHOR}) AS of_author ORDER BY seq DESC LIMIT 1 OFFSET ?3 - 1")
+}
+
+#[cfg(test)]
+pub(crate) fn author_statements() -> [String; 2] {
+    [author_sql(), author_end_sql()]
+}
+
+/// The messages of an author. Two statements select them: the planner might join all messages of the channel in one.
+async fn author_page<E: Executor>(
+    db: &E,
+    query: &IncomingQuery,
+    author: Option<ContactId>,
+) -> Result<IncomingPage, E::Error> {
+    let Some(author) = author else { return Ok(IncomingPage { messages: Vec::new(), next: None }) };
+    let (author, before) = (&author.as_bytes()[..], query.before.unwrap_or(Seq::MAX));
+    let most = one_more(query.limit);
+    let seq = |row: &Row<'_>| row.get::<Seq>("seq");
+    let asked = values![author, before, SCANNED, query.channel, most];
+    let mut seqs = db.rows(&author_sql(), asked, seq).await?;
+    let more = seqs.len() > query.limit;
+    seqs.truncate(query.limit);
+    // If fewer match, the page has everything that was read, and the next one begins where the reading ended.
+    let next = if more {
+        seqs.last().copied()
+    } else {
+        db.row(&author_end_sql(), values![author, before, SCANNED], seq).await?
+    };
+    let sql = format!("{INCOMING} WHERE {} ORDER BY m.seq DESC", E::any("m.seq", 1));
+    let messages = db.rows(&sql, values![List(seqs)], incoming).await?;
     Ok(IncomingPage { messages, next })
 }
 

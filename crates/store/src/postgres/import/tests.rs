@@ -222,7 +222,7 @@ async fn shown(store: &dyn Store) -> Vec<String> {
         shown.push(format!("{webhook:?} {:?}", log.deliveries));
     }
     for channel in &channels {
-        let query = IncomingQuery { channel: channel.key, before: None, limit: 100 };
+        let query = IncomingQuery { channel: channel.key, before: None, from: None, limit: 100 };
         shown.push(format!("{:?}", store.incoming_page(query).await.expect("read")));
     }
     let person = Person::new((0..5).map(|n| format!("55{n}")).chain([MARIA.to_owned()]).collect(), None);

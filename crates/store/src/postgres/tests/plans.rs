@@ -6,7 +6,7 @@ use recado_domain::conversation::ConversationQuery;
 use test_postgres::run;
 use tokio_postgres::Client;
 
-use crate::common::inbox::{by_user_id, contacts, conversations, latest, outgoing};
+use crate::common::inbox::{author_statements, by_user_id, contacts, conversations, latest, outgoing};
 use crate::conformance::inbox::owner;
 use crate::fixtures::{Ground, NOW, PgDatabase};
 use crate::sqlkit::both::Executor;
@@ -23,7 +23,7 @@ async fn plan(client: &Client, sql: &str, values: &[&str]) -> String {
     rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>().join("\n")
 }
 
-/// A channel with many conversations, half of them closed, and many identities.
+/// A channel with many conversations, half of them closed, many identities, and many messages of 500 people.
 async fn filled(database: &PgDatabase, ground: &Ground) -> (Client, String, String) {
     let channel = ground.channel("loja").await;
     let institution = "(SELECT id FROM institutions)";
@@ -37,7 +37,12 @@ async fn filled(database: &PgDatabase, ground: &Ground) -> (Client, String, Stri
          INSERT INTO identities (institution_id, environment, kind, scope, value, contact_id)
          SELECT {institution}, 'live', 'phone', '', n::text, decode(lpad(to_hex(n), 32, '0'), 'hex')
          FROM generate_series(1, 40000) n;
-         ANALYZE conversations; ANALYZE identities; ANALYZE channels; ANALYZE institutions"
+         INSERT INTO incoming (id, channel_key, conversation_id, contact_id, direction, network_id, body, sent_at,
+                               received_at, updated_at)
+         SELECT decode(lpad(to_hex(n), 32, '0'), 'hex'), {channel}, decode(lpad(to_hex(n), 32, '0'), 'hex'),
+                decode(lpad(to_hex(n % 500), 32, '0'), 'hex'), 'INBOUND', n::text, '', n, n, n
+         FROM generate_series(1, 40000) n;
+         ANALYZE conversations; ANALYZE identities; ANALYZE incoming; ANALYZE channels; ANALYZE institutions"
     );
     run(database.direct_url(), &fill);
     let (client, connection) =
@@ -92,6 +97,10 @@ async fn no_statement_of_conversations_reads_all_of_them() {
     for sql in pages {
         let plan = plan(&client, &sql, &asked).await;
         plans.push((sql, plan));
+    }
+    for sql in author_statements() {
+        let plan = plan(&client, &sql, &[contact, "30000", "1000", &*channel, "21"]).await;
+        assert!(plan.contains("incoming_of_contact"), "{sql}\n{plan}");
     }
     for (sql, plan) in plans {
         let reads_all = ["Seq Scan on conversations", "Seq Scan on identities"].iter().any(|scan| plan.contains(scan));

@@ -7,7 +7,7 @@ use recado_domain::conversation::ConversationQuery;
 use rusqlite::Connection;
 
 use super::plan;
-use crate::common::inbox::{by_user_id, contacts, conversations, latest, outgoing};
+use crate::common::inbox::{author_statements, by_user_id, contacts, conversations, latest, outgoing};
 use crate::conformance::inbox::owner;
 use crate::fixtures::{Ground, NOW, SqliteFile};
 use crate::sqlkit::both::Executor;
@@ -77,6 +77,18 @@ async fn a_contact_is_found_by_a_user_id_without_reading_others() {
     let (_ground, connection) = file().await;
     let plan = plan(&connection, &by_user_id::<Connection>());
     assert!(plan.len() == 1 && plan[0].contains("identities_by_value (value=?"), "{plan:?}");
+}
+
+#[tokio::test]
+async fn the_messages_of_an_author_are_found_without_reading_others() {
+    let (_ground, connection) = file().await;
+    for sql in author_statements() {
+        let steps: Vec<_> = plan(&connection, &sql).into_iter().filter(|step| step.contains("incoming")).collect();
+        assert!(
+            steps.len() == 1 && steps[0].contains("incoming_of_contact (contact_id=? AND seq<?)"),
+            "{sql}: {steps:?}"
+        );
+    }
 }
 
 /// The tables that grow with use.
