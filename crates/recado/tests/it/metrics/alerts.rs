@@ -383,8 +383,9 @@ fn a_fenced_node_alerts() {
     });
 }
 
+/// The name puts it into the first run, the only one whose build has this feature.
 #[cfg(feature = "danger-loopback")]
-mod linked {
+mod whatsapp_web {
     use fake_whatsapp::{Account, ConnectFailure, FakeWhatsApp, Refusal};
 
     use super::*;
