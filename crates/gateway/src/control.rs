@@ -290,7 +290,8 @@ async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, A
     match command {
         Command::CreateChannel { institution, environment, name, kind, id } => {
             let institution = institutions::find_id(gateway, institution.as_deref()).await?;
-            let request = CreateChannel { name: Some(name), kind: Some(kind), id };
+            let settings = serde_json::Map::new();
+            let request = CreateChannel { name: Some(name), kind: Some(kind), id, settings };
             let made =
                 channels::create(gateway, institution, environment, request, Actor::Operator, FieldErrors::default())
                     .await?;

@@ -68,6 +68,7 @@ suite! { [
     channels:
         a_channel_comes_back_as_it_was_made,
         an_id_is_unique_per_institution_and_environment,
+        a_new_channel_has_the_settings_of_its_call,
         a_deleted_channel_is_restored_with_its_history,
         a_channel_created_again_starts_empty,
         a_message_in_flight_at_a_deletion_settles_and_is_not_sent_again,

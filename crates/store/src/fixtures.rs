@@ -187,6 +187,7 @@ impl Ground {
             id: id.parse().expect("a channel id"),
             name: format!("Canal {id}"),
             kind: ChannelType::Sandbox,
+            settings: None,
             state,
             by: Actor::Operator,
             now: NOW,

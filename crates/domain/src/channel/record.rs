@@ -69,6 +69,8 @@ pub struct NewChannel {
     pub id: ChannelId,
     pub name: String,
     pub kind: ChannelType,
+    /// `None`: the defaults of its type.
+    pub settings: Option<ChannelSettings>,
     pub state: ChannelState,
     pub by: Actor,
     pub now: Millis,
@@ -83,6 +85,7 @@ impl NewChannel {
             id: ChannelId::sandbox(),
             name: "Sandbox".to_owned(),
             kind: ChannelType::Sandbox,
+            settings: None,
             state: ChannelState::Connected,
             by,
             now,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Actor, Channel, ChannelAction, ChannelChange, ChannelMove, ChannelState, ChannelType, NewChannel, Setting,
-    all_settings,
+    Actor, Channel, ChannelAction, ChannelChange, ChannelMove, ChannelSettings, ChannelState, ChannelType, NewChannel,
+    Setting, all_settings,
 };
 use recado_domain::clock::Millis;
 use recado_domain::error::AppError;
@@ -14,6 +14,7 @@ use recado_domain::ids::{ChannelId, InstitutionId, SANDBOX};
 use recado_domain::text;
 use recado_providers::pairing::{Pairing, RESTRICTED};
 use recado_providers::{ChannelDriver, Connect, Connected, Given};
+use serde_json::{Map, Value};
 
 use crate::cluster::Owner;
 use crate::directory::ChannelEntry;
@@ -25,7 +26,7 @@ const TRIES: usize = 5;
 const CANCEL_AT_ONCE: usize = 500;
 
 /// The fields of a new channel, in the order in which their errors are reported.
-pub const FIELDS: [&str; 3] = ["name", "type", "id"];
+pub const FIELDS: [&str; 4] = ["name", "type", "id", "settings"];
 
 const PUT_DOWN: &str = "Desconectado a pedido.";
 
@@ -39,6 +40,8 @@ pub struct CreateChannel {
     pub name: Option<String>,
     pub kind: Option<String>,
     pub id: Option<String>,
+    /// Those that the call names.
+    pub settings: Map<String, Value>,
 }
 
 /// Creates a channel.
@@ -75,8 +78,9 @@ pub async fn create(
         Some(Ok(id)) if id.as_str() == SANDBOX => errors.push("id", "O id sandbox e reservado."),
         _ => {}
     }
+    let settings = kind.flatten().and_then(|kind| settings_of(kind, request.settings, &mut errors));
     let (Some(name), Some(Some(kind)), true) = (name, kind, errors.is_empty()) else {
-        return Err(errors.in_order_of(&FIELDS).into());
+        return Err(in_order(errors, &FIELDS));
     };
     gateway.drivers.get(kind)?;
     if kind.descriptor().has_secrets && gateway.secrets.is_empty() {
@@ -84,7 +88,20 @@ pub async fn create(
     }
     let id = id.and_then(Result::ok).unwrap_or_else(|| gateway.new_ids().channel());
     let (name, state, now) = (name.to_owned(), ChannelState::Created, gateway.clock.now());
-    add(gateway, NewChannel { institution, environment, id, name, kind, state, by, now }).await
+    add(gateway, NewChannel { institution, environment, id, name, kind, settings, state, by, now }).await
+}
+
+/// The settings of a new channel; `None` if the call names none.
+fn settings_of(kind: ChannelType, named: Map<String, Value>, errors: &mut FieldErrors) -> Option<ChannelSettings> {
+    let change = ChannelChange { settings: named, ..ChannelChange::default() };
+    (!change.settings.is_empty()).then(|| kind.default_settings().changed(&change, errors))
+}
+
+/// The errors in the order of these fields, and then of the settings.
+fn in_order(errors: FieldErrors, fields: &[&str]) -> AppError {
+    let names: Vec<_> = all_settings().map(Setting::field).collect();
+    let order: Vec<_> = fields.iter().copied().chain(names.iter().map(String::as_str)).collect();
+    errors.in_order_of(&order).into()
 }
 
 fn names(errors: &FieldErrors, field: &str) -> bool {
@@ -106,9 +123,7 @@ pub async fn update(
     }
     let settings = channel.settings.changed(&change, &mut errors);
     if !errors.is_empty() {
-        let names: Vec<_> = all_settings().map(Setting::field).collect();
-        let order: Vec<_> = ["name", "settings"].into_iter().chain(names.iter().map(String::as_str)).collect();
-        return Err(errors.in_order_of(&order).into());
+        return Err(in_order(errors, &["name", "settings"]));
     }
     if !gateway.store.update_channel(entry.via.key, name.to_owned(), settings).await? {
         return Err(AppError::ChannelNotFound);

@@ -107,7 +107,10 @@ pub(crate) async fn create<T: Transaction>(tx: &mut T, new: &NewChannel) -> Resu
     );
     let (id, kind, state) = (new.id.as_str(), new.kind.name(), new.state.name());
     let last_seq = tx.known_last_seq();
-    let new_values = values![institution, environment, id, new.name, kind, state, connected_at, new.now, last_seq];
+    let settings = new.settings.as_ref().map(serde_json::to_string).transpose();
+    let settings = settings.map_err(|_| Unreadable::Unknown("channel setting"))?;
+    let new_values =
+        values![institution, environment, id, new.name, kind, state, connected_at, new.now, last_seq, settings];
     let Some(made) = tx.db().row(&sql, new_values, channel).await? else { return Ok(None) };
     tx.record(made.key, &Recorded::creation(made.state, new.by), new.now).await?;
     tx.channel_made(made.key).await?;

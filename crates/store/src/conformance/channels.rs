@@ -90,6 +90,22 @@ pub(super) async fn a_deleted_channel_is_restored_with_its_history(ground: Groun
     assert_eq!(ground.claim_one(key).await.id, id, "neither the pause nor the hold of its former life is left");
 }
 
+pub(super) async fn a_new_channel_has_the_settings_of_its_call(ground: Ground) {
+    let Value::Object(settings) = json!({"closeAfterHours": 48, "keepText": false}) else { panic!("an object") };
+    let (change, mut errors) = (ChannelChange { name: None, settings }, FieldErrors::default());
+    let settings = ChannelType::Sandbox.default_settings().changed(&change, &mut errors);
+    assert!(errors.is_empty(), "{errors:?}");
+    let new = NewChannel { settings: Some(settings.clone()), ..ground.new_channel("loja", ChannelState::Created) };
+    let made = ground.store.create_channel(new).await.expect("stored").expect("a free id");
+    assert_eq!(made.settings, settings);
+    assert_eq!(ground.store.channel(made.key).await.expect("read"), Some(made.clone()));
+    // A channel that is created again has no settings of its former life.
+    ground.delete_channel(made.key, NOW).await;
+    let again = ground.new_channel("loja", ChannelState::Created);
+    let again = ground.store.create_channel(again).await.expect("stored").expect("a free id");
+    assert_eq!(again.settings, ChannelType::Sandbox.default_settings());
+}
+
 /// In any order of events, messages that were queued before are cancelled, and do not count in the new channel.
 pub(super) async fn a_channel_created_again_starts_empty(mut ground: Ground) {
     for kind in [ChannelType::Sandbox, ChannelType::CloudApi, ChannelType::WhatsAppWeb] {

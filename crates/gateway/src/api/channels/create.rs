@@ -11,13 +11,16 @@ use recado_domain::field_errors::FieldErrors;
 use recado_domain::ids::SANDBOX;
 use serde_json::{Value, json};
 
-use super::{ChannelView, example};
+use super::{ChannelView, example, settings};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Data, JsonBody};
 use crate::api::openapi::{Operation, schemas};
 use crate::gateway::Gateway;
 use crate::operations::channels::{self, CreateChannel, FIELDS, NAME_LIMIT};
+
+/// The fields that are texts.
+const TEXTS: [&str; 3] = ["name", "type", "id"];
 
 /// Creates a channel. The caller may choose its id.
 pub async fn create(
@@ -27,11 +30,14 @@ pub async fn create(
 ) -> Result<Response, ApiError> {
     let object = body.object()?;
     let mut errors = FieldErrors::default();
-    let [name, kind, id] = FIELDS.map(|field| object.text(field).map(|value| (field, value)));
+    let [name, kind, id] = TEXTS.map(|field| object.text(field).map(|value| (field, value)));
     let mut text = |(field, value): (&'static str, recado_domain::field_errors::Field<'_>)| {
         errors.collect(field, value.text(field).map(|text| text.map(str::to_owned))).flatten()
     };
-    let request = CreateChannel { name: text(name?), kind: text(kind?), id: text(id?) };
+    let (name, kind, id) = (text(name?), text(kind?), text(id?));
+    let given = errors.collect("settings", object.child("settings")).flatten();
+    let settings = given.map(|given| settings::parse(&given, &mut errors)).unwrap_or_default();
+    let request = CreateChannel { name, kind, id, settings };
     errors.append(object.refuse_unknown(&FIELDS));
     let channel =
         channels::create(&gateway, caller.institution, caller.environment, request, caller.actor(), errors).await?;
@@ -73,6 +79,7 @@ fn body_schema() -> Value {
                 "anyOf": [id, {"const": ""}, {"type": "null"}],
                 "description": "Made up when it is left out. `sandbox` is reserved.",
             },
+            "settings": settings::change_schema(),
         },
     })
 }

@@ -1,7 +1,7 @@
 WITH {with}
 INSERT INTO channels (institution_id, environment, id, name, type, state, connected_at, created_at,
-                      records_messages, records_queued{column})
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+                      settings, records_messages, records_queued{column})
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, coalesce(?10, '{{}}'),
         EXISTS (SELECT 1 FROM event_consumers WHERE institution_id = ?1 AND environment = ?2),
         EXISTS (SELECT 1 FROM event_consumers WHERE institution_id = ?1 AND environment = ?2 AND queued){value})
 ON CONFLICT (institution_id, environment, id) DO UPDATE

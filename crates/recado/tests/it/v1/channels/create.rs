@@ -48,6 +48,22 @@ fn a_channel_is_made() {
 }
 
 #[test]
+fn a_channel_is_made_with_settings() {
+    let stage = Stage::set();
+    let made = |settings: Value| {
+        let body = json!({"name": "x", "type": "SANDBOX", "settings": settings});
+        create(&stage, &body).expect(201).json()["data"].take()
+    };
+    let plain = made(Value::Null)["settings"].take();
+    let channel = made(json!({"windowGuard": "refuse", "closeAfterHours": 24, "keepText": null}));
+    let mut expected = plain.clone();
+    (expected["windowGuard"], expected["closeAfterHours"]) = (json!("refuse"), json!(24));
+    assert_eq!(channel["settings"], expected);
+    assert_eq!(stage.data(&format!("/v1/channels/{}", text(&channel, "id"))), channel);
+    assert_eq!(made(json!({}))["settings"], plain);
+}
+
+#[test]
 fn an_invalid_channel_is_refused() {
     let stage = Stage::set();
     let (long_name, long_id) = ("n".repeat(101), "i".repeat(65));
@@ -70,6 +86,19 @@ fn an_invalid_channel_is_refused() {
         ),
         (json!({"name": "x", "type": "SANDBOX", "state": "CONNECTED"}), &[("state", "Campo desconhecido.")]),
         (json!({"x": 1, "id": "a.b", "name": 1}), &[NAME_TYPE, NO_TYPE, BAD_ID, ("x", "Campo desconhecido.")]),
+        (
+            json!({"name": "x", "type": "SANDBOX", "settings": 1}),
+            &[("settings", "O campo settings deve ser um objeto.")],
+        ),
+        (
+            json!({"type": "SANDBOX", "settings": {"pipeline": 0, "windowGuard": "on"}}),
+            &[
+                NO_NAME,
+                ("settings.windowGuard", "O campo settings.windowGuard deve ser off ou refuse."),
+                ("settings.pipeline", "Campo desconhecido."),
+                ("settings.pipeline", "O campo settings.pipeline deve ser um numero de 1 a 256."),
+            ],
+        ),
     ] {
         assert_faults(&body.to_string(), &create(&stage, &body), expected);
     }
