@@ -27,9 +27,8 @@ def before_call(context, case, kwargs):
         # `page` times `limit` is bounded, and a schema says nothing of products.
         if "page" in case.query:
             case.query["page"] = 1
-        # Received messages have no further filters.
-        if case.query.get("direction") == "INBOUND":
-            case.query = {name: value for name, value in case.query.items() if name in ("direction", "limit")}
+        if case.path.endswith("/messages"):
+            case.query = with_its_filters(case.query)
     # A schema does not say which invisible characters a reference may not have.
     if isinstance(case.query, dict) and "reference" in case.query:
         case.query["reference"] = "pedido-4711"
@@ -66,6 +65,17 @@ def before_call(context, case, kwargs):
     # A schema knows no "now".
     if isinstance(case.body, dict) and case.body.get("expiresAt"):
         case.body["expiresAt"] = "2999-12-31T23:59:59Z"
+
+
+def with_its_filters(query):
+    # The messages of a conversation, received messages and sent ones have filters of their own.
+    if "conversationId" in query:
+        known = ("direction", "limit", "conversationId")
+    elif query.get("direction") == "INBOUND":
+        known = ("direction", "limit", "from")
+    else:
+        known = [name for name in query if name != "from"]
+    return {name: value for name, value in query.items() if name in known}
 
 
 def is_odd(value):
