@@ -78,6 +78,8 @@ pub(crate) trait Executor {
     const FIRST_DELIVERIES_OF_EACH: &'static str;
     /// The ids of `?1` conversations without a message since `?2`.
     const OLD_CONVERSATIONS: &'static str;
+    /// The latest closed conversations of the chats of `?1`, a JSON list as in [`Self::CHATS`].
+    const FORMERS: &'static str;
     /// The rows `channel_key` and `chat` of `?1`, a JSON list of such pairs, as a table without a name.
     const CHATS: &'static str;
     /// A statement that lets only one transaction at a time go on with the number `?1`.
@@ -122,6 +124,7 @@ impl Executor for Connection {
     const FIRST_DUE_OF_EACH: &'static str = include_str!("sqlite/first_due_of_each.sql");
     const FIRST_DELIVERIES_OF_EACH: &'static str = include_str!("sqlite/first_deliveries_of_each.sql");
     const OLD_CONVERSATIONS: &'static str = include_str!("sqlite/old_conversations.sql");
+    const FORMERS: &'static str = include_str!("sqlite/formers.sql");
     const CHATS: &'static str = "(SELECT value ->> 0 AS channel_key, value ->> 1 AS chat FROM json_each(?1))";
     const LOCK_NUMBER: &'static str = "SELECT ?1 AS locked";
     const PURGED_AT_ONCE: i64 = 500;
@@ -185,6 +188,7 @@ impl Executor for Db<'_> {
     const FIRST_DUE_OF_EACH: &'static str = include_str!("postgres/first_due_of_each.sql");
     const FIRST_DELIVERIES_OF_EACH: &'static str = include_str!("postgres/first_deliveries_of_each.sql");
     const OLD_CONVERSATIONS: &'static str = include_str!("postgres/old_conversations.sql");
+    const FORMERS: &'static str = include_str!("postgres/formers.sql");
     const CHATS: &'static str =
         "(SELECT (value ->> 0)::bigint AS channel_key, value ->> 1 AS chat FROM json_array_elements(?1::json))";
     const LOCK_NUMBER: &'static str = "SELECT 1 AS locked FROM pg_advisory_xact_lock(?1)";

@@ -107,3 +107,22 @@ async fn no_statement_of_conversations_reads_all_of_them() {
         assert!(!reads_all && plan.contains("Index"), "{sql}\n{plan}");
     }
 }
+
+/// A connection keeps the plan of a statement that it repeats. So the plan that is made while the tables are new must be right
+/// for full ones, until the first statistics exist.
+#[tokio::test]
+async fn a_join_without_statistics_reads_no_table() {
+    let database = Arc::new(PgDatabase::new());
+    let _ground = Ground::on(database.clone()).await;
+    let (client, connection) =
+        Hosts::parse(database.direct_url(), "").expect("a URL").connect().await.expect("connected");
+    tokio::spawn(connection);
+    client.batch_execute("SET plan_cache_mode = force_generic_plan").await.expect("set");
+    for (n, sql) in outgoing::statements::<Db<'_>>().iter().enumerate() {
+        let prepare = format!("PREPARE join_{n} (text) AS {}", sql.replace("?1", "$1"));
+        client.batch_execute(&prepare).await.expect("prepared");
+        let plan = plan(&client, &format!("EXECUTE join_{n} ('[]')"), &[]).await;
+        assert!(!plan.contains("Seq Scan") && !plan.contains("Bitmap"), "{sql}\n{plan}");
+        assert!(plan.contains("conversations_active") || plan.contains("conversations_closed_of_chat"), "{plan}");
+    }
+}
