@@ -1,4 +1,4 @@
-//! Closes conversations in which nothing was said for as long as their channels want.
+//! Closes conversations in which nothing was said for as long as their channels want, and those of deleted channels.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,22 @@ pub async fn close_conversations(gateway: Arc<Gateway>) {
 }
 
 async fn close_now(gateway: Arc<Gateway>) -> Result<(), StoreError> {
+    close_of_deleted(&*gateway.store, gateway.clock.now()).await?;
     close_idle(&*gateway.store, &gateway.directory, gateway.clock.now()).await.map(drop)
+}
+
+/// Closes what a deletion left: it closes only some conversations, so that its caller has an answer.
+async fn close_of_deleted<S>(store: &S, now: Millis) -> Result<(), StoreError>
+where
+    S: Conversations + ?Sized,
+{
+    while let Some(channel) = store.deleted_channel_with_conversations().await? {
+        // None: the channel was created again in the meantime.
+        while store.close_of_deleted(channel, now).await? > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    Ok(())
 }
 
 /// Closes what is idle at this time on all channels; how many conversations there were.
@@ -65,6 +80,24 @@ mod tests {
         let arrival = Arrival { network_id, group: None, person, from_me: false, sent_at: at, what };
         let arrivals = Arrivals { channel, number: None, business: None, windowed: false, arrivals: vec![arrival] };
         ground.store.receive(arrivals, at).await.expect("stored");
+    }
+
+    #[tokio::test]
+    async fn conversations_of_deleted_channels_are_closed() {
+        let ground = Ground::on(SqliteFile::new()).await;
+        let channels = [ground.channel("um").await, ground.channel("dois").await, ground.channel("tres").await];
+        for channel in channels {
+            write(&ground, channel, "A", NOW).await;
+            write(&ground, channel, "BB", NOW).await;
+        }
+        for channel in &channels[..2] {
+            ground.delete_channel(*channel, NOW).await;
+        }
+        close_of_deleted(&*ground.store, NOW).await.expect("closed");
+        let query = ConversationQuery::of((ground.institution, Environment::Live), NOW, 100);
+        let all = ground.store.conversations(query).await.expect("read").conversations;
+        let open: Vec<_> = all.iter().filter(|one| one.status != Status::Closed).map(|one| one.channel).collect();
+        assert_eq!(open, [channels[2], channels[2]]);
     }
 
     #[tokio::test]

@@ -100,6 +100,7 @@ suite! { [
         the_contact_with_a_number_is_added_or_changed,
         a_removed_contact_leaves_its_conversation_to_the_next,
         idle_conversations_are_closed,
+        conversations_of_a_deleted_channel_are_closed,
         lists_of_conversations_are_filtered_and_paged,
         a_contact_is_created_once_and_changed,
         contacts_are_searched_filtered_and_paged_by_name;

@@ -347,7 +347,11 @@ for_both_engines! {
         write fn name_group(channel: ChannelKey, address: String, name: String) -> ()
             = |tx| inbox::conversations::name_group(tx.db(), channel, (&address, &name));
         write fn close_idle(channel: ChannelKey, before: Millis, now: Millis) -> usize
-            = |tx| inbox::conversations::close_idle(tx.db(), channel, before, now);
+            = |tx| inbox::closing::close_idle(tx.db(), channel, before, now);
+        read fn deleted_channel_with_conversations() -> Option<ChannelKey>
+            = |db| inbox::closing::deleted_channel_with_conversations(db);
+        write fn close_of_deleted(channel: ChannelKey, now: Millis) -> usize
+            = |tx| inbox::closing::close_of_deleted(tx.db(), channel, now);
     }
 }
 

@@ -213,6 +213,10 @@ pub trait Conversations: Send + Sync + 'static {
     async fn name_group(&self, channel: ChannelKey, address: String, name: String) -> Result<()>;
     /// Closes a batch of a channel's conversations without a message since this time. Returns how many.
     async fn close_idle(&self, channel: ChannelKey, before: Millis, now: Millis) -> Result<usize>;
+    /// A deleted channel that has conversations which go on.
+    async fn deleted_channel_with_conversations(&self) -> Result<Option<ChannelKey>>;
+    /// Closes a batch of the conversations of a deleted channel. Returns how many: none if it is not deleted.
+    async fn close_of_deleted(&self, channel: ChannelKey, now: Millis) -> Result<usize>;
 }
 
 /// Contacts.

@@ -64,10 +64,12 @@ pub enum ClosedBy {
     Idle,
     /// Its contact was merged into another contact, whose conversation stays active.
     Merge,
+    /// Its channel was deleted.
+    Channel,
 }
 
 impl ClosedBy {
-    pub const ALL: [Self; 3] = [Self::Api, Self::Idle, Self::Merge];
+    pub const ALL: [Self; 4] = [Self::Api, Self::Idle, Self::Merge, Self::Channel];
 
     /// The name in events.
     pub fn name(self) -> &'static str {
@@ -75,6 +77,7 @@ impl ClosedBy {
             Self::Api => "API",
             Self::Idle => "IDLE",
             Self::Merge => "MERGE",
+            Self::Channel => "CHANNEL",
         }
     }
 }

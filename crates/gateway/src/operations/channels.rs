@@ -24,6 +24,8 @@ use crate::gateway::Gateway;
 const TRIES: usize = 5;
 /// The most messages that one transaction cancels when a channel is deleted.
 const CANCEL_AT_ONCE: usize = 500;
+/// The most transactions in which a deletion closes conversations. The search for idle conversations closes the others.
+const CLOSINGS: usize = 10;
 
 /// The fields of a new channel, in the order in which their errors are reported.
 pub const FIELDS: [&str; 4] = ["name", "type", "id", "settings"];
@@ -293,6 +295,12 @@ pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>, by: Actor) -> 
     gateway.dispatcher.wake(key);
     // Also release it while the phone is being notified.
     drop(one_at_a_time);
+    for _ in 0..CLOSINGS {
+        // The channel is deleted, whatever comes of this.
+        if !gateway.store.close_of_deleted(key, now).await.is_ok_and(|closed| closed > 0) {
+            break;
+        }
+    }
     if let Some(forgotten) = forgotten {
         // The notification continues if the network is slow.
         drop(tokio::time::timeout(UNLINK_TIMEOUT, forgotten).await);

@@ -155,7 +155,7 @@ fn causes_are_listed_in_the_document_and_the_manual() {
     let closed = &schemas["ConversationClosedEvent"]["allOf"][1]["properties"]["data"]["properties"]["by"]["enum"];
     let left_out = &schemas["ContactOfPerson"]["properties"]["optOutSource"]["enum"];
     for (listed, expected) in
-        [(closed, json!(["API", "IDLE", "MERGE"])), (left_out, json!(["API", "KEYWORD", "NETWORK", null]))]
+        [(closed, json!(["API", "IDLE", "MERGE", "CHANNEL"])), (left_out, json!(["API", "KEYWORD", "NETWORK", null]))]
     {
         assert_eq!(*listed, expected);
         for name in expected.as_array().expect("names").iter().filter_map(Value::as_str) {

@@ -219,6 +219,30 @@ pub(super) async fn idle_conversations_are_closed(ground: Ground) {
     assert_eq!((&*closed.kind, &data["by"]), ("conversation.closed", &json!("IDLE")));
 }
 
+pub(super) async fn conversations_of_a_deleted_channel_are_closed(ground: Ground) {
+    record(&ground).await;
+    let (channel, other) = (ground.channel("vendas").await, ground.channel("suporte").await);
+    receive(&ground, channel, vec![text("A1", both(), "Oi")]).await;
+    receive(&ground, other, vec![text("A1", both(), "Oi")]).await;
+    let close = async || ground.store.close_of_deleted(channel, NOW + MINUTE).await.expect("stored");
+    let deleted = async || ground.store.deleted_channel_with_conversations().await.expect("read");
+    assert_eq!((close().await, deleted().await), (0, None), "it is not deleted");
+    ground.delete_channel(channel, NOW).await;
+    assert_eq!((deleted().await, close().await), (Some(channel), 1));
+    assert_eq!((deleted().await, close().await), (None, 0));
+    let all = conversations(&ground).await;
+    let shown: Vec<_> = all.iter().map(|one| (one.channel, one.status, one.closed_at)).collect();
+    assert!(shown.contains(&(channel, Status::Closed, Some(NOW + MINUTE))), "{shown:?}");
+    assert!(shown.contains(&(other, Status::Pending, None)), "{shown:?}");
+    let closed = events(&ground).await.pop().expect("recorded");
+    let data: Value = serde_json::from_str(&closed.data).expect("JSON");
+    assert_eq!((&*closed.kind, &data["by"]), ("conversation.closed", &json!("CHANNEL")));
+    // The conversations of the channel that is created again stay.
+    assert_eq!(ground.channel("vendas").await, channel);
+    receive(&ground, channel, vec![text("A2", both(), "Oi")]).await;
+    assert_eq!((deleted().await, close().await), (None, 0));
+}
+
 pub(super) async fn lists_of_conversations_are_filtered_and_paged(ground: Ground) {
     let (one, two) = (ground.channel("um").await, ground.channel("dois").await);
     for n in 0..7 {

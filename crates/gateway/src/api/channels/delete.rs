@@ -31,7 +31,9 @@ pub async fn delete(
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Channels", "deleteChannel", "Delete a channel")
-        .about("Cancels what is queued, lets what is in flight settle, keeps the messages readable.")
+        .about(
+            "Cancels what is queued, lets what is in flight settle, closes conversations, keeps the messages readable.",
+        )
         .needs(Scope::ChannelsWrite)
         .answers::<Done>(200, "It is deleted.", json!({"success": true, "message": "Canal removido."}))
         .refuses([ApiError::ChannelNotFound, ApiError::ChannelReserved, ApiError::Unavailable])

@@ -546,3 +546,18 @@ fn invalid_calls_are_told_what_is_wrong() {
     let cancelled = stage.server.delete(&format!("/v1/channels/sandbox/messages/{message}"), Some(&stage.key));
     assert_eq!(cancelled.expect(409).json()["code"], "MESSAGE_NOT_CANCELLABLE");
 }
+
+#[test]
+fn conversations_of_a_deleted_channel_are_no_open_work() {
+    on_both_engines(|stage| {
+        stage.open("vendas", &["connect"]);
+        let body = json!({"channelId": "vendas", "from": ANA, "type": "text", "content": {"text": "Oi"}});
+        let id = text(&simulate(stage, &body), "conversationId").to_owned();
+        assert_eq!(ids(stage, "&status=PENDING"), std::slice::from_ref(&id));
+        stage.server.delete("/v1/channels/vendas", Some(&stage.key)).expect(200);
+        assert_eq!(ids(stage, "&status=PENDING"), Vec::<String>::new());
+        let shown = stage.data(&path(&id));
+        assert_eq!((&shown["status"], &shown["channelId"]), (&json!("CLOSED"), &json!("vendas")));
+        assert_eq!(stage.rows(&format!("/v1/channels/vendas/conversations/{id}")).len(), 1);
+    });
+}

@@ -300,7 +300,8 @@ pub(crate) async fn change<E: Executor>(
     Ok(Changed::Done(Box::new(conversation)))
 }
 
-async fn write<E: Executor>(
+/// Stores a conversation after a change.
+pub(super) async fn write<E: Executor>(
     db: &E,
     before: &Conversation,
     after: Transition,
@@ -396,36 +397,4 @@ pub(crate) async fn name_group<E: Executor>(
         "UPDATE conversations SET chat_name = ?3 WHERE id IN ({OF_CHAT}) AND (chat_name IS NULL OR chat_name <> ?3)"
     );
     db.run(&sql, values![channel, group_chat(address), name]).await.map(drop)
-}
-
-/// Conversations that one call closes.
-const CLOSED_AT_ONCE: i64 = 100;
-
-/// Closes a batch of a channel's conversations without a message since this time. Returns their number.
-pub(crate) async fn close_idle<E: Executor>(
-    db: &E,
-    channel: ChannelKey,
-    before: Millis,
-    now: Millis,
-) -> Result<usize, E::Error> {
-    let Some(owner) = owner_of(db, channel).await? else { return Ok(0) };
-    lock(db, owner).await?;
-    let sql = format!(
-        "{} WHERE v.channel_key = ?1 AND v.closed_at IS NULL AND v.active_at < ?2 ORDER BY v.active_at LIMIT ?3",
-        select(ALL)
-    );
-    let idle = db.rows(&sql, values![channel, before, CLOSED_AT_ONCE], conversation).await?;
-    let place = Place { db, owner, now };
-    for before in &idle {
-        let after = Transition {
-            status: Status::Closed,
-            assigned_to: before.assigned_to.clone(),
-            department: before.department.clone(),
-            note: before.note.clone(),
-            reason: None,
-        };
-        let conversation = write(db, before, after, now).await?;
-        announce::closed(&place, &conversation, ClosedBy::Idle, None).await?;
-    }
-    Ok(idle.len())
 }

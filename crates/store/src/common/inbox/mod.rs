@@ -9,6 +9,7 @@ mod book;
 mod changed;
 mod changes;
 pub(crate) mod clear;
+pub(crate) mod closing;
 pub(crate) mod contacts;
 pub(crate) mod contents;
 pub(crate) mod conversations;

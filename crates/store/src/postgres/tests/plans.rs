@@ -6,7 +6,7 @@ use recado_domain::conversation::ConversationQuery;
 use test_postgres::run;
 use tokio_postgres::Client;
 
-use crate::common::inbox::{author_statements, by_user_id, contacts, conversations, latest, outgoing};
+use crate::common::inbox::{author_statements, by_user_id, closing, contacts, conversations, latest, outgoing};
 use crate::conformance::inbox::owner;
 use crate::fixtures::{Ground, NOW, PgDatabase};
 use crate::sqlkit::both::Executor;
@@ -78,6 +78,8 @@ async fn no_statement_of_conversations_reads_all_of_them() {
         let plan = plan(&client, sql, &["'contact'", contact, "'77'", &*institution, "'live'"]).await;
         plans.push((sql.to_owned(), plan));
     }
+    let sql = closing::DELETED_CHANNEL.to_owned();
+    plans.push((sql.clone(), plan(&client, &sql, &[]).await));
     let pages = conversations::page_statements(&ConversationQuery::of(owner(&ground), NOW, 20));
     let asked = [
         &*institution,

@@ -7,7 +7,7 @@ use recado_domain::conversation::ConversationQuery;
 use rusqlite::Connection;
 
 use super::plan;
-use crate::common::inbox::{author_statements, by_user_id, contacts, conversations, latest, outgoing};
+use crate::common::inbox::{author_statements, by_user_id, closing, contacts, conversations, latest, outgoing};
 use crate::conformance::inbox::owner;
 use crate::fixtures::{Ground, NOW, SqliteFile};
 use crate::sqlkit::both::Executor;
@@ -70,6 +70,13 @@ async fn old_conversations_are_found_without_reading_younger_ones() {
     assert_eq!(steps.len(), 1, "{steps:?}");
     let find = "conversations_by_activity (institution_id=? AND environment=? AND active_at<?)";
     assert!(steps[0].contains(find), "{steps:?}");
+}
+
+#[tokio::test]
+async fn conversations_of_deleted_channels_are_found_without_reading_others() {
+    let (_ground, connection) = file().await;
+    let steps = of_conversations(&connection, closing::DELETED_CHANNEL);
+    assert!(steps.len() == 1 && steps[0].contains("conversations_open_of_channel (channel_key=?)"), "{steps:?}");
 }
 
 #[tokio::test]
