@@ -22,6 +22,7 @@ use crate::api::json::{self, JsonBody};
 use crate::api::openapi::{Operation, schemas};
 use crate::config::UnknownFields;
 use crate::gateway::Gateway;
+use crate::operations::channels;
 
 /// Simulates what a person does. It runs through the same code as what a real network delivers.
 pub async fn simulate(
@@ -41,6 +42,10 @@ pub async fn simulate(
     let channel = call.channel.as_ref().map_or(SANDBOX, |id| id.as_str());
     // A test key has no channels but those of the sandbox.
     let entry = caller.channel(&gateway, channel)?;
+    let stored = channels::get(&gateway, &entry).await?;
+    if !stored.state.accepts(stored.connected_at.is_some()) {
+        return Err(ApiError::ChannelNotConnected);
+    }
     let target = target(&gateway, entry.via.key, &call).await?;
     let ids = gateway.new_ids();
     let simulated = Simulated {
@@ -152,7 +157,8 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
              `outOfOrder` holds it until the next one was delivered, `windowed` gives the channel a service window from \
              now on, and an earlier `sentAt` makes it late; a later time than now counts as now, and one before 2009 as the \
              first of 2009. `replyTo` and `content.messageId` are the id of a message or \
-             its network id. The URL of a file follows the rules of a webhook's `url`.",
+             its network id. The URL of a file follows the rules of a webhook's `url`. A channel that was never \
+             connected receives nothing (409).",
         )
         .needs(Scope::SandboxWrite)
         .body("Simulation", body_schema(), example)
@@ -161,6 +167,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
             ApiError::field("type", "O campo type e obrigatorio."),
             ApiError::field("content.url", NOT_PUBLIC),
             ApiError::ChannelNotFound,
+            ApiError::ChannelNotConnected,
             ApiError::MessageNotFound,
             ApiError::Unavailable,
         ])

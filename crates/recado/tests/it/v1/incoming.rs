@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Home, Server, wait_for};
 use crate::v1::{
-    FORBIDDEN, JSON, NO_CHANNEL, NO_MESSAGE, assert_faults, assert_refused, every_scope, location, on_both_engines,
-    simulate, text,
+    FORBIDDEN, JSON, NO_CHANNEL, NO_MESSAGE, NOT_CONNECTED, assert_faults, assert_refused, every_scope, location,
+    on_both_engines, simulate, text,
 };
 
 const SIMULATE: &str = "/v1/sandbox/simulate/incoming";
@@ -297,6 +297,10 @@ fn calls_are_checked() {
     let mut other = body.clone();
     other["channelId"] = json!("nada");
     assert_refused("channel", &stage.call(&other), NO_CHANNEL);
+    stage.server.post("/v1/channels", &stage.key, &json!({"name": "x", "type": "SANDBOX", "id": "novo"})).expect(201);
+    other["channelId"] = json!("novo");
+    assert_refused("never connected", &stage.call(&other), NOT_CONNECTED);
+    stage.server.call("POST", "/v1/channels/novo/connect", Some(&stage.key), &[], None).expect(200);
     let mut unknown = body.clone();
     unknown["replyTo"] = json!("01a2085f-07eb-7913-a5da-c9ff5fe6d655");
     assert_refused("target", &stage.call(&unknown), NO_MESSAGE);
@@ -314,6 +318,7 @@ fn calls_are_checked() {
     let answer = stage.server.call("POST", SIMULATE, Some(&stage.key), &[JSON], Some(long.as_bytes()));
     assert_eq!(answer.status, 413);
     assert_eq!(stage.received().len(), 0);
+    stage.call(&other).expect(202);
 }
 
 #[test]
