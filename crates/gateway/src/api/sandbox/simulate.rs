@@ -8,7 +8,7 @@ use axum::response::Response;
 use recado_domain::api_key::Scope;
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::{ConversationId, MessageId, SANDBOX};
-use recado_domain::incoming::{Outcome, Received};
+use recado_domain::incoming::{Content, Incoming, Outcome, Received};
 use recado_domain::kinds::Context;
 use recado_domain::simulation::{Act, EXAMPLE, EXPIRED, Simulated, SimulatedGroup, Simulation, body_schema};
 use recado_providers::sandbox::SimulatedAct;
@@ -83,15 +83,25 @@ fn check_file(gateway: &Gateway, act: &Act) -> Result<(), ApiError> {
     Err(ApiError::field("content.url", if over_tls { NOT_HTTPS } else { NOT_PUBLIC }))
 }
 
-/// The network id of the message that the act is about.
+/// The network id of the message that the act is about. A vote is refused if Recado knows that the message is no poll.
 async fn target(gateway: &Gateway, channel: ChannelKey, call: &Simulation) -> Result<Option<String>, ApiError> {
     let Some(target) = &call.target else { return Ok(None) };
-    let Ok(id) = target.name.parse::<MessageId>() else { return Ok(Some(target.name.clone())) };
+    let votes = matches!(call.act, Act::Vote { .. });
+    let is_poll = |message: &Incoming| matches!(message.body.content, Content::Poll { .. });
+    let no_poll = || ApiError::field(target.field, NO_POLL);
+    let Ok(id) = target.name.parse::<MessageId>() else {
+        // People may choose the same id. A vote of a message that is not here waits for it.
+        let named =
+            if votes { gateway.store.incoming_of_network(channel, target.name.clone()).await? } else { Vec::new() };
+        let can_be_one = named.is_empty() || named.iter().any(is_poll);
+        return if can_be_one { Ok(Some(target.name.clone())) } else { Err(no_poll()) };
+    };
     if let Some(sent) = gateway.store.message(channel, id).await? {
-        return Ok(Some(sent.remote_id.unwrap_or(sent.network_id)));
+        // No call sends a poll.
+        return if votes { Err(no_poll()) } else { Ok(Some(sent.remote_id.unwrap_or(sent.network_id))) };
     }
-    let received = gateway.store.incoming(channel, id).await?;
-    received.map(|received| Some(received.network_id)).ok_or(ApiError::MessageNotFound)
+    let received = gateway.store.incoming(channel, id).await?.ok_or(ApiError::MessageNotFound)?;
+    if votes && !is_poll(&received) { Err(no_poll()) } else { Ok(Some(received.network_id)) }
 }
 
 /// The answer.
@@ -141,6 +151,7 @@ impl Answer {
 
 const NOT_HTTPS: &str = "O campo content.url deve ser uma URL https.";
 const NOT_PUBLIC: &str = "O campo content.url deve ser uma URL publica http ou https.";
+const NO_POLL: &str = "O campo content.messageId deve ser o id de uma enquete.";
 const SIMULATED: &str = "Mensagem simulada.";
 
 /// The operation in the OpenAPI document.
@@ -166,6 +177,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .refuses([
             ApiError::field("type", "O campo type e obrigatorio."),
             ApiError::field("content.url", NOT_PUBLIC),
+            ApiError::field("content.messageId", NO_POLL),
             ApiError::ChannelNotFound,
             ApiError::ChannelNotConnected,
             ApiError::MessageNotFound,

@@ -152,6 +152,7 @@ const SAID: &[(&str, &str)] = &[
     ("{} ser uma data futura no formato ISO 8601.", "must be a future date in ISO 8601."),
     ("{} ser now, oldest ou uma data no formato ISO 8601.", "must be now, oldest or a date in ISO 8601."),
     ("{} ser o id de uma conversa.", "must be the id of a conversation."),
+    ("{} ser o id de uma enquete.", "must be the id of a poll."),
     ("{} ser o id de um canal.", "must be the id of a channel."),
     ("{} ser o id de um contato.", "must be the id of a contact."),
     ("{} ser o nome de um evento.", "must be the name of an event."),

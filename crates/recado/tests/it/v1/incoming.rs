@@ -137,6 +137,20 @@ fn changes_name_a_message_by_either_id() {
     stage.ana("poll_vote", json!({"messageId": poll["messageId"], "options": ["Sim"]}), none());
     let vote = &stage.events("message.poll_vote")[0]["data"];
     assert_eq!((&vote["options"], &vote["messageId"]), (&json!(["Sim"]), &poll["messageId"]));
+    // What is no poll has no votes. What is not here may be one.
+    let sent = json!({"to": "5511977776666", "content": "Vai?"});
+    let sent = stage.server.post("/v1/channels/sandbox/messages/text", &stage.key, &sent).expect(202);
+    let words = stage.ana("text", json!({"text": "Vai?"}), none());
+    let vote = |id: &Value| {
+        let content = json!({"messageId": id, "options": ["Sim"]});
+        stage.call(&json!({"from": "5511977776666", "type": "poll_vote", "content": content}))
+    };
+    let no_poll = [("content.messageId", "O campo content.messageId deve ser o id de uma enquete.")];
+    for id in [&words["messageId"], &words["networkId"], &json!(sent.header("X-Message-Id"))] {
+        assert_faults("no poll", &vote(id), &no_poll);
+    }
+    assert_eq!(vote(&json!("3EB0459984FC15DDAB10A5")).expect(202).json()["data"]["outcome"], "HELD");
+    assert_eq!(stage.events("message.poll_vote").len(), 1);
     // A quote, also of a message that Recado sent.
     let sent = stage.server.post(
         "/v1/channels/sandbox/messages/text",
