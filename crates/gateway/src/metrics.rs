@@ -260,6 +260,8 @@ metrics! { counted {
     channel_waiting: Family<OfChannel, Gauge> = Family::default(), "recado_channel_waiting", "Messages that wait or are in flight";
     channel_oldest: Family<OfChannel, Seconds> = Family::default(), "recado_channel_oldest_waiting_age_seconds",
         "Age of the oldest of them";
+    channel_due: Family<OfChannel, Seconds> = Family::default(), "recado_channel_oldest_due_age_seconds",
+        "For how long the oldest of them could have been sent, by the intervals between sends; none where newRecipientsPerDay is set, because a message may wait for a day";
     channel_backlog: Family<OfChannel, Seconds> = Family::default(), "recado_channel_backlog_ratio",
         "Waiting messages as a part of --backlog-cap";
     channels_omitted: Gauge = Gauge::default(), "recado_metrics_channels_omitted",

@@ -92,7 +92,8 @@ fn a_scrape_with_two_thousand_channels_is_cheap() {
                 let (institution, channel) = (institution.clone(), channel.clone());
                 metrics.channel_last_activity.get_or_create(&ActivityOf { institution, channel, kind }).set(1.0);
             }
-            for gauge in [&metrics.channel_state_since, &metrics.channel_oldest, &metrics.channel_backlog] {
+            let (oldest, due) = (&metrics.channel_oldest, &metrics.channel_due);
+            for gauge in [&metrics.channel_state_since, oldest, due, &metrics.channel_backlog] {
                 gauge.get_or_create(&of).set(0.5);
             }
             metrics.channel_waiting.get_or_create(&of).set(7);

@@ -29,6 +29,8 @@ struct Known {
     waiting: u64,
     /// The age of the oldest waiting message, in seconds.
     age: f64,
+    /// For how long it could have been sent, in seconds; `None` where that is not known.
+    due: Option<f64>,
     activity: Vec<(Activity, Millis)>,
     /// How often its messages reached which status.
     moved: Vec<(MessageStatus, u64)>,
@@ -59,6 +61,7 @@ pub async fn read(gateway: &Gateway) -> Result<Channels, StoreError> {
                 since: states.remove(&channel.key),
                 waiting: backlog.map_or(0, |backlog| backlog.waiting),
                 age: backlog.map_or(0.0, |backlog| seconds((now - backlog.oldest).max(0))),
+                due: due_age(&channel, backlog, now).map(seconds),
                 outdated: driver.is_some_and(|driver| driver.is_outdated(&channel)),
                 moved: moved.into_iter().filter_map(|(status, times)| shown(status, times)).collect(),
                 activity: did.into_iter().flatten().chain(heard.map(|at| (Activity::Line, at))).collect(),
@@ -68,6 +71,16 @@ pub async fn read(gateway: &Gateway) -> Result<Channels, StoreError> {
         .collect();
     channels.sort_by(|one, other| other.age.total_cmp(&one.age).then(one.channel.key.cmp(&other.channel.key)));
     Ok(Channels { channels, cap: gateway.behaviour.backlog_cap })
+}
+
+/// For how long the oldest waiting message could have been sent. Until `next_send_at` the channel rests, because of its
+/// intervals or because its network wants it. `None` if the oldest message may wait for a day to open a chat: which message is
+/// due then is known to a claim alone.
+fn due_age(channel: &Channel, backlog: Option<&Backlog>, now: Millis) -> Option<Millis> {
+    if channel.settings.new_recipients_per_day().is_some() {
+        return None;
+    }
+    Some(backlog.map_or(0, |backlog| (now - backlog.oldest.max(channel.next_send_at)).max(0)))
 }
 
 /// A status is shown once it was reached. These are shown as 0 before, so that Prometheus sees their first increase: alerts
@@ -96,6 +109,7 @@ fn clear(metrics: &Metrics) {
     metrics.channel_last_activity.clear();
     metrics.channel_waiting.clear();
     metrics.channel_oldest.clear();
+    metrics.channel_due.clear();
     metrics.channel_backlog.clear();
     metrics.channels_outdated.clear();
     metrics.channel_transitions.clear();
@@ -113,7 +127,7 @@ fn count(metrics: &Metrics, Known { channel, waiting, age, outdated, .. }: &Know
 }
 
 /// The series of one channel.
-fn show(metrics: &Metrics, Known { channel, since, waiting, age, activity, moved, .. }: &Known, cap: usize) {
+fn show(metrics: &Metrics, Known { channel, since, waiting, age, due, activity, moved, .. }: &Known, cap: usize) {
     let of = OfChannel { institution: channel.institution.to_string(), channel: channel.id.to_string() };
     let OfChannel { institution, channel: id } = of.clone();
     let info = ChannelInfo { institution, channel: id, channel_type: channel.kind.name() };
@@ -127,6 +141,9 @@ fn show(metrics: &Metrics, Known { channel, since, waiting, age, activity, moved
     }
     metrics.channel_waiting.get_or_create(&of).set(i64::try_from(*waiting).unwrap_or(i64::MAX));
     metrics.channel_oldest.get_or_create(&of).set(*age);
+    if let Some(due) = due {
+        metrics.channel_due.get_or_create(&of).set(*due);
+    }
     metrics.channel_backlog.get_or_create(&of).set(ratio(*waiting, cap));
     if let Some(until) = channel.restricted_until {
         metrics.channel_restricted_until.get_or_create(&of).set(seconds(until));
@@ -146,4 +163,32 @@ fn show(metrics: &Metrics, Known { channel, since, waiting, age, activity, moved
 #[expect(clippy::cast_precision_loss, reason = "numbers of messages are far below 2^52")]
 fn ratio(waiting: u64, cap: usize) -> f64 {
     waiting as f64 / cap.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use recado_domain::channel::{ChannelChange, ChannelType};
+    use recado_domain::field_errors::FieldErrors;
+    use recado_store::fixtures::{Ground, NOW, SqliteFile};
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_message_that_its_channel_holds_back_is_not_old() {
+        let ground = Ground::on(SqliteFile::new()).await;
+        let key = ground.channel("loja").await;
+        let channel = ground.store.channel(key).await.expect("read").expect("a channel");
+        let resting = |next_send_at| Channel { next_send_at, ..channel.clone() };
+        let backlog = Backlog { channel: key, waiting: 3, oldest: NOW - 9_000 };
+        for (next_send_at, age) in [(0, 9_000), (NOW - 9_001, 9_000), (NOW - 2_000, 2_000), (NOW, 0), (NOW + 5_000, 0)]
+        {
+            assert_eq!(due_age(&resting(next_send_at), Some(&backlog), NOW), Some(age), "{next_send_at}");
+        }
+        assert_eq!(due_age(&channel, None, NOW), Some(0));
+        let mut change = ChannelChange::default();
+        change.settings.insert("newRecipientsPerDay".to_owned(), json!(20));
+        let settings = ChannelType::WhatsAppWeb.default_settings().changed(&change, &mut FieldErrors::default());
+        assert_eq!(due_age(&Channel { settings, ..channel }, Some(&backlog), NOW), None);
+    }
 }
