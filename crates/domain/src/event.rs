@@ -77,6 +77,11 @@ pub const NOT_YET: [&str; 7] = [
     "call.received",
 ];
 
+/// The events that only open streams receive, as they happen, with the scope that a key needs for them. Nothing stores them, so
+/// webhooks and event logs cannot name them.
+pub const TRANSIENT: [(&str, Scope); 2] =
+    [("typing.updated", Scope::MessagesRead), ("presence.updated", Scope::ContactsRead)];
+
 /// The scope that a key needs for events of this name; `None` where readers do not receive them.
 pub fn scope_of(name: &str) -> Option<Scope> {
     EVENTS.iter().find(|(known, _)| *known == name).map(|(_, scope)| *scope)

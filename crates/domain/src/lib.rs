@@ -37,4 +37,5 @@ pub mod simulation;
 pub mod status;
 pub mod text;
 pub mod time;
+pub mod transient;
 pub mod webhook;

@@ -2,9 +2,14 @@
 
 use std::fmt;
 
-use super::{ChatKind, EVENTS, Event, scope_of};
-use crate::api_key::Scopes;
+use super::{ChatKind, EVENTS, Event, TRANSIENT, scope_of};
+use crate::api_key::{Scope, Scopes};
 use crate::channel::ChannelKey;
+
+/// Every event that a reader can name, stored or not, with its scope.
+fn known() -> impl Iterator<Item = (&'static str, Scope)> {
+    EVENTS.into_iter().chain(TRANSIENT)
+}
 
 /// One pattern: a name, `message.*`, or `*`; in the event log also with `!` before it, which excludes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +27,7 @@ impl Pattern {
             None => (false, text),
         };
         let pattern = Self { excludes, text: positive.to_owned() };
-        EVENTS.iter().any(|(name, _)| pattern.covers(name)).then_some(pattern)
+        known().any(|(name, _)| pattern.covers(name)).then_some(pattern)
     }
 
     fn covers(&self, name: &str) -> bool {
@@ -91,10 +96,13 @@ impl Patterns {
     /// that the key may read.
     pub fn needed_scopes(&self) -> Scopes {
         let named = self.0.iter().filter(|pattern| !pattern.excludes && pattern.text != "*");
-        named
-            .flat_map(|pattern| EVENTS.iter().filter(|(name, _)| pattern.covers(name)))
-            .map(|(_, scope)| *scope)
-            .collect()
+        named.flat_map(|pattern| known().filter(|(name, _)| pattern.covers(name))).map(|(_, scope)| scope).collect()
+    }
+
+    /// The first pattern that covers only [`TRANSIENT`] events.
+    pub fn transient(&self) -> Option<String> {
+        let is_stored = |pattern: &Pattern| EVENTS.iter().any(|(name, _)| pattern.covers(name));
+        self.0.iter().find(|pattern| !is_stored(pattern)).map(ToString::to_string)
     }
 }
 
@@ -113,7 +121,7 @@ pub struct Filter {
 /// Whether events of this name belong to a chat. The kinds of chats limit these events alone: that a channel was logged out, or
 /// a contact was created, concerns readers of every kind.
 fn is_of_a_chat(name: &str) -> bool {
-    ["message.", "conversation.", "group."].into_iter().any(|group| name.starts_with(group))
+    ["message.", "conversation.", "group.", "typing."].into_iter().any(|group| name.starts_with(group))
 }
 
 impl Filter {
@@ -121,10 +129,26 @@ impl Filter {
     pub fn accepts(&self, event: &Event) -> bool {
         let channel = event.channel.as_ref().map(|channel| channel.key);
         event.is_public()
-            && self.events.matches(&event.kind)
             && scope_of(&event.kind).is_some_and(|scope| self.scopes.allows(scope))
+            && self.takes(&event.kind, channel, event.chat)
+    }
+
+    /// Whether the reader receives a [`TRANSIENT`] event of this name.
+    pub fn accepts_transient(&self, name: &str, channel: ChannelKey, chat: ChatKind) -> bool {
+        self.transient_names().any(|known| known == name) && self.takes(name, Some(channel), chat)
+    }
+
+    /// The [`TRANSIENT`] events that the reader asks for and may read.
+    pub fn transient_names(&self) -> impl Iterator<Item = &'static str> {
+        let names =
+            TRANSIENT.into_iter().filter(|(name, scope)| self.events.matches(name) && self.scopes.allows(*scope));
+        names.map(|(name, _)| name)
+    }
+
+    fn takes(&self, name: &str, channel: Option<ChannelKey>, chat: ChatKind) -> bool {
+        self.events.matches(name)
             && self.channels.as_ref().is_none_or(|keys| channel.is_some_and(|channel| keys.contains(&channel)))
-            && (!is_of_a_chat(&event.kind) || self.chats.contains(&event.chat))
+            && (!is_of_a_chat(name) || self.chats.contains(&chat))
     }
 }
 
@@ -132,7 +156,6 @@ impl Filter {
 mod tests {
     use super::super::tests::event;
     use super::*;
-    use crate::api_key::Scope;
 
     #[test]
     fn a_pattern_is_a_name_a_group_or_everything() {
@@ -145,9 +168,14 @@ mod tests {
             assert_eq!(Patterns::parse(&[bad], true), Err(bad.to_owned()));
         }
         assert_eq!(Patterns::parse(&["!message.*"], false), Err("!message.*".to_owned()));
+        let transient = |text: &str| Patterns::from_stored(text).transient();
+        assert_eq!(transient("* message.sent"), None);
+        assert_eq!(transient("message.* !presence.*").as_deref(), Some("!presence.*"));
+        assert_eq!(transient("typing.updated").as_deref(), Some("typing.updated"));
         let needed = |text: &str| Patterns::from_stored(text).needed_scopes().names();
         assert_eq!((needed("*"), needed("* channel.paused")), (vec![], vec!["channels.read"]));
         assert_eq!(needed("message.* contact.created"), ["messages.read", "contacts.read"]);
+        assert_eq!((needed("typing.*"), needed("presence.updated")), (vec!["messages.read"], vec!["contacts.read"]));
         let stored = Patterns::default_log().stored();
         assert_eq!((stored.as_str(), Patterns::from_stored(&stored)), ("* !message.queued", Patterns::default_log()));
     }
@@ -170,5 +198,26 @@ mod tests {
         assert!(of_groups.accepts(&contact), "a contact is of no chat");
         assert!(!Filter { channels: Some(vec![1]), ..all.clone() }.accepts(&contact), "of no channel");
         assert!(!all.accepts(&Event { kind: "message.sending".to_owned(), ..contact }), "an inner event");
+    }
+
+    #[test]
+    fn a_stream_filters_what_nothing_stores_in_the_same_way() {
+        let messages = Filter {
+            events: Patterns::from_stored("*"),
+            channels: None,
+            chats: vec![ChatKind::Direct],
+            scopes: [Scope::MessagesRead].into_iter().collect(),
+        };
+        let types = |filter: &Filter, chat| filter.accepts_transient("typing.updated", 1, chat);
+        assert!(types(&messages, ChatKind::Direct) && !types(&messages, ChatKind::Group));
+        assert!(!messages.accepts_transient("presence.updated", 1, ChatKind::Direct), "no scope");
+        assert!(!messages.accepts_transient("message.sent", 1, ChatKind::Direct), "a stored event");
+        assert_eq!(messages.transient_names().collect::<Vec<_>>(), ["typing.updated"]);
+        let other = Filter { channels: Some(vec![2]), ..messages.clone() };
+        assert!(!types(&other, ChatKind::Direct));
+        let of_messages = Filter { events: Patterns::from_stored("message.*"), ..messages };
+        assert!(!types(&of_messages, ChatKind::Direct));
+        let stored = Event { kind: "typing.updated".to_owned(), complete: true, ..event(1) };
+        assert!(!other.accepts(&stored), "no row has this name");
     }
 }

@@ -8,14 +8,16 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use recado_domain::api_key::Scope;
 use recado_domain::event::{
-    ChatKind, CursorText, EVENTS, Event, EventQuery, EventSeq, EventState, Filter, Owner, Patterns,
+    ChatKind, CursorText, EVENTS, Event, EventQuery, EventSeq, EventState, Filter, Owner, Patterns, TRANSIENT,
 };
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::position::{self, From};
-use super::{BAD_CHATS, EventView, chats, check_scopes, example, pattern_form, patterns, stream};
+use super::{
+    BAD_CHATS, EventView, chats, check_scopes, example, patterns, stream, stream_pattern_form, stream_patterns,
+};
 use crate::api::auth::{Caller, Validity, scope};
 use crate::api::error::ApiError;
 use crate::api::json;
@@ -129,7 +131,11 @@ impl Parameters {
         let mut query = Query::parse(query, &PARAMETERS);
         let cursor = query.get("cursor", CURSOR, |text| text.parse().ok());
         let from = query.get("from", "O campo from deve ser now, oldest ou uma data no formato ISO 8601.", From::parse);
-        let events = query.get_with("events", |text| patterns(&words(text), false));
+        // A page has only what is stored.
+        let streams = accepts_events(headers);
+        let parse =
+            |text: &str| if streams { stream_patterns(&words(text), false) } else { patterns(&words(text), false) };
+        let events = query.get_with("events", parse);
         let chats = query.get("chatKinds", BAD_CHATS, |text| chats(&words(text)));
         let channel = query.get("channelId", "Canal nao encontrado.", |id| Some(id.to_owned()));
         let limit = query.whole("limit", "O limite deve ser um numero de 1 a 500.", 1..=LIMITS.1);
@@ -256,17 +262,19 @@ impl Reader {
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     let cursor = "7d1f0c3a5b2e4f60000000000000001f000001a2085f07eb";
     let page = json!({"data": [example()], "pagination": {"limit": 100, "nextCursor": cursor}});
-    let item = pattern_form();
+    let item = stream_pattern_form();
     let events = json!({"type": "string", "pattern": format!("^{item}(,{item}){{0,{}}}$", Patterns::LIMIT - 1)});
     let from = json!({"anyOf": [{"enum": ["now", "oldest"]}, {"type": "string", "format": "date-time"}]});
     let chats = json!({"type": "string", "enum": ["DIRECT", "GROUP", "DIRECT,GROUP"]});
     let names = EVENTS.map(|(name, _)| name).join("`, `");
+    let transient = TRANSIENT.map(|(name, _)| name).join("`, `");
     operation
         .named("Events", "listEvents", "Read the event stream")
         .about(&format!(
             "Events in the order in which they happened, from the cursor on; no event is skipped. With \
              `Accept: text/event-stream` they are sent as they come, with the cursor as `id`. The first call begins to \
-             record events; `PUT /v1/events/settings` says which. A key receives the events that it may read. Events: `{names}`."
+             record events; `PUT /v1/events/settings` says which. A key receives the events that it may read. Events: `{names}`. \
+             Only server-sent events have, without an `id`, what is not stored: `{transient}`."
         ))
         .needs(Scope::EventsRead)
         .query("cursor", "Continue after this cursor. The header `Last-Event-ID` is the same.", json!({"type": "string", "pattern": "^[0-9a-f]{48}$"}))

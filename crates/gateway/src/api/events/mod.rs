@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use recado_domain::api_key::Scopes;
-use recado_domain::event::{ChatKind, EVENTS, Event, Filter, Patterns};
+use recado_domain::event::{ChatKind, EVENTS, Event, Filter, Patterns, TRANSIENT};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -81,19 +81,36 @@ pub fn example() -> Value {
     })
 }
 
-/// The regular expression of a pattern, for the document.
+/// The regular expression of a pattern of stored events, for the document.
 pub fn pattern_form() -> String {
-    let groups: BTreeSet<_> =
-        EVENTS.iter().filter_map(|(name, _)| name.split_once('.')).map(|(group, _)| group).collect();
+    form(EVENTS.iter().map(|(name, _)| *name))
+}
+
+/// The same for the stream, which has further events.
+fn stream_pattern_form() -> String {
+    form(EVENTS.iter().chain(&TRANSIENT).map(|(name, _)| *name))
+}
+
+fn form(names: impl Iterator<Item = &'static str> + Clone) -> String {
+    let groups: BTreeSet<_> = names.clone().filter_map(|name| name.split_once('.')).map(|(group, _)| group).collect();
     let groups = groups.into_iter().map(|group| format!("{group}\\.\\*"));
-    let names = EVENTS.iter().map(|(name, _)| name.replace('.', "\\."));
+    let names = names.map(|name| name.replace('.', "\\."));
     format!("({})", ["\\*".to_owned()].into_iter().chain(groups).chain(names).collect::<Vec<_>>().join("|"))
 }
 
 pub const BAD_CHATS: &str = "Os tipos de conversa devem ser DIRECT ou GROUP.";
 
-/// Reads patterns that a caller gave; the error is the text for the field.
+/// Reads patterns of stored events that a caller gave; the error is the text for the field.
 pub fn patterns<T: AsRef<str>>(texts: &[T], may_exclude: bool) -> Result<Patterns, String> {
+    let patterns = stream_patterns(texts, may_exclude)?;
+    match patterns.transient() {
+        None => Ok(patterns),
+        Some(pattern) => Err(format!("Este evento existe apenas no fluxo (text/event-stream): {pattern}.")),
+    }
+}
+
+/// The same for a reader that also receives what is not stored.
+fn stream_patterns<T: AsRef<str>>(texts: &[T], may_exclude: bool) -> Result<Patterns, String> {
     if texts.len() > Patterns::LIMIT {
         return Err("A lista deve ter no maximo 64 eventos.".to_owned());
     }

@@ -38,6 +38,10 @@ const WHOLE: &[(&str, &str)] = &[
     ("Escopo desconhecido: {}.", "Unknown scope: {}."),
     ("Evento desconhecido: {}.", "Unknown event: {}."),
     ("Evento desconhecido.", "Unknown event."),
+    (
+        "Este evento existe apenas no fluxo (text/event-stream): {}.",
+        "This event is on the stream alone (text/event-stream): {}.",
+    ),
     ("Origem desconhecida.", "Unknown source."),
     ("O cenario de sandbox exige uma chave de teste.", "A scenario of the sandbox needs a test key."),
     ("Cenario de sandbox desconhecido.", "Unknown scenario of the sandbox."),
