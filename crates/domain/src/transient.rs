@@ -100,16 +100,16 @@ impl Transient {
 
     /// Whether streams receive this after the last state of the same person in the same chat that they received. The end of a
     /// state always passes, because without it the person would type forever.
-    pub fn passes(&self, (last, at): (TransientState, Millis)) -> bool {
-        let elapsed = self.at - at;
+    pub fn passes(&self, (last, since): (TransientState, Millis)) -> bool {
+        let elapsed = self.at - since;
         let is_same = self.state.event() == last.event() && self.state.name() == last.name();
-        let least = match (is_same, self.state.is_end()) {
+        let interval = match (is_same, self.state.is_end()) {
             (true, _) => Self::REPEATED,
             (false, true) => Duration::ZERO,
             (false, false) => Self::INTERVAL,
         };
         // The clock may have been set back.
-        elapsed < 0 || elapsed >= millis(least)
+        elapsed < 0 || elapsed >= millis(interval)
     }
 }
 

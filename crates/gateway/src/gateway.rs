@@ -11,6 +11,7 @@ use recado_domain::phone::Country;
 use recado_providers::cloud_api::{CloudApi, Graph};
 use recado_providers::outbound::address::Allowed;
 use recado_providers::sandbox::Sandbox;
+use recado_providers::transients::Transients;
 use recado_providers::{Context, Drivers};
 use recado_store::clock::{SystemClock, SystemEntropy};
 use recado_store::lease::{Leases, Notifier};
@@ -69,6 +70,8 @@ pub struct Gateway {
     pub intake: Intake,
     /// The reader of events in this process.
     pub events: Arc<Events>,
+    /// The open streams of this process, for events that nothing stores.
+    pub transients: Arc<Transients>,
     /// The webhooks that this process serves.
     pub webhooks: Arc<Webhooks>,
     /// The files of received messages.
@@ -109,6 +112,7 @@ impl Gateway {
         let notifier = Arc::new(Notifier::default());
         let leases = if shared.is_some() { Leases::shared(notifier.clone()) } else { Leases::standalone() };
         let (secrets, changes) = (Arc::new(secrets), Arc::<Mutex<()>>::default());
+        let transients = Arc::<Transients>::default();
         let context = Context {
             store: store.clone(),
             secrets: secrets.clone(),
@@ -117,6 +121,7 @@ impl Gateway {
             leases: leases.clone(),
             changes: changes.clone(),
             count: |what| METRICS.driver_counted(what),
+            transients: transients.clone(),
         };
         let drivers = Drivers::new(Arc::new(sandbox)).with_cloud_api(Arc::new(CloudApi::new(graph, context.clone())));
         #[cfg(feature = "whatsapp-web")]
@@ -160,6 +165,7 @@ impl Gateway {
             check_secrets: Notify::new(),
             secrets,
             events,
+            transients,
             webhooks: Arc::new(webhooks),
             media,
             files_to_fetch: std::sync::Mutex::new(Some(files_to_fetch)),

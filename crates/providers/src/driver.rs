@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use crate::counted::Count;
 use crate::media::{Download, MediaError};
 use crate::pairing::Pairing;
+use crate::transients::Transients;
 use crate::{ReadOutcome, SendOutcome, Slot};
 
 /// What a driver gets from the server.
@@ -40,6 +41,8 @@ pub struct Context {
     pub changes: Arc<Mutex<()>>,
     /// Counts what happens, for the metrics.
     pub count: Count,
+    /// The open streams of this process, for what nothing stores.
+    pub transients: Arc<Transients>,
 }
 
 impl Context {
@@ -213,6 +216,7 @@ impl Context {
             leases: Leases::standalone(),
             changes: Arc::default(),
             count: |_| {},
+            transients: Arc::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod pairing;
 pub mod quoted;
 pub mod refused;
 pub mod sandbox;
+pub mod transients;
 #[cfg(feature = "whatsapp-web")]
 pub mod whatsapp_web;
 

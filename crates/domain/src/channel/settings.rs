@@ -179,6 +179,11 @@ pub trait TypeSettings {
         InboundMedia::Lazy
     }
 
+    /// Whether what happens in groups is received.
+    fn groups(&self) -> OnOff {
+        OnOff::On
+    }
+
     /// Adds an error for each combination of settings that is not allowed.
     fn check(&self, _: &mut FieldErrors) {}
 }
@@ -241,6 +246,11 @@ impl ChannelSettings {
     /// Whether the bytes of received files are fetched before a caller wants them.
     pub fn fetches_media(&self) -> bool {
         self.rules().inbound_media() == InboundMedia::Eager
+    }
+
+    /// Whether what happens in groups is received.
+    pub fn takes_groups(&self) -> bool {
+        self.rules().groups().is_on()
     }
 }
 

@@ -82,7 +82,7 @@ pub struct ReactionView<'a> {
 }
 
 /// A sender; `contact` is the id of the contact.
-pub(crate) fn sender(ids: &SenderIds, contact: Option<String>, is_me: bool) -> SenderView<'_> {
+pub fn sender(ids: &SenderIds, contact: Option<String>, is_me: bool) -> SenderView<'_> {
     SenderView {
         contact_id: contact,
         phone: ids.phone.as_deref(),

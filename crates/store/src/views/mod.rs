@@ -17,8 +17,7 @@ use recado_domain::incoming::{Incoming, Reaction};
 
 pub use contact::ContactView;
 pub use conversation::ConversationView;
-pub(crate) use message::sender;
-pub use message::{MessageView, ReactionView, SenderView};
+pub use message::{MessageView, ReactionView, SenderView, sender};
 
 /// A received message.
 pub fn message(message: &Incoming) -> MessageView<'_> {

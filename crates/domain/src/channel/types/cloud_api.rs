@@ -59,6 +59,10 @@ impl TypeSettings for Settings {
     fn inbound_media(&self) -> InboundMedia {
         self.inbound_media
     }
+
+    fn groups(&self) -> OnOff {
+        self.groups
+    }
 }
 
 /// The most digits of an id of Meta. Current ids have 15 to 17.

@@ -47,6 +47,10 @@ impl TypeSettings for Settings {
         self.inbound_media
     }
 
+    fn groups(&self) -> OnOff {
+        self.groups
+    }
+
     fn check(&self, errors: &mut FieldErrors) {
         if self.delay_min_seconds > self.delay_max_seconds {
             let text = "O campo settings.delayMinSeconds deve ser no maximo settings.delayMaxSeconds.";

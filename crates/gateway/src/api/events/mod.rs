@@ -5,6 +5,7 @@ pub mod list;
 mod position;
 pub mod settings;
 mod stream;
+mod transient;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::list::{CHECK_INTERVAL, Reader};
 use super::position;
+use super::transient::{self, Reports};
 use crate::api::error::ApiError;
 use crate::events::ConnectionPermit;
 use crate::events::render::Body;
@@ -33,8 +34,9 @@ struct Connection {
     reader: Reader,
     read: VecDeque<Event>,
     settled: watch::Receiver<EventSeq>,
+    reports: Reports,
     until: Instant,
-    /// When a comment is due, if no event is sent before.
+    /// When a comment is due, if no event with an id is sent before. Others give the client no position.
     quiet_until: Instant,
     behind_since: Option<Instant>,
     _permits: (OwnedSemaphorePermit, ConnectionPermit),
@@ -45,7 +47,7 @@ pub async fn answer(
     mut reader: Reader,
     permits: (OwnedSemaphorePermit, ConnectionPermit),
 ) -> Result<Response, ApiError> {
-    let settled = reader.gateway.events.follow();
+    let (settled, reports) = (reader.gateway.events.follow(), Reports::of(&reader));
     // The client gets its position before the first event. Without this position, a client that reconnects would begin
     // at a later `now`.
     let begin = here(&reader).await?;
@@ -55,6 +57,7 @@ pub async fn answer(
         reader,
         read,
         settled,
+        reports,
         until: now + MAX_DURATION,
         quiet_until: now + KEEP_ALIVE,
         behind_since: None,
@@ -69,7 +72,6 @@ pub async fn answer(
 fn events(connection: Connection) -> impl Stream<Item = Result<Sent, Infallible>> {
     stream::unfold(connection, |mut connection| async move {
         let next = connection.next().await?;
-        connection.quiet_until = Instant::now() + KEEP_ALIVE;
         Some((Ok(next), connection))
     })
 }
@@ -85,9 +87,11 @@ impl Connection {
                 return None;
             }
             if let Some(event) = self.read.pop_front() {
+                self.quiet_until = Instant::now() + KEEP_ALIVE;
                 return Some(self.sent(&event));
             }
             if Instant::now() >= self.quiet_until {
+                self.quiet_until = Instant::now() + KEEP_ALIVE;
                 return here(&self.reader).await.ok();
             }
             if !self.reader.is_at_end {
@@ -99,6 +103,11 @@ impl Connection {
             }
             tokio::select! {
                 changed = self.settled.changed() => changed.ok()?,
+                report = self.reports.next() => {
+                    if let Some(sent) = transient::sent(&self.reader, &report).await {
+                        return Some(sent);
+                    }
+                }
                 () = tokio::time::sleep_until(self.quiet_until) => {}
                 () = tokio::time::sleep(CHECK_INTERVAL) => {}
                 // A stopping server does not wait for clients.
