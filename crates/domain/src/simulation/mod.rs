@@ -15,6 +15,8 @@ use crate::incoming::{
     Arrival, Choice, ChoiceKind, Content, Group, MatchedBy, NewIncoming, NewMedia, Quoted, SenderIds, What,
 };
 
+use crate::transient::Typing;
+
 pub use types::{EXAMPLE, body_schema, names};
 
 /// A valid call.
@@ -74,6 +76,10 @@ pub enum Act {
     Change {
         new: SenderIds,
     },
+    /// Types, or stops. It is no arrival, because nothing stores it.
+    Typing {
+        state: Typing,
+    },
 }
 
 /// The prefix of the remote id of a file that the network has lost.
@@ -127,10 +133,12 @@ impl Simulated {
             Act::Revoke => "revoke",
             Act::Vote { .. } => "poll_vote",
             Act::Change { .. } => "number_change",
+            Act::Typing { .. } => "typing",
         }
     }
 
-    /// The arrival that the gateway receives. A row of a newer version may lack a target that this act needs.
+    /// The arrival that the gateway receives. `None`: nothing arrives. A row of a newer version may lack a target that this act
+    /// needs.
     pub fn arrival(&self) -> Option<Arrival> {
         let target = self.target.clone();
         let id = || target.clone().map(NetworkId::from_stored);
@@ -157,6 +165,7 @@ impl Simulated {
                 let old = std::mem::replace(&mut person, SenderIds { name: self.person.name.clone(), ..new.clone() });
                 What::IdentityChanged { old }
             }
+            Act::Typing { .. } => return None,
         };
         let group = self.group.clone().map(|group| Group { address: group.address, name: group.name });
         let network_id = NetworkId::from_stored(self.network_id.clone());

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::emoji::is_emoji;
-use super::types::{FIELDS, REPLY_TO, Type, named, names};
+use super::types::{REPLY_TO, Type, named, names};
 use super::{Act, EXPIRED, Simulation, Target};
 use crate::address::is_user_id;
 use crate::clock::Millis;
@@ -14,6 +14,7 @@ use crate::kinds::contact::{Card, Contact, render};
 use crate::kinds::location::Location;
 use crate::kinds::{Context, MessageKind, PhoneTexts, Reader, Rule};
 use crate::time::parse_rfc3339;
+use crate::transient::Typing;
 use serde_json::{Map, Value};
 
 /// Reads the content of a type; `None` if it added an error.
@@ -86,9 +87,7 @@ impl Simulation {
         let out_of_order = reader.flag("outOfOrder");
         let windowed = reader.object().flag("windowed");
         let windowed = reader.collect("windowed", windowed);
-        reader.refuse_others(|name| {
-            ["type", "content"].contains(&name) || FIELDS.contains(&name) || (kind.answers && name == REPLY_TO)
-        });
+        reader.refuse_others(|name| ["type", "content"].contains(&name) || kind.is_beside(name));
         let (mut errors, unknown, _) = reader.finish();
         if !context.ignores_unknown {
             unknown.into_iter().for_each(|name| errors.push(name, UNKNOWN));
@@ -382,4 +381,16 @@ pub(super) fn vote(reader: &mut Reader<'_, '_>, _: &'static str) -> Parsed<Read>
 pub(super) fn number_change(reader: &mut Reader<'_, '_>, _: &'static str) -> Parsed<Read> {
     let phone = reader.phone("phone", &PHONE)?;
     Ok(phone.map(|phone| (Act::Change { new: SenderIds::of_phone(phone.number.digits()) }, None)))
+}
+
+pub(super) fn typing(reader: &mut Reader<'_, '_>, _: &'static str) -> Parsed<Read> {
+    let known = Typing::ALL.map(|state| (state.name(), state));
+    let state = match one_of(reader, "state", &known)? {
+        Some(None) => {
+            reader.missing("state", None);
+            None
+        }
+        given => given.flatten(),
+    };
+    Ok(state.map(|state| (Act::Typing { state }, None)))
 }

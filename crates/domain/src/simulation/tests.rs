@@ -37,6 +37,7 @@ fn smallest(kind: &str) -> Value {
         "reaction" | "revoke" | "poll_vote" => json!({"messageId": "3EB0"}),
         "edit" => json!({"messageId": "3EB0", "text": "Novo"}),
         "number_change" => json!({"phone": "5521977776666"}),
+        "typing" => json!({"state": "recording"}),
         other => panic!("no content of {other}"),
     }
 }
@@ -56,8 +57,12 @@ fn every_type_is_read_stored_and_delivered() {
         assert_eq!(simulated.kind(), name);
         let stored = serde_json::to_string(&simulated).expect("JSON");
         assert_eq!(serde_json::from_str::<Simulated>(&stored).expect("read"), simulated, "{stored}");
-        let arrival = simulated.arrival().expect("an arrival");
-        assert_eq!((arrival.network_id.as_str(), arrival.from_me), ("3EB1", name == "echo"));
+        if let Act::Typing { state } = simulation.act {
+            assert_eq!((state, simulated.arrival().is_none()), (Typing::Recording, true));
+        } else {
+            let arrival = simulated.arrival().expect("an arrival");
+            assert_eq!((arrival.network_id.as_str(), arrival.from_me), ("3EB1", name == "echo"));
+        }
         assert_eq!(simulation.target.is_some(), smallest(name).get("messageId").is_some());
         // A field that the type does not have, in the body and in its content.
         let mut content = smallest(name);
@@ -126,7 +131,11 @@ fn every_invalid_field_is_named() {
     for (body, field) in [
         (json!({"from": "5511977776666"}), "type"),
         (json!({"from": "5511977776666", "type": ""}), "type"),
-        (json!({"from": "5511977776666", "type": "typing", "content": {}}), "type"),
+        (json!({"from": "5511977776666", "type": "call", "content": {}}), "type"),
+        (json!({"from": "5511977776666", "type": "typing", "content": {}}), "content.state"),
+        (json!({"from": "5511977776666", "type": "typing", "content": {"state": "typing"}}), "content.state"),
+        (json!({"from": "5511977776666", "type": "typing", "content": {"state": "paused"}, "repeat": 2}), "repeat"),
+        (json!({"from": "5511977776666", "type": "typing", "content": {"state": "paused"}, "replyTo": "x"}), "replyTo"),
         (json!({"from": "5511977776666", "type": "text"}), "content"),
         (json!({"from": "5511977776666", "type": "text", "content": "Oi"}), "content"),
         (json!({"from": "5511977776666", "type": "text", "content": {}}), "content.text"),

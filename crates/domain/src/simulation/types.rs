@@ -7,6 +7,7 @@ use crate::kinds::contact::Contact;
 use crate::kinds::location::Location;
 use crate::kinds::{FieldSpec, MessageKind, reply_schema};
 use crate::schema;
+use crate::transient::Typing;
 
 /// A field of `content`: its name, its schema, and whether it is required. A schema with a pattern walks over all
 /// characters, so it is built for the documentation alone, and a call reads the names only.
@@ -24,11 +25,13 @@ pub(super) struct Type {
     pub(super) answers: bool,
     /// Whether `content` may be left out.
     pub(super) is_plain: bool,
+    /// Whether nothing stores the act, so that the network neither delays nor repeats it.
+    pub(super) is_transient: bool,
 }
 
 impl Type {
     const fn message(name: &'static str, parse: Parse, fields: &'static [&'static [Field]]) -> Self {
-        Self { name, parse, fields, of_kind: &[], answers: true, is_plain: false }
+        Self { name, parse, fields, of_kind: &[], answers: true, is_plain: false, is_transient: false }
     }
 
     const fn of_kind(name: &'static str, parse: Parse, of_kind: &'static [FieldSpec]) -> Self {
@@ -39,9 +42,19 @@ impl Type {
         Self { answers: false, ..Self::message(name, parse, fields) }
     }
 
+    const fn transient(name: &'static str, parse: Parse, fields: &'static [&'static [Field]]) -> Self {
+        Self { is_transient: true, ..Self::change(name, parse, fields) }
+    }
+
     fn fields(&self) -> impl Iterator<Item = Field> {
         let of_kind = self.of_kind.iter().map(|field| (field.name, field.schema, field.required));
         self.fields.iter().copied().flatten().copied().chain(of_kind)
+    }
+
+    /// Whether the body can have the field beside `type` and `content`.
+    pub(super) fn is_beside(&self, field: &str) -> bool {
+        let is_known = FIELDS.contains(&field) && !(self.is_transient && OF_STORED.contains(&field));
+        is_known || (self.answers && field == REPLY_TO)
     }
 
     /// Whether `content` can have the field.
@@ -69,6 +82,7 @@ pub(super) static TYPES: &[Type] = &[
     Type::change("poll_vote", parse::vote, &[TARGET, VOTE]),
     Type::message("echo", parse::echo, &[TEXT]),
     Type::change("number_change", parse::number_change, &[NUMBER_CHANGE]),
+    Type::transient("typing", parse::typing, &[TYPING]),
 ];
 
 const TEXT: &[Field] = &[("text", || schema::lines(parse::TEXT_LIMIT, true), true)];
@@ -97,6 +111,8 @@ const TARGET: &[Field] = &[("messageId", target, true)];
 const REACTION: &[Field] = &[("emoji", emoji, false)];
 const VOTE: &[Field] = &[("options", || list(0, *parse::OPTIONS.end(), "array"), false)];
 const NUMBER_CHANGE: &[Field] = &[("phone", || schema::phone("The new number."), true)];
+
+const TYPING: &[Field] = &[("state", || json!({"enum": Typing::ALL.map(Typing::name)}), true)];
 
 /// The type of this name.
 pub(super) fn named(name: &str) -> Option<&'static Type> {
@@ -155,8 +171,10 @@ fn content(one: &Type) -> Value {
 }
 
 /// The fields beside `type` and `content`.
-pub(super) const FIELDS: [&str; 10] =
+const FIELDS: [&str; 10] =
     ["from", "userId", "lid", "channelId", "name", "group", "sentAt", "repeat", "outOfOrder", "windowed"];
+/// Those of them that say how the network delivers what is stored.
+const OF_STORED: [&str; 4] = ["sentAt", "repeat", "outOfOrder", "windowed"];
 /// The message that is answered.
 pub(super) const REPLY_TO: &str = "replyTo";
 
@@ -190,6 +208,9 @@ fn variant(one: &Type) -> Value {
     });
     if one.answers {
         properties[REPLY_TO] = reply_schema();
+    }
+    if let Some(properties) = properties.as_object_mut() {
+        properties.retain(|name, _| ["type", "content"].contains(&&**name) || one.is_beside(name));
     }
     let mut required = vec!["type"];
     if !one.is_plain {

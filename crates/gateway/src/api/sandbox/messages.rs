@@ -153,7 +153,7 @@ fn inbound(shown: Shown) -> Result<InboundView, ApiError> {
         Act::React { emoji } => emoji.clone().unwrap_or_default(),
         Act::Vote { options } => options.join(", "),
         Act::Change { new } => new.address(),
-        Act::Revoke => String::new(),
+        Act::Revoke | Act::Typing { .. } => String::new(),
     };
     Ok(InboundView {
         id: shown.id,

@@ -8,9 +8,10 @@ use axum::response::Response;
 use recado_domain::api_key::Scope;
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::{ConversationId, MessageId, SANDBOX};
-use recado_domain::incoming::{Content, Incoming, Outcome, Received};
+use recado_domain::incoming::{Content, Group, Incoming, Outcome, Received};
 use recado_domain::kinds::Context;
 use recado_domain::simulation::{Act, EXAMPLE, EXPIRED, Simulated, SimulatedGroup, Simulation, body_schema};
+use recado_domain::transient::{Transient, TransientState, Typing};
 use recado_providers::sandbox::SimulatedAct;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -21,6 +22,7 @@ use crate::api::error::ApiError;
 use crate::api::json::{self, JsonBody};
 use crate::api::openapi::{Operation, schemas};
 use crate::config::UnknownFields;
+use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels;
 
@@ -46,6 +48,9 @@ pub async fn simulate(
     if !stored.state.accepts(stored.connected_at.is_some()) {
         return Err(ApiError::ChannelNotConnected);
     }
+    if let Act::Typing { state } = call.act {
+        return Ok(json::answer(StatusCode::ACCEPTED, &typing(&gateway, &entry, call, state)));
+    }
     let target = target(&gateway, entry.via.key, &call).await?;
     let ids = gateway.new_ids();
     let simulated = Simulated {
@@ -67,6 +72,21 @@ pub async fn simulate(
     };
     let received = gateway.drivers.sandbox().simulate(act, &*gateway.store).await?;
     Ok(json::answer(StatusCode::ACCEPTED, &Answer::new(network_id, received)))
+}
+
+/// Passes to open streams that the person types.
+fn typing(gateway: &Gateway, entry: &ChannelEntry, call: Simulation, state: Typing) -> Answer {
+    let group = call.group.as_deref().map(SimulatedGroup::named);
+    let transient = Transient {
+        channel: entry.via.key,
+        group: group.map(|group| Group { address: group.address, name: group.name }),
+        person: call.person,
+        state: TransientState::Typing(state),
+        at: gateway.clock.now(),
+    };
+    let is_passed = gateway.transients.publish((entry.via.institution, entry.environment), transient);
+    let outcome = if is_passed { "STREAMED" } else { "IGNORED" };
+    Answer::of(Ids { message_id: None, network_id: None, conversation_id: None, outcome })
 }
 
 /// Refuses a file that could never be fetched.
@@ -123,15 +143,16 @@ struct Ids {
     /// The message that was stored or changed; `null` if there is none yet.
     #[schemars(with = "Option<schemas::Uuid>")]
     message_id: Option<MessageId>,
-    #[schemars(with = "schemas::NetworkId")]
-    network_id: String,
+    /// `null` for `typing`, which nothing stores.
+    #[schemars(with = "Option<schemas::NetworkId>")]
+    network_id: Option<String>,
     /// `null` if there is none yet.
     #[schemars(with = "Option<schemas::Uuid>")]
     conversation_id: Option<ConversationId>,
     /// `STORED`: a message. `CHANGED`: a message, or what is known of the person. `REPEATED`: it arrived before. `HELD`: by
     /// `outOfOrder`, or until the message arrives that it changes. `IGNORED`: the state is the same, or newer, or this person
-    /// may not change the message.
-    #[schemars(extend("enum" = ["STORED", "CHANGED", "REPEATED", "HELD", "IGNORED"]))]
+    /// may not change the message, or no stream is open. `STREAMED`: sent on open streams.
+    #[schemars(extend("enum" = ["STORED", "CHANGED", "REPEATED", "HELD", "IGNORED", "STREAMED"]))]
     outcome: &'static str,
 }
 
@@ -145,7 +166,11 @@ impl Answer {
             Some(Outcome::Held) | None => "HELD",
             Some(Outcome::Ignored(_)) => "IGNORED",
         };
-        Self { success: true, message: SIMULATED, data: Ids { message_id, network_id, conversation_id, outcome } }
+        Self::of(Ids { message_id, network_id: Some(network_id), conversation_id, outcome })
+    }
+
+    fn of(data: Ids) -> Self {
+        Self { success: true, message: SIMULATED, data }
     }
 }
 

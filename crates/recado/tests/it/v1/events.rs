@@ -172,7 +172,7 @@ fn a_long_poll_waits_for_the_first_event() {
 }
 
 /// A connection that reads the stream, as a browser does.
-fn connect(server: &Server, key: &str, query: &str, last: Option<&str>) -> BufReader<TcpStream> {
+pub fn connect(server: &Server, key: &str, query: &str, last: Option<&str>) -> BufReader<TcpStream> {
     let address = server.url("").trim_start_matches("http://").to_owned();
     let mut stream = TcpStream::connect(&address).expect("a connection");
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
@@ -215,7 +215,7 @@ fn a_stream_resumes_behind_the_last_id() {
 }
 
 /// The position of a connection before its first event.
-fn begins_at(reader: &mut BufReader<TcpStream>) -> String {
+pub fn begins_at(reader: &mut BufReader<TcpStream>) -> String {
     loop {
         let mut line = String::new();
         assert_ne!(reader.read_line(&mut line).expect("a line"), 0, "the stream ended");

@@ -8,6 +8,7 @@ mod events;
 mod incoming;
 pub mod media;
 mod sandbox;
+pub mod transient;
 mod webhooks;
 
 use std::io::{Read, Write};
