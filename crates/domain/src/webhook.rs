@@ -101,6 +101,28 @@ pub struct WebhookSettings {
     pub headers: Option<Vec<u8>>,
 }
 
+impl WebhookSettings {
+    /// The settings of a webhook whose creator gives only what has no default.
+    pub fn new(name: String, url: String, (events, scopes): (Patterns, Scopes), secret: Vec<u8>) -> Self {
+        Self {
+            name,
+            url,
+            events,
+            scopes,
+            channels: None,
+            chats: vec![ChatKind::Direct],
+            content: true,
+            order: DeliveryOrder::Message,
+            retry: None,
+            active: true,
+            secret,
+            previous_secret: None,
+            header_names: Vec::new(),
+            headers: None,
+        }
+    }
+}
+
 /// A replaced secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreviousSecret {
@@ -187,22 +209,12 @@ pub(crate) mod tests {
             key: 1,
             id: WebhookId::new(1, [1; 10]),
             owner: (InstitutionId::new(1, [0; 10]), Environment::Live),
-            settings: WebhookSettings {
-                name: "loja.exemplo.com".to_owned(),
-                url: "https://loja.exemplo.com/eventos".to_owned(),
-                events: Patterns::from_stored("*"),
-                scopes: Scopes::all(),
-                channels: None,
-                chats: vec![ChatKind::Direct],
-                content: true,
-                order: DeliveryOrder::Message,
-                retry: None,
-                active: true,
-                secret: vec![1],
-                previous_secret: None,
-                header_names: Vec::new(),
-                headers: None,
-            },
+            settings: WebhookSettings::new(
+                "loja.exemplo.com".to_owned(),
+                "https://loja.exemplo.com/eventos".to_owned(),
+                (Patterns::from_stored("*"), Scopes::all()),
+                vec![1],
+            ),
             version: EVENT_VERSION,
             revision: 1,
             failing_since: None,

@@ -1,5 +1,7 @@
 //! Fixtures for the tests of the store: an engine in an empty place of its own, and rows to insert.
 
+mod webhooks;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 use std::time::Duration;
@@ -22,6 +24,7 @@ use recado_domain::status::MessageStatus;
 use tempfile::TempDir;
 use test_postgres::{Database, Pooler};
 
+pub use self::webhooks::{new_event, webhook_settings};
 use super::Store;
 use super::postgres::{self, PgStore};
 use super::sqlite::SqliteStore;

@@ -4,25 +4,16 @@ use futures_util::future::join_all;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelState, NewChannel};
 use recado_domain::clock::Millis;
-use recado_domain::event::{ChatKind, Event, EventQuery, NewEvent, OwnedRange, Owner, Patterns, Recording};
+use recado_domain::event::{Event, EventQuery, NewEvent, OwnedRange, Owner, Patterns, Recording};
 use recado_domain::ids::InstitutionId;
 use recado_domain::institution::Institution;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::PurgeRequest;
 
-use crate::fixtures::{Ground, NOW};
+use crate::fixtures::{Ground, NOW, new_event};
 
 fn event(owner: Owner, at: Millis) -> NewEvent {
-    NewEvent {
-        owner,
-        channel: None,
-        name: "contact.created",
-        subject: [1; 16],
-        conversation: None,
-        chat: ChatKind::Direct,
-        at,
-        data: "{}".to_owned(),
-    }
+    NewEvent { at, ..new_event(owner, 1) }
 }
 
 /// All events of these owners, or of all, without the markers of the fixture.

@@ -6,7 +6,7 @@ use recado_domain::event::{ChatKind, DATA_LIMIT, Event, NewEvent, Patterns};
 use recado_domain::ids::ApiKeyId;
 use recado_domain::queue::{PurgeRequest, Settlement};
 
-use crate::fixtures::{DAY, Ground, NOW};
+use crate::fixtures::{DAY, Ground, NOW, new_event};
 
 async fn recorded(ground: &Ground, channel: ChannelKey) -> Vec<(i64, Recorded)> {
     let query = ChannelEventQuery { channel, before: None, limit: 100 };
@@ -121,14 +121,12 @@ pub(super) async fn an_event_with_complete_data_is_recorded_for_a_reader_and_era
     let key = ground.channel_in("loja", ChannelState::Connected).await;
     let owner = (ground.institution, Environment::Live);
     let event = |subject, channel, chat| NewEvent {
-        owner,
         channel,
         name: "message.received",
-        subject: [subject; 16],
         conversation: Some([9; 16]),
         chat,
-        at: NOW,
         data: r#"{"message":{"id":"1"}}"#.to_owned(),
+        ..new_event(owner, subject)
     };
     let record = async |event| ground.store.record_event(event).await.expect("stored");
     assert!(!record(event(1, Some(key), ChatKind::Direct)).await, "nothing reads");

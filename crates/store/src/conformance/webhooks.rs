@@ -1,6 +1,6 @@
 //! Webhooks, and what the tests of their deliveries share.
 
-use recado_domain::api_key::{Environment, Scope, Scopes};
+use recado_domain::api_key::{Environment, Scope};
 use recado_domain::clock::Millis;
 use recado_domain::event::{ChatKind, Event, EventPage, EventSeq, NewEvent, Owner, Patterns};
 use recado_domain::ids::WebhookId;
@@ -10,27 +10,12 @@ use recado_domain::webhook::{
     WebhookCreated, WebhookSettings, WebhookUpdate, WebhookUpdated,
 };
 
-use crate::fixtures::{DAY, Ground, NOW};
+use crate::fixtures::{DAY, Ground, NOW, new_event, webhook_settings};
 
 pub(super) const LEASE: Millis = 45_000;
 
 pub(crate) fn settings() -> WebhookSettings {
-    WebhookSettings {
-        name: "loja.exemplo.com".to_owned(),
-        url: "https://loja.exemplo.com/eventos".to_owned(),
-        events: Patterns::from_stored("*"),
-        scopes: Scopes::all(),
-        channels: None,
-        chats: vec![ChatKind::Direct],
-        content: true,
-        order: DeliveryOrder::Message,
-        retry: Some(RetryPolicy { max_retries: 2, delay: 5_000 }),
-        active: true,
-        secret: vec![1, 0, 255],
-        previous_secret: None,
-        header_names: Vec::new(),
-        headers: None,
-    }
+    WebhookSettings { retry: Some(RetryPolicy { max_retries: 2, delay: 5_000 }), ..webhook_settings() }
 }
 
 pub(crate) fn owner(ground: &Ground) -> Owner {
@@ -71,16 +56,7 @@ pub(crate) async fn set_active(ground: &Ground, webhook: &Webhook, active: bool,
 }
 
 pub(crate) fn event(ground: &Ground, name: &'static str, subject: u8, conversation: Option<u8>) -> NewEvent {
-    NewEvent {
-        owner: owner(ground),
-        channel: None,
-        name,
-        subject: [subject; 16],
-        conversation: conversation.map(|id| [id; 16]),
-        chat: ChatKind::Direct,
-        at: NOW,
-        data: "{}".to_owned(),
-    }
+    NewEvent { name, conversation: conversation.map(|id| [id; 16]), ..new_event(owner(ground), subject) }
 }
 
 /// Records an event of this message.

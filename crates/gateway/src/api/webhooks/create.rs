@@ -7,8 +7,7 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use recado_domain::api_key::Scope;
-use recado_domain::event::ChatKind;
-use recado_domain::webhook::{DeliveryOrder, NewWebhook, WebhookCreated, WebhookSettings};
+use recado_domain::webhook::{NewWebhook, WebhookCreated, WebhookSettings};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -49,21 +48,18 @@ pub async fn create(
     let secret = asked.secret.as_ref().or(made.as_ref()).ok_or(ApiError::Internal)?;
     let secret = webhooks.seal_secret(id, secret).map_err(|_| ApiError::WebhookKeyMissing)?;
     let headers = asked.headers.unwrap_or_default();
+    let name = asked.name.unwrap_or_else(|| request::default_name(&url));
+    let plain = WebhookSettings::new(name, url.to_string(), (events, caller.grant.scopes), secret);
     let settings = WebhookSettings {
-        name: asked.name.unwrap_or_else(|| request::default_name(&url)),
-        url: url.to_string(),
-        events,
-        scopes: caller.grant.scopes,
         channels: asked.channels.value(),
-        chats: asked.chats.unwrap_or_else(|| vec![ChatKind::Direct]),
-        content: asked.content.unwrap_or(true),
-        order: asked.order.unwrap_or(DeliveryOrder::Message),
+        chats: asked.chats.unwrap_or(plain.chats),
+        content: asked.content.unwrap_or(plain.content),
+        order: asked.order.unwrap_or(plain.order),
         retry: asked.retry.value(),
-        active: asked.active.unwrap_or(true),
-        secret,
-        previous_secret: None,
+        active: asked.active.unwrap_or(plain.active),
         header_names: headers.names(),
         headers: webhooks.seal_headers(id, &headers).map_err(|_| ApiError::WebhookKeyMissing)?,
+        ..plain
     };
     let (after, now) = (gateway.events.settled().await?, gateway.webhooks.now().await?);
     let new = NewWebhook { id, owner: owner(&caller), settings, after, now };

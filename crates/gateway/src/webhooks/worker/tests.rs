@@ -1,12 +1,12 @@
 //! The worker alone, with a real store.
 
-use recado_domain::api_key::{Environment, Scopes};
-use recado_domain::event::{ChatKind, EventQuery, NewEvent, Owner, Patterns};
+use recado_domain::api_key::Environment;
+use recado_domain::event::{NewEvent, Owner};
 use recado_domain::ids::WebhookId;
-use recado_domain::webhook::{DeliveryOrder, NewWebhook, WebhookCreated, WebhookSettings};
+use recado_domain::webhook::{NewWebhook, WebhookCreated, WebhookSettings};
 use recado_providers::outbound::address::Allowed;
 use recado_store::clock::{SystemClock, SystemEntropy};
-use recado_store::fixtures::{Ground, NOW, SqliteFile};
+use recado_store::fixtures::{Ground, NOW, SqliteFile, new_event, webhook_settings};
 use recado_store::sealed::{KeyRing, Place};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -38,39 +38,11 @@ fn worker(ground: &Ground, keys: KeyRing) -> (Worker, CancellationToken) {
 async fn with_delivery(url: &str, keys: &KeyRing) -> Ground {
     let ground = Ground::on(SqliteFile::new()).await;
     let (owner, id): (Owner, _) = ((ground.institution, Environment::Live), WebhookId::new(NOW, [7; 10]));
-    let settings = WebhookSettings {
-        name: "loja.exemplo.com".to_owned(),
-        url: url.to_owned(),
-        events: Patterns::from_stored("*"),
-        scopes: Scopes::all(),
-        channels: None,
-        chats: vec![ChatKind::Direct],
-        content: true,
-        order: DeliveryOrder::Message,
-        retry: None,
-        active: true,
-        secret: keys.seal(Place::WebhookSecret(id), b"um-segredo-bem-longo", &SystemEntropy).expect("a key"),
-        previous_secret: None,
-        header_names: Vec::new(),
-        headers: None,
-    };
+    let secret = keys.seal(Place::WebhookSecret(id), b"um-segredo-bem-longo", &SystemEntropy).expect("a key");
+    let settings = WebhookSettings { url: url.to_owned(), secret, ..webhook_settings() };
     let new = NewWebhook { id, owner, settings, after: 0, now: now() };
     assert!(matches!(ground.store.create_webhook(new).await.expect("stored"), WebhookCreated::Created(_)));
-    let event = NewEvent {
-        owner,
-        channel: None,
-        name: "contact.created",
-        subject: [2; 16],
-        conversation: None,
-        chat: ChatKind::Direct,
-        at: now(),
-        data: "{}".to_owned(),
-    };
-    assert!(ground.store.record_event(event).await.expect("stored"));
-    let cursor = ground.store.lead_fan_out([1; 16], now(), now() + 1).await.expect("stored").expect("a webhook");
-    let query = EventQuery { after: cursor, ..ground.event_query() };
-    let page = ground.store.event_reader().read(query).await.expect("read").expect("a cursor of this store");
-    assert_eq!(ground.store.fan_out(cursor, page, now()).await.expect("stored").deliveries, 1);
+    ground.deliver(NewEvent { at: now(), ..new_event(owner, 2) }, now()).await;
     ground
 }
 

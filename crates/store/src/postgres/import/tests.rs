@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use recado_domain::api_key::{Environment, Grant, Scopes};
 use recado_domain::channel::{ChannelState, ChannelType, Held, Link, SessionChange};
-use recado_domain::event::{ChatKind, EventQuery, NewEvent, Owner, Patterns};
+use recado_domain::event::{EventQuery, NewEvent, Owner, Patterns};
 use recado_domain::ids::{ApiKeyId, WebhookId};
 use recado_domain::incoming::{
     Arrival, Captioned, Content, IncomingQuery, NewIncoming, NewMedia, NewRefused, SenderIds, What,
@@ -25,7 +25,7 @@ use test_postgres::Database;
 use super::*;
 use crate::Store;
 use crate::conformance::inbox::{arrival, both, change_settings, conversations, receive, text};
-use crate::fixtures::{DAY, Ground, NOW, SqliteFile, request, sent};
+use crate::fixtures::{DAY, Ground, NOW, SqliteFile, new_event, request, sent};
 use crate::person::{Person, PersonPart, PersonQuery, PersonRow};
 use crate::postgres::PgStore;
 
@@ -49,17 +49,7 @@ async fn fill(ground: &Ground) {
     let owner = (ground.institution, Environment::Live);
     assert!(ground.store.set_event_log(owner, Patterns::from_stored("*")).await.expect("stored"));
     // One that is deleted because it is old.
-    let old = NewEvent {
-        owner,
-        channel: None,
-        name: "contact.created",
-        subject: [1; 16],
-        conversation: None,
-        chat: ChatKind::Direct,
-        at: 1,
-        data: "{}".to_owned(),
-    };
-    assert!(ground.store.record_event(old).await.expect("stored"));
+    assert!(ground.store.record_event(NewEvent { at: 1, ..new_event(owner, 1) }).await.expect("stored"));
     let purge = PurgeRequest { now: NOW, finished_before: 0, used_before: 0, events_before: 2, after: 0 };
     ground.store.purge(purge).await.expect("purged");
     for (id, kind) in
@@ -87,21 +77,7 @@ async fn fill_webhooks(ground: &Ground, owner: Owner) {
     let WebhookCreated::Created(webhook) = store.create_webhook(new).await.expect("stored") else {
         panic!("it is the first one");
     };
-    let contact = NewEvent {
-        owner,
-        channel: None,
-        name: "contact.created",
-        subject: [2; 16],
-        conversation: None,
-        chat: ChatKind::Direct,
-        at: NOW,
-        data: "{}".to_owned(),
-    };
-    assert!(store.record_event(contact).await.expect("stored"));
-    let cursor = store.lead_fan_out([1; 16], NOW, NOW + 1).await.expect("stored").expect("an active webhook");
-    let query = EventQuery { after: cursor, ..ground.event_query() };
-    let page = store.event_reader().read(query).await.expect("read").expect("a cursor of this store");
-    assert_eq!(store.fan_out(cursor, page, NOW).await.expect("stored").deliveries, 1);
+    let cursor = ground.deliver(new_event(owner, 2), NOW).await;
     let claim = DeliveryClaim { lane: Lane::First, limit: 1, now: NOW, lease_until: NOW + DAY };
     assert_eq!(store.claim_deliveries(claim, Vec::new()).await.expect("stored").deliveries.len(), 1);
     let (revision, after) = (webhook.revision, cursor);
