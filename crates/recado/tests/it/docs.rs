@@ -4,6 +4,7 @@ mod code;
 mod diagrams;
 mod events;
 mod links;
+mod machine;
 pub mod markdown;
 mod nodes;
 mod operations;
