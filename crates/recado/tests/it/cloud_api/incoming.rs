@@ -341,6 +341,28 @@ fn changes_are_events_of_their_message() {
 }
 
 #[test]
+fn a_person_with_another_user_id_stays_the_same_contact() {
+    let inbox = Inbox::set();
+    let [before, after] = ["BR.1349", "BR.2718"].map(|id| Person::with_username(id, "@bia", "Bia"));
+    inbox.deliver(&Delivery::new().message(&before, &Said::text("Oi")));
+    inbox.deliver(&Delivery::new().message(&after, &Said::changed_user_id("Bia", "BR.1349", "BR.2718")));
+    inbox.deliver(&Delivery::new().message(&after, &Said::text("Sou eu")));
+    let received = inbox.received();
+    let [first, second] = &received[..] else { panic!("the change is no message: {received:?}") };
+    assert_eq!(second["sender"]["contactId"], first["sender"]["contactId"]);
+    assert_eq!(second["conversationId"], first["conversationId"]);
+    assert_eq!(second["chat"]["address"], "BR.2718");
+    let path = format!("/v1/contacts/{}", first["sender"]["contactId"].as_str().expect("an id"));
+    let contact = inbox.stage.server.get(&path, Some(&inbox.key)).expect(200).json()["data"].take();
+    let identities = contact["identities"].as_array().expect("identities");
+    let ids: Vec<_> = identities.iter().filter(|one| one["kind"] == "USER_ID").map(|one| &one["value"]).collect();
+    assert_eq!(ids, ["BR.2718"], "{contact}");
+    // Whoever has the former id from now on is somebody else.
+    inbox.deliver(&Delivery::new().message(&before, &Said::text("Quem e?")));
+    assert_ne!(inbox.received()[2]["sender"]["contactId"], first["sender"]["contactId"]);
+}
+
+#[test]
 fn what_cannot_be_read_is_stored_and_the_rest_is_too() {
     let inbox = Inbox::set();
     let odd = [
