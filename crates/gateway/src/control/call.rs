@@ -11,7 +11,8 @@ use recado_domain::ids::InstitutionId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{AskError, CommandHandler, in_both_environments, institutions};
+use super::channels::in_both_environments;
+use super::{AskError, CommandHandler, institutions};
 use crate::api::auth::authenticate_operator;
 use crate::api::error::ApiError;
 use crate::gateway::Gateway;

@@ -3,6 +3,33 @@
 mod fields;
 
 pub use fields::field;
+use serde_json::Value;
+
+/// An error of the API as text lines for a person, in English.
+pub fn explain(error: &Value) -> String {
+    let fields = faults(error).map(|fault| format!("\n  {fault}"));
+    let known = error["code"].as_str().and_then(text);
+    let text = known.or(error["message"].as_str()).unwrap_or_default();
+    format!("{text}{}", fields.collect::<String>())
+}
+
+/// The invalid fields of an API error, each with its error in English.
+pub fn faults(error: &Value) -> impl Iterator<Item = String> {
+    let faults = error["errors"].as_array().into_iter().flatten();
+    faults.map(|one| {
+        let [name, message] = ["field", "message"].map(|part| one[part].as_str().unwrap_or_default());
+        format!("{name}: {}", field(message))
+    })
+}
+
+/// The same for programs.
+pub fn faults_for_programs(error: &Value) -> Option<Value> {
+    let mut faults = error.get("errors")?.clone();
+    for one in faults.as_array_mut().into_iter().flatten() {
+        one["message"] = one["message"].as_str().map(field).into();
+    }
+    Some(faults)
+}
 
 /// The text for a code. `None`: the text of the API is shown.
 pub fn text(code: &str) -> Option<&'static str> {
