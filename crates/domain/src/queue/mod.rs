@@ -1,7 +1,9 @@
 //! The rules of a channel's queue: which messages are accepted, which are sent next, what an outcome changes, and when a row
 //! is deleted. They are pure; each engine reads and writes the rows itself.
 
+mod channel;
 mod claim;
+mod cursor;
 #[cfg(test)]
 mod fixtures;
 mod new_chats;
@@ -13,7 +15,9 @@ mod retention;
 mod scan;
 mod transition;
 
+pub use channel::ChannelQueue;
 pub use claim::{Claim, ClaimRequest, Claimed, Submitted, UnheldSending, UnknownOutcomePolicy};
+pub use cursor::ScanCursor;
 pub use new_chats::CountedChat;
 pub use outcome::{Outcomes, Settlement};
 pub use pace::{Pace, pace};
@@ -22,5 +26,5 @@ pub use rescue::{
     FINISH_AT_ONCE, Finish, Outdated, Queued, Resendable, Resends, mark_unknown, rescue, resend, resends,
 };
 pub use retention::{PurgeRequest, Purged};
-pub use scan::{ChannelQueue, ClaimPlan, NextWakeup, OpenRow, ScanCursor, admit};
+pub use scan::{ClaimPlan, NextWakeup, OpenRow, admit};
 pub use transition::{Patch, Position, Transition};

@@ -1,97 +1,11 @@
 //! Decides whether a channel's queue accepts a message, and what a claim does with each row that it reads. A claim
 //! makes all decisions before it changes a row.
 
-use crate::channel::{ChannelState, ChannelType, Ordering, SessionNumber};
 use crate::clock::Millis;
 use crate::message::{Enqueued, Seq};
 use crate::status::MessageStatus;
 
-use super::{ClaimRequest, FINISH_AT_ONCE, Finish, Queued, Transition, UnheldSending};
-
-/// The data of a channel that are needed to accept and to claim messages.
-#[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a column of its own, or follows from one")]
-pub struct ChannelQueue {
-    /// Which messages are sent in order.
-    pub ordering: Ordering,
-    /// The channel's state.
-    pub state: ChannelState,
-    /// Whether the channel was connected before.
-    pub was_connected: bool,
-    /// Whether the channel is deleted.
-    pub deleted: bool,
-    /// Nothing is sent before this time.
-    pub next_send_at: Millis,
-    /// Whether a message to a new recipient opens a chat.
-    pub opens_chats: bool,
-    /// Until this time the network lets the channel open no chats.
-    pub restricted_until: Option<Millis>,
-    /// Messages up to this number were queued before the channel was deleted. They are not sent, even after the channel
-    /// was created again.
-    pub cancel_before: Seq,
-    /// How often the channel was connected.
-    pub connections: i64,
-    /// The channel's current session.
-    pub session: SessionNumber,
-    /// Whether events of the channel's messages are recorded.
-    pub records_messages: bool,
-    /// The acceptance of a message as well.
-    pub records_queued: bool,
-    /// Where a scan begins.
-    pub cursor: ScanCursor,
-}
-
-impl ChannelQueue {
-    /// The queue of a channel of this type, with default values for the other fields.
-    pub fn of(kind: ChannelType, state: ChannelState) -> Self {
-        Self {
-            ordering: kind.descriptor().ordering,
-            state,
-            was_connected: false,
-            deleted: false,
-            next_send_at: 0,
-            opens_chats: kind.descriptor().opens_chats,
-            restricted_until: None,
-            cancel_before: 0,
-            connections: 0,
-            session: 0,
-            records_messages: false,
-            records_queued: false,
-            cursor: ScanCursor::default(),
-        }
-    }
-
-    /// Whether the channel's state permits sends.
-    pub fn dispatches(&self) -> bool {
-        self.state.dispatches() && !self.deleted
-    }
-
-    /// Whether this message was queued before the channel was deleted.
-    pub fn is_former(&self, seq: Seq) -> bool {
-        // The number of a scheduled message is negative. Without the sign, it is the message's position in the order of
-        // acceptance.
-        seq.abs() <= self.cancel_before
-    }
-
-    /// Whether a queued message is no longer sent, because its channel was deleted.
-    pub fn cancels(&self, seq: Seq) -> bool {
-        self.deleted || self.is_former(seq)
-    }
-
-    /// Whether the network can restrict the channel. In any other state the channel has no session that could be
-    /// restricted.
-    pub fn can_be_restricted(&self) -> bool {
-        !self.deleted && (self.state == ChannelState::Connected || self.state.keeps_restriction())
-    }
-
-    /// Whether a report of the network about a message pauses the channel. The report does not if the message was
-    /// queued before the channel was deleted, or if a person has connected the channel since the message was sent.
-    /// `sent_under` is the number of connections when the message was sent. It is `None` if a version sent the message
-    /// that did not count connections.
-    pub fn is_paused_by(&self, seq: Seq, sent_under: Option<i64>) -> bool {
-        self.dispatches() && !self.is_former(seq) && sent_under.is_none_or(|connection| connection == self.connections)
-    }
-}
+use super::{ChannelQueue, ClaimRequest, FINISH_AT_ONCE, Finish, Queued, ScanCursor, Transition, UnheldSending};
 
 /// Decides whether a channel accepts a message. `open` is the number of its open messages.
 ///
@@ -302,72 +216,17 @@ impl OpenRow {
     }
 }
 
-/// The messages at the front of a queue that are known to wait. A claim skips them until `until`, or until the limit is
-/// changed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ScanCursor {
-    /// Every open message with a lower number waits, because its recipient is new or throttled.
-    pub before: Seq,
-    /// When a claim reads these messages again.
-    pub until: Option<Millis>,
-    /// The latest expiry of these messages. With rare exceptions, messages expire in queue order.
-    pub latest: Millis,
-    /// The limit of new recipients a day that was valid when these messages were read.
-    pub per_day: Option<u32>,
-}
-
-/// A message can expire earlier than a message before it. Only a full scan finds it, at most this many milliseconds
-/// after its expiry.
-const STRAYS_EXPIRE_WITHIN: Millis = 60_000;
-
-impl ScanCursor {
-    /// The cursor that this claim uses. If `until` has passed, or if the limit was changed, the claim reads the whole
-    /// queue.
-    #[must_use]
-    pub fn at(self, request: &ClaimRequest) -> Self {
-        let holds =
-            self.until.is_none_or(|until| request.now < until) && self.per_day == request.new_recipients_per_day;
-        if holds { self } else { Self { per_day: request.new_recipients_per_day, ..Self::default() } }
-    }
-
-    /// Adds a message that waits until this time.
-    pub fn pass(&mut self, row: &OpenRow, until: Millis) {
-        self.before = row.seq + 1;
-        self.again(until);
-        if row.expires_at < self.latest {
-            self.again(row.expires_at + STRAYS_EXPIRE_WITHIN);
-        }
-        self.latest = self.latest.max(row.expires_at);
-    }
-
-    fn again(&mut self, at: Millis) {
-        self.until = Some(self.until.map_or(at, |until| until.min(at)));
-    }
-
-    /// Moves the cursor before a new message, if the message has a lower number. This happens only if the last messages
-    /// of the queue were deleted and their numbers are used again.
-    pub fn make_room_for(&mut self, seq: Seq) {
-        self.before = self.before.min(seq);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::{ChannelState, ChannelType};
     use crate::ids::MessageId;
     use crate::queue::UnknownOutcomePolicy;
-    use crate::queue::fixtures::request;
+    use crate::queue::fixtures::{NOW, request, waiting};
     use MessageStatus::{Expired, Sending, Unknown};
-
-    const NOW: Millis = 1_000;
 
     fn queue() -> ChannelQueue {
         ChannelQueue::of(ChannelType::Sandbox, ChannelState::Connected)
-    }
-
-    fn waiting(seq: Seq) -> OpenRow {
-        let (status, expires_at) = (MessageStatus::Queued, NOW + 500);
-        OpenRow { seq, status, run_at: 0, expires_at, claimed_until: None, unanswered: false }
     }
 
     /// The decision of a claim about one row.
@@ -504,55 +363,6 @@ mod tests {
             let mut plan = ClaimPlan::default();
             assert_eq!(plan.before_cursor(&row, cursor, &queue(), &request(NOW)), ends, "{row:?}");
             assert_eq!((plan.finished.len(), plan.wakeup.next_at), (usize::from(ends), next_at), "{row:?}");
-        }
-    }
-
-    #[test]
-    fn the_cursor_holds_until_its_time_or_another_limit() {
-        let cursor = ScanCursor { before: 9, until: Some(NOW + 1), latest: 5, per_day: None };
-        let limited = ClaimRequest { new_recipients_per_day: Some(3), ..request(NOW) };
-        assert_eq!(cursor.at(&request(NOW)), cursor);
-        assert_eq!(cursor.at(&request(NOW + 1)), ScanCursor::default());
-        assert_eq!(cursor.at(&limited), ScanCursor { per_day: Some(3), ..ScanCursor::default() });
-    }
-
-    #[test]
-    fn the_queue_is_scanned_again_for_messages_that_expire_out_of_order() {
-        let mut cursor = ScanCursor::default();
-        cursor.pass(&waiting(5), NOW + 900_000);
-        assert_eq!((cursor.before, cursor.until, cursor.latest), (6, Some(NOW + 900_000), NOW + 500));
-        cursor.pass(&OpenRow { expires_at: NOW + 10, ..waiting(6) }, NOW + 900_000);
-        assert_eq!((cursor.before, cursor.until), (7, Some(NOW + 10 + STRAYS_EXPIRE_WITHIN)));
-        cursor.make_room_for(6);
-        assert_eq!(cursor.before, 6);
-    }
-
-    #[test]
-    fn only_connected_channels_can_be_restricted() {
-        use ChannelState::{Connected, Connecting, Disconnected, Paused, Restricted};
-        let restrictable = [Connected, Connecting, Disconnected, Paused, Restricted];
-        for state in ChannelState::ALL {
-            let up = ChannelQueue { state, ..queue() };
-            assert_eq!(up.can_be_restricted(), restrictable.contains(&state), "{state:?}");
-            assert!(!ChannelQueue { deleted: true, ..up }.can_be_restricted(), "{state:?}");
-        }
-    }
-
-    #[test]
-    fn a_report_of_the_network_pauses_the_channel_it_concerns() {
-        let up = ChannelQueue { connections: 2, cancel_before: 3, ..queue() };
-        let down = ChannelQueue { state: ChannelState::Disconnected, ..up };
-        let table = [
-            (up, 4, Some(2), true),
-            (up, 4, None, true),
-            (up, 4, Some(1), false),
-            (up, 3, Some(2), false),
-            (down, 4, Some(2), false),
-            (ChannelQueue { deleted: true, ..up }, 4, Some(2), false),
-            (ChannelQueue { state: ChannelState::Restricted, ..up }, 4, Some(2), true),
-        ];
-        for (queue, seq, sent_under, pauses) in table {
-            assert_eq!(queue.is_paused_by(seq, sent_under), pauses, "{queue:?}, {seq}, {sent_under:?}");
         }
     }
 }
