@@ -3,6 +3,7 @@
 
 mod accounts;
 mod book;
+mod cancelling;
 pub(crate) mod channels;
 mod claim;
 pub(crate) mod enqueue;
@@ -25,6 +26,7 @@ pub(crate) mod outgoing;
 mod person;
 mod purge;
 mod reading;
+mod receipts;
 mod recipients;
 mod refused;
 mod remote;
@@ -269,16 +271,18 @@ suite! { [
         statuses_and_states_that_are_reached_are_reported,
         a_settlement_leaves_its_traces,
         several_outcomes_are_recorded_together,
-        a_receipt_that_overtook_the_outcome_counts,
         a_lost_connection_is_no_failure,
-        the_rendition_that_was_sent_is_kept,
+        the_rendition_that_was_sent_is_kept;
+    receipts:
+        a_receipt_that_overtook_the_outcome_counts,
         a_receipt_finds_a_message_that_waits_for_a_retry,
         every_receipt_makes_only_legal_moves,
         a_receipt_for_another_channel_means_nothing,
         only_receipts_of_the_recipient_count,
         receipts_of_a_hidden_id_count_from_the_person_who_has_it,
         no_receipt_is_older_than_its_message,
-        repeated_and_late_receipts_change_nothing,
+        repeated_and_late_receipts_change_nothing;
+    cancelling:
         only_a_queued_message_can_be_cancelled,
         cancelling_a_channel_begins_with_the_oldest,
         open_channels_are_those_with_work;
