@@ -73,6 +73,28 @@ fn a_channel_type_is_found() {
     assert_eq!(channel_types(source), ["Fax", "*"]);
 }
 
+/// The first run selects tests by their names. A test behind its feature that it does not select would run nowhere.
+#[test]
+fn tests_that_need_the_first_build_are_selected_by_its_run() {
+    let config = fs::read_to_string(root().join(".config/nextest.toml")).expect("the configuration");
+    let (_, profile) = config.split_once("[profile.whatsapp-web]").expect("the profile");
+    let filter = profile.split("'''").nth(1).expect("its filter");
+    let patterns = filter.split("test(").skip(1).filter_map(|rest| rest.split(')').next());
+    let selected: Vec<_> = patterns.map(|pattern| pattern.trim_matches(['/', '^', ':'])).collect();
+    let (mut paths, mut found) = (Vec::new(), 0);
+    collect(&root().join("crates"), "rs", &mut paths);
+    for path in paths.iter().filter(|path| path.iter().any(|part| part == "tests")) {
+        let source = fs::read_to_string(path).expect("a source file");
+        for gated in source.split("#[cfg(feature = \"danger-loopback\")]\n").skip(1) {
+            let module = gated.trim_start().strip_prefix("mod ").expect("a module");
+            let name = module.split([' ', ';']).next().expect("a name");
+            assert!(selected.contains(&name), "no run has {name} of {}: {selected:?}", path.display());
+            found += 1;
+        }
+    }
+    assert!(found >= 4, "{found} modules");
+}
+
 /// The channel types that a source names.
 fn channel_types(source: &str) -> Vec<String> {
     let code = code(source);
