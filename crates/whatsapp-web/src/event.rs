@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use recado_domain::incoming::SenderIds;
+use recado_domain::transient::TransientState;
+
 use crate::backlog::Weigh;
 
 /// A person on the network, named by the digits of the number, of the hidden id, or of both.
@@ -110,6 +113,13 @@ pub enum Event {
     Wrote {
         who: Person,
     },
+    /// What a person does for the moment, if the network says it: it says it to accounts that are online. `group` is the address
+    /// of the group in which the person types.
+    Seen {
+        who: SenderIds,
+        group: Option<String>,
+        state: TransientState,
+    },
 }
 
 impl Weigh for Event {
@@ -123,6 +133,10 @@ impl Weigh for Event {
             Self::Acked { id } => Some(own + id.len()),
             Self::Nacked { id, code } => Some(own + id.len() + code.len()),
             Self::Wrote { who } => Some(own + who.weight()),
+            Self::Seen { who, group, .. } => {
+                let texts = [&who.phone, &who.lid, &who.user_id, group];
+                Some(own + texts.into_iter().flatten().map(String::len).sum::<usize>())
+            }
             Self::Trouble { text } => Some(own + text.len()),
             // The channel's state follows from these events.
             Self::Qr { .. }

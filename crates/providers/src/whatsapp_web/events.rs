@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use recado_domain::api_key::Environment;
 use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::NetworkId;
+use recado_domain::incoming::{Group, SenderIds};
 use recado_domain::party::Party;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{MessageRef, Receipt};
 use recado_domain::status::MessageStatus;
+use recado_domain::transient::{Transient, TransientState};
 use recado_whatsapp_web::{Event, Person, Session, backlog};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -200,6 +203,7 @@ impl<'a> Events<'a> {
             Event::Delivered { ids, at, from } => self.report_status(&ids, MessageStatus::Delivered, at, from).await,
             Event::Read { ids, at, from } => self.report_status(&ids, MessageStatus::Read, at, from).await,
             Event::Wrote { who } => connection.was_written_to(who).await,
+            Event::Seen { who, group, state } => connection.saw(who, group, state, now),
         }
         None
     }
@@ -255,6 +259,14 @@ impl<'a> Events<'a> {
 }
 
 impl Connection {
+    /// Passes to open streams what a person does for the moment.
+    fn saw(&self, person: SenderIds, group: Option<String>, state: TransientState, at: Millis) {
+        // The network is not asked for the name: nothing may come of this.
+        let group = group.map(|address| Group { address, name: None });
+        let transient = Transient { channel: self.via.key, group, person, state, at };
+        self.shared.transients.publish((self.via.institution, Environment::Live), transient);
+    }
+
     /// `from` is the person who reports, or `None` for the network itself.
     fn receipts_of(&self, ids: &[String], status: MessageStatus, at: i64, from: Option<&Party>) -> Vec<Receipt> {
         let channel = self.via.key;

@@ -61,6 +61,7 @@ use tokio_util::sync::CancellationToken;
 use crate::counted::Count;
 use crate::media::{Download, MediaError};
 use crate::pairing::{ConnectionError, Pairing};
+use crate::transients::Transients;
 use crate::whatsapp_web::codes::Codes;
 use crate::whatsapp_web::connection::Connection;
 use crate::{ChannelDriver, Connect, Connected, Context, ReadOutcome, SendOutcome};
@@ -85,6 +86,7 @@ struct Shared {
     /// Wakes the dispatcher when a connection opens; set once the server runs.
     waker: OnceLock<Arc<dyn Waker>>,
     count: Count,
+    transients: Arc<Transients>,
 }
 
 impl Shared {
@@ -103,9 +105,9 @@ impl Shared {
 impl WhatsAppWeb {
     /// A driver without connections.
     pub fn new(context: Context, options: Options) -> Self {
-        let Context { store, secrets, clock, entropy, leases, count, .. } = context;
+        let Context { store, secrets, clock, entropy, leases, count, transients, .. } = context;
         let (codes, waker) = (Codes::default(), OnceLock::new());
-        let shared = Shared { store, secrets, clock, entropy, options, leases, codes, waker, count };
+        let shared = Shared { store, secrets, clock, entropy, options, leases, codes, waker, count, transients };
         Self { shared: Arc::new(shared), connections: Mutex::default() }
     }
 

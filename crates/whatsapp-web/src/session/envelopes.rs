@@ -58,7 +58,7 @@ pub async fn of(client: &Client, info: &MessageInfo, message: Option<&wa::Messag
 }
 
 /// Whether an address is no chat of people.
-fn is_no_chat(chat: &Jid) -> bool {
+pub fn is_no_chat(chat: &Jid) -> bool {
     chat.is_status_broadcast()
         || chat.is_newsletter()
         || chat.is_bot()

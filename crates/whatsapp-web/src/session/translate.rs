@@ -1,18 +1,21 @@
 //! Translates the library's events into this crate's events.
 
+use recado_domain::transient::{TransientState, Typing};
 use whatsapp_rust::Client;
 use whatsapp_rust::types::message::MessageSource;
-use whatsapp_rust::types::presence::ReceiptType;
+use whatsapp_rust::types::presence::{ChatPresence, ChatPresenceMedia, ReceiptType};
 use whatsapp_rust::wacore::types::events::{self as library, ConnectFailureReason};
-use whatsapp_rust::wacore_binary::{Jid, Server};
+use whatsapp_rust::wacore_binary::{Jid, JidExt, Server};
 
-use super::own_addresses;
+use super::{envelopes, own_addresses};
 use crate::{Event, Person};
 
 pub async fn events(client: &Client, event: &library::Event) -> Vec<Event> {
     match event {
         library::Event::Messages(_) => wrote(client, event).await,
         library::Event::Receipt(receipt) => receipts(client, receipt).await.into_iter().collect(),
+        library::Event::ChatPresence(update) => typing(client, update).await.into_iter().collect(),
+        library::Event::Presence(update) => presence(client, update).await.into_iter().collect(),
         event => simple(event).into_iter().collect(),
     }
 }
@@ -121,6 +124,41 @@ async fn wrote(client: &Client, event: &library::Event) -> Vec<Event> {
     events
 }
 
+/// A person types in a chat. What our own other devices do says nothing of a person.
+async fn typing(client: &Client, update: &library::ChatPresenceUpdate) -> Option<Event> {
+    let MessageSource { chat, sender, is_group, .. } = &update.source;
+    if envelopes::is_no_chat(chat) || is_own(client, sender) {
+        return None;
+    }
+    let state = match (update.state, update.media) {
+        (ChatPresence::Paused, _) => Typing::Paused,
+        (ChatPresence::Composing, ChatPresenceMedia::Audio) => Typing::Recording,
+        (ChatPresence::Composing, ChatPresenceMedia::Text) => Typing::Composing,
+    };
+    let group = is_group.then(|| chat.to_non_ad_string());
+    let who = envelopes::names(client, [sender].into_iter()).await;
+    Some(Event::Seen { who, group, state: TransientState::Typing(state) })
+}
+
+/// A person is online, or not any more. The session asks for nobody's presence.
+async fn presence(client: &Client, update: &library::PresenceUpdate) -> Option<Event> {
+    if envelopes::is_no_chat(&update.from) || update.from.is_group() || is_own(client, &update.from) {
+        return None;
+    }
+    let last_seen_at = update.last_seen.map(|at| at.timestamp().saturating_mul(1_000));
+    let state = if update.unavailable { TransientState::Offline { last_seen_at } } else { TransientState::Online };
+    let who = envelopes::names(client, [&update.from].into_iter()).await;
+    Some(Event::Seen { who, group: None, state })
+}
+
+fn is_own(client: &Client, address: &Jid) -> bool {
+    own_addresses(client).iter().any(|own| is_same(own, address))
+}
+
+fn is_same(own: &Jid, address: &Jid) -> bool {
+    own.user == address.user && own.server.is_lid_family() == address.server.is_lid_family()
+}
+
 /// The other person of a chat of two, if that person is the author. Groups, channels and statuses are no such chats.
 async fn other_side(client: &Client, source: &MessageSource) -> Option<Person> {
     let is_person = |jid: &Jid| jid.server.is_pn_family() || jid.server.is_lid_family();
@@ -129,8 +167,7 @@ async fn other_side(client: &Client, source: &MessageSource) -> Option<Person> {
     }
     let own = own_addresses(client);
     let report = [Some(&source.sender), source.sender_alt.as_ref(), Some(&source.chat)];
-    let is = |own: &Jid, jid: &Jid| own.user == jid.user && own.server.is_lid_family() == jid.server.is_lid_family();
-    if report.into_iter().flatten().any(|jid| own.iter().any(|own| is(own, jid))) {
+    if report.into_iter().flatten().any(|jid| own.iter().any(|own| is_same(own, jid))) {
         return None;
     }
     let digits = |is: fn(Server) -> bool| {

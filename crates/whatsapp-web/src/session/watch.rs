@@ -291,7 +291,9 @@ impl Weigh for Arc<library::Event> {
                 Some(own + self.messages().map(|it| MESSAGE + message_encoded_len(&it.message)).sum::<usize>())
             }
             library::Event::UndecryptableMessage(_) => Some(own + MESSAGE),
-            library::Event::ContactNumberChanged(_) => Some(own),
+            library::Event::ContactNumberChanged(_) | library::Event::ChatPresence(_) | library::Event::Presence(_) => {
+                Some(own)
+            }
             library::Event::ServerAck(_) => Some(own + ID),
             _ => None,
         }
@@ -326,6 +328,8 @@ impl EventHandler for Listener {
             EventKind::UndecryptableMessage,
             EventKind::ContactNumberChanged,
             EventKind::Receipt,
+            EventKind::ChatPresence,
+            EventKind::Presence,
             EventKind::ServerAck,
             EventKind::SelfPushNameUpdated,
             EventKind::StreamReplaced,

@@ -7,6 +7,7 @@ mod kill;
 mod kinds;
 mod people;
 mod repeated;
+mod typing;
 
 use serde_json::{Value, json};
 
