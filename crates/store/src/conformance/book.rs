@@ -259,7 +259,7 @@ pub(super) async fn lists_of_conversations_are_filtered_and_paged(ground: Ground
     let (first, second) = (&all[0], &all[1]);
     ground.store.change_conversation(owner(&ground), first.id, assign("bia", None), NOW).await.expect("stored");
     let department = Some("suporte".to_owned());
-    let transfer = Change::Transfer { attendant: None, department: department.clone(), note: None };
+    let transfer = Change::Transfer { attendant: None, department: Some(department.clone()), note: None };
     ground.store.change_conversation(owner(&ground), second.id, transfer, NOW).await.expect("stored");
     ground.store.read_conversation(owner(&ground), all[2].id, NOW).await.expect("stored");
     let of = || ConversationQuery::of(owner(&ground), NOW, 2);
