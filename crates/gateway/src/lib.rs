@@ -15,6 +15,7 @@ pub mod signature;
 
 pub mod contents;
 pub mod control;
+pub mod disconnected;
 pub mod gateway;
 pub mod housekeeping;
 pub mod idle;

@@ -30,9 +30,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
 use crate::api::error::CloseConnection;
+use crate::disconnected::Disconnected;
 use crate::rate_limit::Peer;
 use call::Call;
-pub use call::Disconnected;
 pub use steps::Steps;
 use waits::{Over, Waits, Watch};
 

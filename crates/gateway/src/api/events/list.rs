@@ -23,8 +23,8 @@ use crate::api::error::ApiError;
 use crate::api::json;
 use crate::api::openapi::Operation;
 use crate::api::query::{CURSOR, Query};
+use crate::disconnected::Disconnected;
 use crate::gateway::Gateway;
-use crate::server::Disconnected;
 
 const PARAMETERS: [&str; 7] = ["cursor", "from", "events", "channelId", "chatKinds", "limit", "wait"];
 /// Events on a page.
