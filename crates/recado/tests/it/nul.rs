@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::cluster::Place;
 use crate::harness::{Answer, Home, Server};
 use crate::load::open_channel;
-use crate::openapi::{document, operations};
+use crate::openapi::{document, operations, resolved};
 
 const CHANNEL: &str = "loja";
 
@@ -56,6 +56,7 @@ fn a_nul_in_a_text_causes_no_server_error(home: &Home, server: &Server) {
         };
         let plain = path.replace("{channelId}", CHANNEL);
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let parameter = resolved(&document, parameter);
             let name = parameter["name"].as_str().expect("a name");
             for text in ["%00", "a%00b"] {
                 let place = match parameter["in"].as_str() {

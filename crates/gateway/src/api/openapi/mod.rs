@@ -7,7 +7,9 @@
 mod operation;
 mod refusals;
 pub mod schemas;
+mod shared;
 mod webhooks;
+mod written;
 
 pub use operation::{Describe, Operation};
 use refusals::Components;
@@ -39,6 +41,13 @@ const TAGS: [(&str, &str); 9] = [
 
 /// The document.
 pub fn document(routes: &[Route]) -> Value {
+    let mut document = whole(routes);
+    shared::share(&mut document);
+    document
+}
+
+/// The document with all its repetitions.
+fn whole(routes: &[Route]) -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize();
     let settings = settings.with(|settings| settings.definitions_path = "/components/schemas".into());
     let mut components = Components::new(settings.into_generator());
@@ -76,8 +85,7 @@ pub fn document(routes: &[Route]) -> Value {
 
 /// The document in the form of `openapi.json`.
 pub fn text() -> String {
-    // Serialising a JSON value cannot fail.
-    format!("{:#}\n", document(&super::routes()))
+    written::written(&document(&super::routes()))
 }
 
 #[cfg(test)]
@@ -88,6 +96,12 @@ mod tests {
     use crate::api::api_keys::create as api_key;
     use crate::api::webhooks::request as webhook;
     use crate::operations::channels;
+
+    #[test]
+    fn the_document_is_small() {
+        let text = text();
+        assert!(text.len() < 600_000, "{} bytes", text.len());
+    }
 
     #[test]
     fn a_body_schema_has_the_fields_that_are_parsed() {

@@ -6,7 +6,7 @@ use recado_domain::kinds::{Feature, KINDS, Kind};
 use serde_json::{Value, json};
 
 use crate::harness::Answer;
-use crate::openapi::document;
+use crate::openapi::{document, resolved};
 use crate::v1::{
     ALL_SCOPES, JSON, KEY_REUSED, NO_METHOD, Stage, assert_faults, assert_refused, create_key, location,
     on_both_engines, simulate, text,
@@ -332,7 +332,7 @@ fn kinds_and_options_are_offered_as_the_contract_says() {
         let route = &document["paths"][format!("/v1/channels/{{channelId}}/messages/{name}")]["post"];
         let body = &document["components"]["schemas"][kind.body]["properties"];
         assert!(body[field].is_object(), "{name} has no {field} in the document");
-        let codes = &route["responses"]["422"]["content"]["application/json"]["examples"];
+        let codes = &resolved(&document, &route["responses"]["422"])["content"]["application/json"]["examples"];
         assert!(codes["NOT_SUPPORTED_BY_CHANNEL"].is_object(), "{name}: {codes}");
     }
     // The table has every offered feature.
