@@ -9,6 +9,7 @@
 
 mod body;
 mod content;
+mod group;
 mod message;
 mod person;
 mod refused;
@@ -22,6 +23,7 @@ use crate::ids::{ConversationId, MessageId, NetworkId};
 
 pub use body::{Body, Choice, ChoiceKind, MatchedBy, Quoted};
 pub use content::{ANSWER_KINDS, Captioned, Content, Order, OrderItem, Place, UnsupportedReason};
+pub use group::GroupChange;
 pub use message::{
     ContentsDeleted, Direction, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewMedia, Reaction,
     SealedIncoming, StoredFile,
@@ -110,6 +112,11 @@ pub enum What {
     /// The person has the identities of [`Arrival::person`] in place of these.
     IdentityChanged {
         old: SenderIds,
+    },
+    /// The group, or who is in it, changed. The person made the change, and the name of the group is the new one.
+    GroupChanged {
+        change: GroupChange,
+        members: Vec<SenderIds>,
     },
     /// The person asked the network for no marketing (`true`), or for marketing again.
     OptOut(bool),

@@ -38,11 +38,12 @@ pub struct RefusedArrival {
 impl Arrival {
     /// The names of the person, in the forms in which an erasure looks for them.
     pub fn names(&self) -> Vec<String> {
-        let former = match &self.what {
-            What::IdentityChanged { old } => Some(old),
-            _ => None,
+        let others = match &self.what {
+            What::IdentityChanged { old } => std::slice::from_ref(old),
+            What::GroupChanged { members, .. } => members,
+            _ => &[],
         };
-        let people = [Some(&self.person), former].into_iter().flatten().map(SenderIds::cleaned);
+        let people = std::iter::once(&self.person).chain(others).map(SenderIds::cleaned);
         let names = people.flat_map(|person| {
             let lid = person.lid.map(|lid| format!("{lid}{LID}"));
             [person.phone, lid, person.user_id].into_iter().flatten()

@@ -82,7 +82,8 @@ impl SessionInbox {
             arrivals.extend(read.into_iter().filter(|arrival| takes(arrival, settings.groups, settings.own_device)));
         }
         for arrival in &mut arrivals {
-            if let (Some(group), What::Message(_)) = (&mut arrival.group, &arrival.what) {
+            let is_named = matches!(arrival.what, What::Message(_) | What::GroupChanged { .. });
+            if let Some(group) = arrival.group.as_mut().filter(|group| is_named && group.name.is_none()) {
                 group.name = connection.groups.look(&group.address, Instant::now());
             }
         }

@@ -2,7 +2,7 @@
 
 use recado_domain::conversation::Status;
 use recado_domain::event::ChatKind;
-use recado_domain::incoming::{Arrival, Arrivals, Direction, Group, Ignored, Outcome, SenderIds, What};
+use recado_domain::incoming::{Arrival, Arrivals, Direction, Group, GroupChange, Ignored, Outcome, SenderIds, What};
 use recado_domain::queue::Settlement;
 use serde_json::json;
 
@@ -11,6 +11,7 @@ use super::inbox::{
     names, one, owner, receive, record, text,
 };
 use crate::fixtures::{DAY, Ground, NOW};
+use crate::person::{Erasure, Person};
 
 pub(super) async fn a_message_by_a_number_and_by_a_hidden_id_is_one(ground: Ground) {
     record(&ground).await;
@@ -234,6 +235,50 @@ pub(super) async fn a_group_is_one_chat_with_many_people(ground: Ground) {
     // The same person in a chat of two is another conversation.
     let direct = one(&ground, channel, text("A2", both(), "Oi")).await;
     assert_ne!(direct.conversation, from_ana.conversation);
+}
+
+pub(super) async fn a_change_of_a_group_is_an_event_once(ground: Ground) {
+    record(&ground).await;
+    let channel = ground.channel("vendas").await;
+    let group = |id: &str, name: Option<&str>| Some(Group { address: id.to_owned(), name: name.map(str::to_owned) });
+    let said = Arrival { group: group("1@g.us", Some("Turma")), ..text("G1", both(), "Oi") };
+    let conversation = one(&ground, channel, said).await.conversation.expect("a conversation");
+    let renamed = || {
+        let what = What::GroupChanged { change: GroupChange::Subject, members: vec![] };
+        Arrival { group: group("1@g.us", Some("Turma nova")), ..arrival("C1", SenderIds::of_lid(ANA_LID), what) }
+    };
+    assert_eq!(one(&ground, channel, renamed()).await.outcome, Outcome::Applied);
+    assert_eq!(one(&ground, channel, renamed()).await.outcome, Outcome::Repeated);
+    assert_eq!(conversations(&ground).await[0].chat_name.as_deref(), Some("Turma nova"));
+    let me = SenderIds::of_phone("551140000000");
+    let what = What::GroupChanged { change: GroupChange::Add, members: vec![SenderIds::of_phone(BIA), me] };
+    let added = Arrival { group: group("2@g.us", None), ..arrival("C2", SenderIds::default(), what) };
+    assert_eq!(one(&ground, channel, added).await.outcome, Outcome::Applied);
+    let changes = async || {
+        let all = events(&ground).await.into_iter();
+        all.filter(|event| event.kind == "group.updated").collect::<Vec<_>>()
+    };
+    let [subject, add] = &changes().await[..] else { panic!("two events") };
+    assert_eq!((subject.conversation, subject.chat), (Some(*conversation.as_bytes()), ChatKind::Group));
+    assert_eq!((add.conversation, add.chat), (None, ChatKind::Group));
+    let ana = contacts(&ground).await;
+    let [ana] = &ana[..] else { panic!("a change creates no contact: {ana:?}") };
+    let sender = |contact: Option<String>, phone: &str, lid: Option<&str>, is_me: bool| json!({"contactId": contact, "phone": phone, "userId": null, "lid": lid, "username": null, "name": null, "isMe": is_me});
+    let expected = json!({
+        "chat": {"kind": "GROUP", "address": "1@g.us", "name": "Turma nova"}, "action": "SUBJECT", "participants": [],
+        "by": sender(Some(ana.id.to_string()), ANA, Some(ANA_LID), false),
+    });
+    assert_eq!(data(subject), expected);
+    let participants = [sender(None, BIA, None, false), sender(None, "551140000000", None, true)];
+    let expected = json!({
+        "chat": {"kind": "GROUP", "address": "2@g.us", "name": null}, "action": "ADD", "participants": participants,
+        "by": null,
+    });
+    assert_eq!(data(add), expected);
+    // An erasure finds a member who never wrote.
+    let person = Person::new(vec![BIA.to_owned()], None);
+    ground.store.erase_person(Erasure::EventTraces { person, after: 0 }, NOW).await.expect("erased");
+    assert_eq!(changes().await.iter().collect::<Vec<_>>(), [subject]);
 }
 
 pub(super) async fn a_word_opts_out_and_a_preference_too(ground: Ground) {

@@ -6,6 +6,7 @@ mod download;
 mod envelopes;
 mod former;
 mod group;
+mod group_changes;
 mod log_out;
 mod look_up;
 mod network;

@@ -1,8 +1,9 @@
 //! Passes what arrives to the gateway. The library acknowledges a message to the network after [`Inbox::receive`] has
 //! stored it.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,17 +12,17 @@ use tokio::sync::Semaphore;
 use whatsapp_rust::types::durability_hook::InboundMessage;
 use whatsapp_rust::types::message::MessageInfo;
 use whatsapp_rust::wacore::types::events::{
-    ContactNumberChanged, DecryptFailMode, UnavailableType, UndecryptableMessage,
+    ContactNumberChanged, DecryptFailMode, GroupUpdate, UnavailableType, UndecryptableMessage,
 };
 use whatsapp_rust::{Client, InboundDurabilityHook, anyhow};
 
 use super::unreadable::{Place, Unreadable};
-use super::{ConnectionState, envelopes, former};
+use super::{ConnectionState, envelopes, former, group_changes};
 use crate::incoming::{self, Delivered, Inbound, Inbox, NotStored, network_id};
 use crate::storage::Storage;
 
-/// The most events of a session that wait for the store although the network does not deliver them again: of read messages, and
-/// of changed numbers.
+/// The most events of a session that wait for the store although the network does not deliver them again: of read messages, of
+/// changed numbers, and of changed groups.
 const INSISTING: usize = 100;
 /// How often the inbox, which has patience of its own, is asked again, and the wait between.
 const INSISTED: u32 = 60;
@@ -36,7 +37,16 @@ pub struct Receiver {
     former: Storage,
     /// The rights to wait for the store: of read messages, and of changed numbers.
     insisting: [Arc<Semaphore>; 2],
+    /// Changes of groups, which are stored one after another: who was added and removed must not be stored the other way round.
+    groups: Arc<Mutex<InOrder>>,
     state: Arc<ConnectionState>,
+}
+
+/// What waits to be stored one after another. A task stores it, and ends when nothing waits.
+#[derive(Default)]
+struct InOrder {
+    waiting: VecDeque<Delivered>,
+    is_storing: bool,
 }
 
 /// Called by the library with every message that it decrypts, before it acknowledges the message.
@@ -54,7 +64,8 @@ impl Receiver {
     pub fn new(inbox: Arc<dyn Inbox>, storages: [Storage; 2], state: &Arc<ConnectionState>) -> Self {
         let [unreadable, former] = storages;
         let insisting = [(); 2].map(|()| Arc::new(Semaphore::new(INSISTING)));
-        Self { inbox, unreadable: Unreadable::new(unreadable), former, insisting, state: Arc::clone(state) }
+        let (groups, state) = (Arc::default(), Arc::clone(state));
+        Self { inbox, unreadable: Unreadable::new(unreadable), former, insisting, groups, state }
     }
 
     /// Passes on what a former version kept in the rows of the session.
@@ -104,8 +115,8 @@ impl Receiver {
     /// Stores what the network does not deliver again. While the store does not answer, the tries go on, also after the end of
     /// the session.
     pub fn insist(&self, client: &Client, inbound: Inbound) {
-        let [reads, changes] = &self.insisting;
-        let rights = if matches!(inbound, Inbound::Read(_)) { reads } else { changes };
+        let [reads, numbers] = &self.insisting;
+        let rights = if matches!(inbound, Inbound::Read(_)) { reads } else { numbers };
         let delivered = Delivered { number: envelopes::own(client).phone, inbound: vec![inbound] };
         let Ok(permit) = Arc::clone(rights).try_acquire_owned() else {
             tracing::warn!("event of the network not stored: too many wait for the store");
@@ -114,13 +125,7 @@ impl Receiver {
         let inbox = Arc::clone(&self.inbox);
         tokio::spawn(async move {
             let _permit = permit;
-            for _ in 0..INSISTED {
-                if inbox.receive(delivered.clone()).await.is_ok() {
-                    return;
-                }
-                tokio::time::sleep(INSIST_AGAIN).await;
-            }
-            tracing::warn!("event of the network not stored");
+            insist(&*inbox, delivered).await;
         });
     }
 
@@ -165,6 +170,50 @@ impl Receiver {
         };
         self.insist(client, Inbound::Arrival(Box::new(arrival)));
     }
+
+    /// A group, or who is in it, changed.
+    pub async fn group_changed(&self, client: &Client, update: &GroupUpdate) {
+        for arrival in group_changes::arrivals(client, update).await {
+            let inbound = vec![Inbound::Arrival(Box::new(arrival))];
+            self.insist_in_order(Delivered { number: envelopes::own(client).phone, inbound });
+        }
+    }
+
+    fn insist_in_order(&self, delivered: Delivered) {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if groups.waiting.len() >= INSISTING {
+            tracing::warn!("event of the network not stored: too many wait for the store");
+            return;
+        }
+        groups.waiting.push_back(delivered);
+        if std::mem::replace(&mut groups.is_storing, true) {
+            return;
+        }
+        let (inbox, groups) = (Arc::clone(&self.inbox), Arc::clone(&self.groups));
+        tokio::spawn(async move {
+            while let Some(delivered) = next(&groups) {
+                insist(&*inbox, delivered).await;
+            }
+        });
+    }
+}
+
+/// The next one to store; `None` ends the task.
+fn next(groups: &Mutex<InOrder>) -> Option<Delivered> {
+    let mut groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
+    let next = groups.waiting.pop_front();
+    groups.is_storing = next.is_some();
+    next
+}
+
+async fn insist(inbox: &dyn Inbox, delivered: Delivered) {
+    for _ in 0..INSISTED {
+        if inbox.receive(delivered.clone()).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(INSIST_AGAIN).await;
+    }
+    tracing::warn!("event of the network not stored");
 }
 
 /// The message, if this is one.

@@ -151,7 +151,7 @@ async fn presence(client: &Client, update: &library::PresenceUpdate) -> Option<E
     Some(Event::Seen { who, group: None, state })
 }
 
-fn is_own(client: &Client, address: &Jid) -> bool {
+pub fn is_own(client: &Client, address: &Jid) -> bool {
     own_addresses(client).iter().any(|own| is_same(own, address))
 }
 

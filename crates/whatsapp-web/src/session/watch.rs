@@ -162,6 +162,7 @@ impl Follower {
                         .report(Event::Trouble { text: format!("the linked device could not be stored: {error}") });
                 }
             }
+            library::Event::GroupUpdate(update) => self.receiver.group_changed(&self.client, update).await,
             _ => self.receive(event),
         }
         for event in translate::events(&self.client, event).await {
@@ -290,7 +291,7 @@ impl Weigh for Arc<library::Event> {
             library::Event::Messages(_) => {
                 Some(own + self.messages().map(|it| MESSAGE + message_encoded_len(&it.message)).sum::<usize>())
             }
-            library::Event::UndecryptableMessage(_) => Some(own + MESSAGE),
+            library::Event::UndecryptableMessage(_) | library::Event::GroupUpdate(_) => Some(own + MESSAGE),
             library::Event::ContactNumberChanged(_) | library::Event::ChatPresence(_) | library::Event::Presence(_) => {
                 Some(own)
             }
@@ -327,6 +328,7 @@ impl EventHandler for Listener {
             EventKind::Messages,
             EventKind::UndecryptableMessage,
             EventKind::ContactNumberChanged,
+            EventKind::GroupUpdate,
             EventKind::Receipt,
             EventKind::ChatPresence,
             EventKind::Presence,

@@ -2,6 +2,7 @@
 
 use recado_domain::conversation::ClosedBy;
 use recado_domain::event::NOT_YET;
+use recado_domain::incoming::GroupChange;
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
@@ -185,7 +186,7 @@ fn data(event: &str, generator: &mut SchemaGenerator) -> Value {
         ("bulk", _) => object([("batch", any_object())]),
         ("group", _) => object([
             ("chat", any_object()),
-            ("action", one_of(["ADD", "REMOVE", "PROMOTE", "DEMOTE", "SUBJECT", "DESCRIPTION", "SETTINGS"])),
+            ("action", one_of(GroupChange::ALL.map(GroupChange::name))),
             ("participants", json!({"type": "array", "items": sender(generator)})),
             ("by", or_null(sender(generator))),
         ]),

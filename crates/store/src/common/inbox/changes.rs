@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::changed::{self, About, By};
 use super::identify::{self, identify};
 use super::rows::{self, Found};
-use super::{Receiving, contents, conversations, deliver, json, optional_id, reactions, targets, threads, to_json};
+use super::{
+    Receiving, contents, conversations, deliver, group, json, optional_id, reactions, targets, threads, to_json,
+};
 use crate::common::PageScan;
 use crate::sqlkit::both::{Row, values};
 
@@ -70,6 +72,7 @@ pub(super) async fn receive<E: PageScan>(of: &Receiving<'_, E>, arrival: &Arriva
             }
             Ok(last)
         }
+        What::GroupChanged { change, members } => group::changed(of, arrival, (*change, members)).await,
         What::IdentityChanged { .. } | What::OptOut(_) => of_person(of, arrival).await,
     }
 }
@@ -95,8 +98,8 @@ async fn of_person<E: PageScan>(of: &Receiving<'_, E>, arrival: &Arrival) -> Res
     Ok(person_changed(true))
 }
 
-/// The target of changes that concern a person, not a message.
-const NO_TARGET: &str = "";
+/// The target of changes that concern a person or a group, not a message.
+pub(super) const NO_TARGET: &str = "";
 
 fn person_changed(changed: bool) -> Received {
     Received::of(if changed { Outcome::Applied } else { Outcome::Ignored(Ignored::Stale) }, None, None)
@@ -137,7 +140,7 @@ async fn change<E: PageScan>(
 }
 
 /// Records that a change arrived, and returns its number. `held` is the change if its message has not arrived.
-async fn note<E: PageScan>(
+pub(super) async fn note<E: PageScan>(
     of: &Receiving<'_, E>,
     arrival: &Arrival,
     target: &str,
@@ -159,7 +162,7 @@ async fn too_many_wait<E: PageScan>(of: &Receiving<'_, E>, target: &str) -> Resu
 }
 
 /// Whether this change arrived before. Different people in a group can use the same id.
-async fn is_known<E: PageScan>(
+pub(super) async fn is_known<E: PageScan>(
     of: &Receiving<'_, E>,
     arrival: &Arrival,
     target: &str,

@@ -14,6 +14,7 @@ pub(crate) mod contacts;
 pub(crate) mod contents;
 pub(crate) mod conversations;
 mod deliver;
+mod group;
 mod identify;
 pub(crate) mod latest;
 pub(crate) mod media;

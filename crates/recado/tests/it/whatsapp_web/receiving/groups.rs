@@ -1,12 +1,12 @@
 //! Groups: messages of calls reach them by their address, and they have names.
 
 use fake_whatsapp::baileys::Sender;
-use fake_whatsapp::{Refusal, Said};
+use fake_whatsapp::{NodeBuilder, Refusal, Said};
 use serde_json::{Value, json};
 
 use super::{GROUP, Inbox, PEER, PEER_LID, assert_shows};
 use crate::harness::wait_for;
-use crate::whatsapp_web::{JOAO, MARIA, OWNER};
+use crate::whatsapp_web::{JOAO, MARIA, OWNER, unix_seconds};
 
 /// A group whose members are named by their numbers.
 const OLD_GROUP: &str = "551150003000-1400000000";
@@ -158,4 +158,45 @@ fn a_group_has_its_name_soon_after_it_is_used() {
     let ours = send(&inbox, "text", &json!({"to": format!("{OLD_GROUP}@g.us"), "content": "Ola"}));
     let sent = inbox.stage.until("vendas", &ours, "SENT");
     assert_eq!(named(&sent["conversationId"]), "Antigo");
+}
+
+#[test]
+fn changes_of_groups_are_events_while_groups_are_on() {
+    let inbox = Inbox::set();
+    let whatsapp = &inbox.stage.whatsapp;
+    let (group, number) = (format!("{GROUP}@g.us"), |digits: &str| format!("{digits}@s.whatsapp.net"));
+    whatsapp.add_group(GROUP, "Vendas", &[OWNER, MARIA, JOAO], false);
+    let change = |id: &str, action: NodeBuilder| {
+        let notification = NodeBuilder::new("notification")
+            .attr("from", group.as_str())
+            .attr("id", id)
+            .attr("type", "w:gp2")
+            .attr("participant", number(MARIA))
+            .attr("t", unix_seconds().to_string())
+            .children([action.build()]);
+        whatsapp.send_stanza(OWNER, &notification.build());
+    };
+    let of = |action: &'static str, members: &[&str]| {
+        let member = |digits: &&str| NodeBuilder::new("participant").attr("jid", number(digits)).build();
+        NodeBuilder::new(action).children(members.iter().map(member))
+    };
+    change("C0", of("promote", &[JOAO]));
+    // What came before it is done.
+    whatsapp.say(MARIA, OWNER, "Oi").expect("sent");
+    inbox.until_received(1);
+    inbox.stage.settings("vendas", &json!({"groups": "on"}));
+    change("C1", of("add", &[JOAO, OWNER]));
+    let added = inbox.until("group.updated", 1).remove(0);
+    let participants = json!([{"phone": JOAO, "isMe": false}, {"phone": OWNER, "isMe": true}]);
+    let data = json!({"chat": {"kind": "GROUP", "address": group}, "action": "ADD", "participants": participants,
+                      "by": {"phone": MARIA, "isMe": false}});
+    assert_shows("added", &added, &json!({"channelId": "vendas", "data": data}));
+    assert!(added["data"]["by"]["contactId"].is_string(), "she wrote: {added}");
+    change("C1", of("add", &[JOAO, OWNER]));
+    change("C2", NodeBuilder::new("subject").attr("subject", "Vendas 2"));
+    change("C3", NodeBuilder::new("locked"));
+    let events = inbox.until("group.updated", 3);
+    let actions: Vec<_> = events.iter().map(|event| event["data"]["action"].clone()).collect();
+    assert_eq!(actions, ["ADD", "SUBJECT", "SETTINGS"], "each once");
+    assert_eq!(events[1]["data"]["chat"]["name"], "Vendas 2");
 }
