@@ -85,6 +85,13 @@ pub enum Act {
 /// The prefix of the remote id of a file that the network has lost.
 pub const EXPIRED: &str = "expired:";
 
+/// The prefix of the remote id of a file whose bytes are those of a received one, before the id of that one. The gateway puts
+/// the remote id of the received file in its place.
+pub const OF_MEDIA: &str = "media:";
+
+/// The text for a medium that is not there.
+pub const NO_MEDIA: &str = "O campo content.mediaId deve ser o id de uma midia recebida que ainda existe.";
+
 /// An act as the network delivers it. All values are fixed, so that each repetition is the same. The form is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

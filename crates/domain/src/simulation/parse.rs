@@ -4,10 +4,11 @@ use std::ops::RangeInclusive;
 
 use super::emoji::is_emoji;
 use super::types::{REPLY_TO, Type, named, names};
-use super::{Act, EXPIRED, Simulation, Target};
+use super::{Act, EXPIRED, NO_MEDIA, OF_MEDIA, Simulation, Target};
 use crate::address::is_user_id;
 use crate::clock::Millis;
 use crate::field_errors::{FieldErrors, UNKNOWN};
+use crate::ids::MediaId;
 use crate::incoming::{Captioned, ChoiceKind, Content, NewMedia, Place, SenderIds, UnsupportedReason};
 use crate::json::Object;
 use crate::kinds::contact::{Card, Contact, render};
@@ -221,28 +222,41 @@ fn is_mime_type(text: &str) -> bool {
     text.split_once('/').is_some_and(|(kind, of)| part(kind) && part(of))
 }
 
-pub(super) fn file(reader: &mut Reader<'_, '_>, kind: &'static str) -> Parsed<Read> {
-    let of_form = |path: &str| format!("O campo {path} tem um formato invalido.").into();
-    let url = match reader
-        .of_form("url", is_url, |path| format!("O campo {path} deve ser uma URL publica http ou https.").into())?
-    {
-        Some(None) => {
+/// Where the bytes of a file are: at a URL, or where those of a received file are.
+fn place_of_bytes(reader: &mut Reader<'_, '_>) -> Parsed<String> {
+    let not_public = |path: &str| format!("O campo {path} deve ser uma URL publica http ou https.").into();
+    let url = reader.of_form("url", is_url, not_public)?;
+    let media = reader.of_form("mediaId", |id| id.parse::<MediaId>().is_ok(), |_| NO_MEDIA.into())?;
+    Ok(match (url, media) {
+        (Some(Some(_)), Some(Some(_))) => {
+            reader.only_one_of("mediaId", &["content.url", "content.mediaId"]);
+            None
+        }
+        (Some(None), Some(None)) => {
             reader.missing("url", None);
             None
         }
-        given => given.flatten(),
-    };
+        (Some(url), Some(media)) => url.or_else(|| media.map(|id| format!("{OF_MEDIA}{id}"))),
+        _ => None,
+    })
+}
+
+pub(super) fn file(reader: &mut Reader<'_, '_>, kind: &'static str) -> Parsed<Read> {
+    let of_form = |path: &str| format!("O campo {path} tem um formato invalido.").into();
+    let place = place_of_bytes(reader)?;
     let caption = reader.optional("caption", &Rule::lines(CAPTION_LIMIT))?;
     let file_name = reader.optional("fileName", &Rule::line(FILE_NAME_LIMIT))?;
     let mime_type = reader.of_form("mimeType", is_mime_type, of_form)?;
     let ptt = if kind == "audio" { reader.flag("ptt") } else { Some(false) };
     let animated = if kind == "sticker" { reader.flag("animated") } else { Some(false) };
     let expires = reader.flag("expires");
-    let (Some(url), Some(caption), Some(file_name), Some(mime_type)) = (url, caption, file_name, mime_type) else {
+    let (Some(place), Some(caption), Some(file_name), Some(mime_type)) = (place, caption, file_name, mime_type) else {
         return Ok(None);
     };
     let (Some(ptt), Some(animated), Some(expires)) = (ptt, animated, expires) else { return Ok(None) };
     let usual = match kind {
+        // The type of the received file.
+        _ if place.starts_with(OF_MEDIA) => "",
         "image" => "image/jpeg",
         "video" => "video/mp4",
         "audio" => "audio/ogg",
@@ -254,7 +268,7 @@ pub(super) fn file(reader: &mut Reader<'_, '_>, kind: &'static str) -> Parsed<Re
         file_name: file_name.clone(),
         ptt,
         animated,
-        remote_id: Some(if expires { format!("{EXPIRED}{url}") } else { url }),
+        remote_id: Some(if expires { format!("{EXPIRED}{place}") } else { place }),
         ..NewMedia::default()
     };
     let text = caption.clone().unwrap_or_default();

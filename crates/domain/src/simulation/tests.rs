@@ -24,6 +24,8 @@ fn assert_faults(body: &Value, expected: &[(&str, &str)]) {
     assert_eq!(found, expected, "{body}");
 }
 
+const MEDIA: &str = "01a2085f-0c22-7d04-8a8e-2b1f3c4d5e6f";
+
 /// The smallest content of every type.
 fn smallest(kind: &str) -> Value {
     match kind {
@@ -154,6 +156,12 @@ fn every_invalid_field_is_named() {
             "content.options[1]",
         ),
         (json!({"from": "5511977776666", "type": "edit", "content": {"text": "x"}}), "content.messageId"),
+        (json!({"from": "5511977776666", "type": "image", "content": {"mediaId": "x"}}), "content.mediaId"),
+        (json!({"from": "5511977776666", "type": "image", "content": {"mediaId": ""}}), "content.url"),
+        (
+            json!({"from": "5511977776666", "type": "image", "content": {"mediaId": MEDIA, "url": "https://example.com/a"}}),
+            "content.mediaId",
+        ),
     ] {
         let errors = parse(&body).expect_err("refused");
         assert_eq!(errors.as_slice().iter().map(|error| &*error.field).collect::<Vec<_>>(), [field], "{body}");
@@ -220,6 +228,9 @@ fn what_arrives_is_what_was_given() {
     let Act::Say { content, text, media: Some(media), .. } = image.act else { panic!("no file") };
     assert_eq!((content.object()["caption"].clone(), &*text), (json!("Olha"), "Olha"));
     assert_eq!(media.remote_id.as_deref(), Some("expired:https://example.com/a.png"));
+    let again = of("image", &json!({"mediaId": MEDIA, "expires": true}));
+    let Act::Say { media: Some(media), .. } = again.act else { panic!("no file") };
+    assert_eq!((media.remote_id, &*media.mime_type), (Some(format!("expired:media:{MEDIA}")), ""));
     let audio = of("audio", &json!({"url": "https://example.com/a", "ptt": true}));
     assert!(matches!(&audio.act, Act::Say { media: Some(media), .. } if media.ptt));
     let contact = of("contact", &smallest("contact"));

@@ -87,7 +87,12 @@ pub(super) static TYPES: &[Type] = &[
 
 const TEXT: &[Field] = &[("text", || schema::lines(parse::TEXT_LIMIT, true), true)];
 const FILE: &[Field] = &[
-    ("url", || json!({"type": "string", "pattern": parse::URL, "maxLength": parse::URL_LIMIT}), true),
+    ("url", || json!({"type": "string", "pattern": parse::URL, "maxLength": parse::URL_LIMIT}), false),
+    (
+        "mediaId",
+        || json!({"type": "string", "format": "uuid", "description": "In place of `url`: a received file."}),
+        false,
+    ),
     ("caption", || schema::lines(parse::CAPTION_LIMIT, false), false),
     ("fileName", || schema::name(parse::FILE_NAME_LIMIT, false), false),
     ("mimeType", || schema::optional(parse::MIME_TYPE, "The type of the file; else a usual one."), false),
@@ -161,6 +166,9 @@ fn content(one: &Type) -> Value {
         let mut needs = Contact::needs();
         schema["oneOf"] = needs["oneOf"].take();
         schema["required"] = json!([]);
+    }
+    if one.has("mediaId") {
+        schema["oneOf"] = json!([{"required": ["url"]}, {"required": ["mediaId"]}]);
     }
     let properties: Map<_, _> = one.fields().map(|(name, schema, _)| (name.to_owned(), schema())).collect();
     schema["properties"] = properties.into();

@@ -7,10 +7,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
 use recado_domain::channel::ChannelKey;
+use recado_domain::event::Owner;
 use recado_domain::ids::{ConversationId, MessageId, SANDBOX};
-use recado_domain::incoming::{Content, Group, Incoming, Outcome, Received};
+use recado_domain::incoming::{Content, Group, Incoming, MediaState, Outcome, Received};
 use recado_domain::kinds::Context;
-use recado_domain::simulation::{Act, EXAMPLE, EXPIRED, Simulated, SimulatedGroup, Simulation, body_schema};
+use recado_domain::simulation::{
+    Act, EXAMPLE, EXPIRED, NO_MEDIA, OF_MEDIA, Simulated, SimulatedGroup, Simulation, body_schema,
+};
 use recado_domain::transient::{Transient, TransientState, Typing};
 use recado_providers::sandbox::SimulatedAct;
 use schemars::JsonSchema;
@@ -39,7 +42,8 @@ pub async fn simulate(
         ignores_unknown: gateway.behaviour.unknown_fields == UnknownFields::Ignore,
         may_repeat: false,
     };
-    let call = Simulation::parse(&body.object()?, &context)?;
+    let mut call = Simulation::parse(&body.object()?, &context)?;
+    put_media(&gateway, (caller.institution, caller.environment), &mut call.act).await?;
     check_file(&gateway, &call.act)?;
     let channel = call.channel.as_ref().map_or(SANDBOX, |id| id.as_str());
     // A test key has no channels but those of the sandbox.
@@ -87,6 +91,24 @@ fn typing(gateway: &Gateway, entry: &ChannelEntry, call: Simulation, state: Typi
     let is_passed = gateway.transients.publish((entry.via.institution, entry.environment), transient);
     let outcome = if is_passed { "STREAMED" } else { "IGNORED" };
     Answer::of(Ids { message_id: None, network_id: None, conversation_id: None, outcome })
+}
+
+/// Puts the received file in the place of its id.
+async fn put_media(gateway: &Gateway, owner: Owner, act: &mut Act) -> Result<(), ApiError> {
+    let Act::Say { media: Some(media), .. } = act else { return Ok(()) };
+    let given = media.remote_id.clone().unwrap_or_default();
+    let place = given.strip_prefix(EXPIRED).unwrap_or(&given);
+    let Some(id) = place.strip_prefix(OF_MEDIA) else { return Ok(()) };
+    let missing = || ApiError::field("content.mediaId", NO_MEDIA);
+    let found = gateway.store.media(owner, id.parse().map_err(|_| missing())?).await?;
+    let found = found.filter(|found| found.state != MediaState::Gone).map(|found| found.about).ok_or_else(missing)?;
+    let url = found.remote_id.filter(|url| !url.starts_with(EXPIRED)).ok_or_else(missing)?;
+    media.remote_id = Some(if place.len() < given.len() { format!("{EXPIRED}{url}") } else { url });
+    media.file_name = media.file_name.take().or(found.file_name);
+    if media.mime_type.is_empty() {
+        media.mime_type = found.mime_type;
+    }
+    Ok(())
 }
 
 /// Refuses a file that could never be fetched.
@@ -203,6 +225,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
             ApiError::field("type", "O campo type e obrigatorio."),
             ApiError::field("content.url", NOT_PUBLIC),
             ApiError::field("content.messageId", NO_POLL),
+            ApiError::field("content.mediaId", NO_MEDIA),
             ApiError::ChannelNotFound,
             ApiError::ChannelNotConnected,
             ApiError::MessageNotFound,

@@ -158,6 +158,7 @@ const SAID: &[(&str, &str)] = &[
     ("{} ser o id de uma conversa.", "must be the id of a conversation."),
     ("{} ser o id de uma enquete.", "must be the id of a poll."),
     ("{} ser o id de um canal.", "must be the id of a channel."),
+    ("{} ser o id de uma midia recebida que ainda existe.", "must be the id of a received file that is still there."),
     ("{} ser o id de um contato.", "must be the id of a contact."),
     ("{} ser o nome de um evento.", "must be the name of an event."),
     ("{} ser no maximo {}.", "must be at most {}."),

@@ -80,6 +80,36 @@ fn a_file_of_the_sandbox_is_fetched_from_its_url() {
 }
 
 #[test]
+fn a_received_file_is_simulated_again() {
+    on_both_engines(|stage| {
+        let host = Receiver::start(&[("", "bytes"), ("404 Not Found", "")]);
+        let first = json!({"url": host.url, "mimeType": "image/png", "fileName": "a.png"});
+        let first = receive(stage, "image", &first);
+        let id = text(&first["media"], "id");
+        let again = receive(stage, "document", &json!({"mediaId": id, "caption": "De novo"}));
+        assert_ne!(again["media"]["id"], id);
+        let media = (&again["content"], &again["media"]["mimeType"], &again["media"]["fileName"]);
+        assert_eq!(media, (&json!("De novo"), &json!("image/png"), &json!("a.png")));
+        assert_eq!(stage.get(text(&again, "mediaUrl")).expect(200).text(), "bytes");
+        let expired = receive(stage, "image", &json!({"mediaId": id, "expires": true}));
+        assert_refused("expired", &stage.get(text(&expired, "mediaUrl")), EXPIRED);
+        // The network has lost the bytes of the first one.
+        assert_refused("gone", &stage.get(text(&first, "mediaUrl")), EXPIRED);
+        let institution = stage.home.cli(&["institutions", "create", "--name", "Another"]);
+        let other = text(&institution, "testKey");
+        let body = |id: &str| json!({"from": "5511977776666", "type": "image", "content": {"mediaId": id}});
+        let call = |key: &str, id: &str| stage.server.post("/v1/sandbox/simulate/incoming", key, &body(id));
+        let missing =
+            [("content.mediaId", "O campo content.mediaId deve ser o id de uma midia recebida que ainda existe.")];
+        assert_faults("gone", &call(&stage.key, id), &missing);
+        assert_faults("expired", &call(&stage.key, text(&expired["media"], "id")), &missing);
+        assert_faults("of another institution", &call(other, text(&again["media"], "id")), &missing);
+        assert_faults("unknown", &call(&stage.key, "01a2085f-0c22-7d04-8a8e-2b1f3c4d5e6f"), &missing);
+        assert_faults("no id", &call(&stage.key, "x"), &missing);
+    });
+}
+
+#[test]
 fn a_file_at_an_address_that_is_not_called_is_refused_for_good() {
     let stage = Stage::set();
     let public = "O campo content.url deve ser uma URL publica http ou https.";
