@@ -152,6 +152,7 @@ suite! { [
         two_forms_of_a_number_in_one_batch_are_one_chat,
         messages_of_several_channels_join_together_and_once,
         an_address_that_is_no_number_finds_its_chat,
+        an_answer_leaves_a_conversation_to_the_person_who_wrote_in_it,
         sent_messages_move_with_their_conversation,
         messages_of_a_crashed_process_are_left_to_join,
         senders_and_receivers_at_once_share_one_conversation,

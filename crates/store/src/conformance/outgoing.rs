@@ -347,6 +347,24 @@ pub(super) async fn an_address_that_is_no_number_finds_its_chat(ground: Ground) 
     assert_eq!(contacts(&ground).await.len(), 1);
 }
 
+pub(super) async fn an_answer_leaves_a_conversation_to_the_person_who_wrote_in_it(ground: Ground) {
+    let channel = ground.channel("vendas").await;
+    let wrote = receive(&ground, channel, vec![text("A1", SenderIds::of_phone(ANA), "Oi")]).await[0];
+    let ana = contacts(&ground).await[0].id;
+    assert!(ground.store.delete_contact(owner(&ground), ana).await.expect("stored"));
+    // Another person is added with this number, by mistake.
+    let bia = new_contact(&ground, ANA).await;
+    for to in [ANA, ANA_SHORT] {
+        let answer = send(&ground, channel, to, "Ola", NOW).await;
+        assert_eq!(ground.message(channel, answer).await.conversation, wrote.conversation, "{to}");
+    }
+    assert_eq!(only(&ground).await.contact, None);
+    let change = ContactChange { phone: Some(BIA.to_owned()), ..ContactChange::default() };
+    let changed = ground.store.change_contact(owner(&ground), bia.id, change, NOW).await.expect("stored");
+    assert!(matches!(changed, ContactChanged::Done(_)), "{changed:?}");
+    assert_eq!(only(&ground).await.address, ANA, "an answer reaches the person who wrote");
+}
+
 pub(super) async fn sent_messages_move_with_their_conversation(ground: Ground) {
     let channel = ground.channel("vendas").await;
     receive(&ground, channel, vec![text("A1", SenderIds::of_phone(ANA), "Oi")]).await;

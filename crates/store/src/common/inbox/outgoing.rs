@@ -1,7 +1,7 @@
 //! Messages of calls that are submitted to the network: each joins the conversation of its chat, or begins it. Sending creates
 //! no contact, but a contact that has the address is the contact of the conversation.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use futures_util::future::{try_join, try_join_all, try_join3};
 use recado_domain::address::GROUP;
@@ -174,8 +174,15 @@ async fn chats<'a, E: Executor>(place: &Place<'_, E>, messages: Vec<&'a Submitte
     for message in messages {
         let known = if is_number(&message.recipient) {
             let contact = contacts.get(&IdentityKey::phone(&message.recipient).value).copied();
-            let former =
-                forms(&message.recipient).find(|form| without_contact.contains(&(message.channel, form.clone())));
+            let former = forms(&message.recipient).find_map(|form| {
+                let wrote = without_contact.get(&(message.channel, form.clone()))?;
+                Some((form, *wrote))
+            });
+            // A conversation in which somebody wrote is that of this person, who need not be the contact.
+            let (contact, former) = match former {
+                Some((former, true)) => (None, Some(former)),
+                former => (contact, former.map(|(former, _)| former)),
+            };
             if let (Some(contact), Some(former)) = (contact, &former) {
                 adopt(place, (message.channel, former), contact).await?;
             }
@@ -255,18 +262,19 @@ async fn adopt<E: Executor>(
     place.db.run(sql, values![channel, former, key, contact]).await.map(drop)
 }
 
-/// The active conversations with numbers that have no contact: channels, and the form of the number that is the chat.
+/// The active conversations with numbers that have no contact: channels, and the form of the number that is the chat; and
+/// whether somebody has written in the conversation.
 async fn without_contact<E: Executor>(
     place: &Place<'_, E>,
     messages: &[&Submitted],
-) -> Result<HashSet<(ChannelKey, String)>, E::Error> {
+) -> Result<HashMap<(ChannelKey, String), bool>, E::Error> {
     let numbers = messages.iter().filter(|message| is_number(&message.recipient));
     let chats: BTreeSet<_> =
         numbers.flat_map(|message| forms(&message.recipient).map(move |form| (message.channel, form))).collect();
     if chats.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(HashMap::new());
     }
-    let chat = |row: &Row<'_>| Ok((row.get("channel_key")?, row.get("chat")?));
+    let chat = |row: &Row<'_>| Ok(((row.get("channel_key")?, row.get("chat")?), row.get("wrote")?));
     let found = place.db.rows(&without_contact_sql::<E>(), values![to_json(&chats)], chat).await?;
     Ok(found.into_iter().collect())
 }
@@ -275,9 +283,16 @@ fn without_contact_sql<E: Executor>() -> String {
     // A subquery that gives a value is never a join: without statistics the planner of PostgreSQL would read the whole table
     // for a join, and keep that plan.
     format!(
-        "SELECT p.channel_key, p.chat FROM {} p
-         WHERE (SELECT v.contact_id IS NULL FROM conversations v
-                WHERE v.channel_key = p.channel_key AND v.chat = p.chat AND v.closed_at IS NULL)",
+        "SELECT channel_key, chat, wrote FROM (
+             SELECT p.channel_key, p.chat, (
+                 SELECT v.wrote_at IS NOT NULL
+                     OR (SELECT 1 FROM incoming m WHERE m.conversation_id = v.id AND m.direction = 'INBOUND' LIMIT 1)
+                         IS NOT NULL
+                 FROM conversations v
+                 WHERE v.channel_key = p.channel_key AND v.chat = p.chat AND v.closed_at IS NULL
+                   AND v.contact_id IS NULL) AS wrote
+             FROM {} p) AS found
+         WHERE wrote IS NOT NULL",
         E::CHATS
     )
 }
