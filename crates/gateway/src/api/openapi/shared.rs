@@ -60,7 +60,7 @@ impl Texts {
     }
 
     fn replace(&mut self, fields: &mut Map<String, Value>) {
-        if !fields.get("pattern").and_then(Value::as_str).is_some_and(|pattern| pattern.len() >= LONG) {
+        if fields.get("pattern").and_then(Value::as_str).is_none_or(|pattern| pattern.len() < LONG) {
             return;
         }
         let (rule, rest): (Map<_, _>, Map<_, _>) =
