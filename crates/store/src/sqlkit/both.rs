@@ -104,6 +104,17 @@ pub(crate) trait Executor {
         read: impl Fn(&Row<'_>) -> Read<T>,
     ) -> Result<Vec<T>, Self::Error>;
 
+    /// All rows, by a plan that is made for this call. PostgreSQL keeps the plan of a statement that it repeats: one that was
+    /// made while a table was new reads all of it until the first statistics exist.
+    async fn rows_planned_anew<T>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        read: impl Fn(&Row<'_>) -> Read<T>,
+    ) -> Result<Vec<T>, Self::Error> {
+        self.rows(sql, values, read).await
+    }
+
     /// The one row, if there is one.
     async fn row<T>(
         &self,
@@ -216,6 +227,15 @@ impl Executor for Db<'_> {
     async fn rows<T>(&self, sql: &str, values: &[Value<'_>], read: impl Fn(&Row<'_>) -> Read<T>) -> Done<Vec<T>> {
         let rows = Db::rows(*self, &numbered(sql), &args(values)).await?;
         rows.iter().map(|row| Ok(read(&Row::new(Of::Postgres(row)))?)).collect()
+    }
+
+    async fn rows_planned_anew<T>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        read: impl Fn(&Row<'_>) -> Read<T>,
+    ) -> Done<Vec<T>> {
+        Executor::rows(&Db { prepared: None, ..*self }, sql, values, read).await
     }
 
     async fn row<T>(&self, sql: &str, values: &[Value<'_>], read: impl Fn(&Row<'_>) -> Read<T>) -> Done<Option<T>> {

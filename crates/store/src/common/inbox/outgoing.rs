@@ -275,13 +275,12 @@ async fn without_contact<E: Executor>(
         return Ok(HashMap::new());
     }
     let chat = |row: &Row<'_>| Ok(((row.get("channel_key")?, row.get("chat")?), row.get("wrote")?));
-    let found = place.db.rows(&without_contact_sql::<E>(), values![to_json(&chats)], chat).await?;
+    let found = place.db.rows_planned_anew(&without_contact_sql::<E>(), values![to_json(&chats)], chat).await?;
     Ok(found.into_iter().collect())
 }
 
 fn without_contact_sql<E: Executor>() -> String {
-    // A subquery that gives a value is never a join: without statistics the planner of PostgreSQL would read the whole table
-    // for a join, and keep that plan.
+    // A subquery that gives a value is never a join, for which PostgreSQL could read the whole table.
     format!(
         "SELECT channel_key, chat, wrote FROM (
              SELECT p.channel_key, p.chat, (
@@ -324,7 +323,7 @@ async fn formers<E: Executor>(
         };
         Ok((place, former))
     };
-    Ok(place.db.rows(E::FORMERS, values![to_json(&places)], former).await?.into_iter().collect())
+    Ok(place.db.rows_planned_anew(E::FORMERS, values![to_json(&places)], former).await?.into_iter().collect())
 }
 
 /// The statements that a join runs for many chats.

@@ -1,6 +1,6 @@
 SELECT p.channel_key, p.chat, v.wrote_at, v.windowed, v.address, v.chat_name, k.account, k.phone
 FROM (SELECT (value ->> 0)::bigint AS channel_key, value ->> 1 AS chat FROM json_array_elements(?1::json)) p
--- Each limit keeps the planner on the index. Without statistics it would read the whole table, and keep that plan.
+-- The limits keep the planner on the indexes.
 CROSS JOIN LATERAL (
     SELECT o.* FROM conversations o
     WHERE o.channel_key = p.channel_key AND o.chat = p.chat AND o.closed_at IS NOT NULL
