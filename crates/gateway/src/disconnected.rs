@@ -6,17 +6,26 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Tells a call that its client has disconnected. A call that only waits for something to read ends then.
+/// Tells the calls of a connection that the client sends nothing more: it has left, or it has closed its own direction and
+/// still reads. A call that only waits for something to read answers then.
 #[derive(Clone, Default)]
 pub struct Disconnected(CancellationToken);
 
 impl Disconnected {
-    /// Waits until the client has disconnected.
+    /// Waits until the client sends nothing more.
     pub async fn wait(&self) {
         self.0.cancelled().await;
     }
 
-    /// Says so when the guard is dropped, with the connection or after the answer.
+    pub fn is_over(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    pub fn end(&self) {
+        self.0.cancel();
+    }
+
+    /// Ends with the guard.
     pub fn guard(&self) -> DropGuard {
         self.0.clone().drop_guard()
     }

@@ -5,6 +5,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 mod waits;
+mod watched;
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ use crate::rate_limit::Peer;
 use call::Call;
 pub use steps::Steps;
 use waits::{Over, Waits, Watch};
+use watched::Watched;
 
 /// The time a client has to send its request's head, from the connection's begin or the head's first byte.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -157,6 +159,7 @@ impl<A: Answer> Server<A> {
             waits: Waits::new(),
             keep_alive: self.keep_alive.clone(),
             steps: self.steps.clone(),
+            disconnected: Disconnected::default(),
             _open: Open::new(self.open.clone()),
         };
         let watch = Watch::new(calls.waits.clone(), self.limits, self.room.crowd.clone());
@@ -241,6 +244,7 @@ struct Calls<A> {
     /// The header of the answers, made once.
     keep_alive: HeaderValue,
     steps: Steps,
+    disconnected: Disconnected,
     _open: Open,
 }
 
@@ -251,8 +255,7 @@ impl<A: Answer> Calls<A> {
         let (api, peer, permit) = (self.api.clone(), self.peer, self.permit.clone());
         let (waits, keep_alive, closing) = (self.waits.clone(), self.keep_alive.clone(), self.steps.close.clone());
         let stays = stays_open(request.version(), request.headers());
-        let disconnected = Disconnected::default();
-        let connected = disconnected.guard();
+        let disconnected = self.disconnected.clone();
         let work = async move {
             let answered = answer(&api, peer, disconnected, request).await;
             drop(permit);
@@ -260,7 +263,6 @@ impl<A: Answer> Calls<A> {
         };
         let call = Call::new(work, self.tracker.clone());
         async move {
-            let _connected = connected;
             let mut response = call.await?;
             if closing.is_cancelled() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -310,10 +312,12 @@ fn record_end(response: Response<Body>, waits: Waits) -> Response<Body> {
 
 async fn connection(stream: TcpStream, calls: Calls<impl Answer>, mut watch: Watch, write: Duration) {
     let (waits, stop) = (calls.waits.clone(), calls.steps.close_idle.clone());
+    let disconnected = calls.disconnected.clone();
+    let _ended = disconnected.guard();
     let service = service_fn(|request| calls.answer(request));
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(write));
-    let mut stream = std::pin::pin!(stream);
+    let stream = Watched { stream: std::pin::pin!(stream), disconnected };
     let received = |bytes: &[u8]| {
         if !bytes.is_empty() {
             waits.received();
@@ -325,7 +329,7 @@ async fn connection(stream: TcpStream, calls: Calls<impl Answer>, mut watch: Wat
         // `watch` has separate times for a head and for the next call; hyper has one for both.
         .header_read_timeout(None)
         .max_buf_size(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(InspectReader::new(stream.as_mut(), received)), service);
+        .serve_connection(TokioIo::new(InspectReader::new(stream, received)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = loop {
         tokio::select! {

@@ -1,6 +1,6 @@
 //! The event stream: pages, long polling, server-sent events, cursors.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -354,6 +354,13 @@ fn a_long_poll_ends_with_its_client() {
     drop(polls);
     wait_for("a free place", || !full());
     assert!(left.elapsed() < Duration::from_secs(10), "{:?}", left.elapsed());
+    // A client that has closed its own direction alone gets an empty page.
+    let mut half = TcpStream::connect(&address).expect("a connection");
+    half.write_all(call.as_bytes()).expect("sent");
+    half.shutdown(std::net::Shutdown::Write).expect("closed");
+    let mut answer = String::new();
+    half.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"data\":[]"), "{answer}");
 }
 
 #[test]
