@@ -100,13 +100,13 @@ fn typing_reaches_open_streams_and_is_stored_nowhere() {
 #[test]
 fn others_receive_nothing() {
     let stage = Stage::set();
+    let mine = every_scope(&stage.home);
+    let unread = create_key(&stage.home, "test", "events.read,contacts.read", "unlimited");
+    let real = create_key(&stage.home, "live", ALL_SCOPES, "unlimited");
     let other = stage.home.cli(&["institutions", "create", "--name", "Another"]);
     let args = ["keys", "create", "--institution", other["id"].as_str().expect("an id"), "--name", "tests"];
     let more = ["--environment", "test", "--scopes", ALL_SCOPES, "--rate-limit", "unlimited"];
     let other = stage.home.cli(&[&args[..], &more].concat())["key"].as_str().expect("a key").to_owned();
-    let mine = every_scope(&stage.home);
-    let unread = create_key(&stage.home, "test", "events.read,contacts.read", "unlimited");
-    let real = create_key(&stage.home, "live", ALL_SCOPES, "unlimited");
     stage.open("outro", &["connect"]);
     let mut heard = open(&stage.server, &mine, "");
     let mut deaf = [
