@@ -74,8 +74,8 @@ impl GroupNames {
         }
     }
 
-    /// Stores the answer of the network; `None`: there was none.
-    fn put(&self, address: &str, name: Option<String>, now: Instant) {
+    /// Stores the answer of the network, or a name that it reports; `None`: there was none.
+    pub fn put(&self, address: &str, name: Option<String>, now: Instant) {
         let mut state = self.state();
         state.wanted.retain(|wanted| wanted != address);
         if state.known.len() >= KNOWN && !state.known.contains_key(address) {
@@ -97,10 +97,11 @@ impl Connection {
             let answer = session.group_name(address.trim_end_matches(GROUP)).await;
             // The library's text is omitted, because it may contain a number.
             let name = answer.ok().filter(|name| !name.is_empty());
-            self.groups.put(&address, name.clone(), Instant::now());
+            self.groups.put(&address, name, Instant::now());
             // The conversation of a first message is stored by then. Otherwise the next message has the name.
             tokio::time::sleep(BETWEEN).await;
-            if let Some(name) = name {
+            // The network may have reported another name meanwhile.
+            if let Some(name) = self.groups.look(&address, Instant::now()) {
                 if let Err(error) = self.shared.store.name_group(self.via.key, address, name).await {
                     tracing::debug!(channel.id = %self.via.id, %error, "name of a group not stored");
                 }

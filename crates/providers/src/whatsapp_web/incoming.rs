@@ -82,9 +82,15 @@ impl SessionInbox {
             arrivals.extend(read.into_iter().filter(|arrival| takes(arrival, settings.groups, settings.own_device)));
         }
         for arrival in &mut arrivals {
-            let is_named = matches!(arrival.what, What::Message(_) | What::GroupChanged { .. });
-            if let Some(group) = arrival.group.as_mut().filter(|group| is_named && group.name.is_none()) {
-                group.name = connection.groups.look(&group.address, Instant::now());
+            match (&arrival.what, &mut arrival.group) {
+                // A new name.
+                (What::GroupChanged { .. }, Some(Group { address, name: Some(name) })) => {
+                    connection.groups.put(address, Some(name.clone()), Instant::now());
+                }
+                (What::Message(_) | What::GroupChanged { .. }, Some(group)) => {
+                    group.name = connection.groups.look(&group.address, Instant::now());
+                }
+                _ => {}
             }
         }
         let shared = &connection.shared;

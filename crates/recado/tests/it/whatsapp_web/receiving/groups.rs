@@ -185,10 +185,16 @@ fn changes_of_groups_are_events_while_groups_are_on() {
     whatsapp.say(MARIA, OWNER, "Oi").expect("sent");
     inbox.until_received(1);
     inbox.stage.settings("vendas", &json!({"groups": "on"}));
+    let say = || whatsapp.say_as(MARIA, OWNER, Said::text("Oi").group(&group)).expect("sent");
+    say();
+    wait_for("the name of the group", || {
+        let all = inbox.get("/v1/conversations");
+        all["data"].as_array().expect("a list").iter().any(|one| one["chat"]["name"] == "Vendas")
+    });
     change("C1", of("add", &[JOAO, OWNER]));
     let added = inbox.until("group.updated", 1).remove(0);
     let participants = json!([{"phone": JOAO, "isMe": false}, {"phone": OWNER, "isMe": true}]);
-    let data = json!({"chat": {"kind": "GROUP", "address": group}, "action": "ADD", "participants": participants,
+    let data = json!({"chat": {"kind": "GROUP", "address": group, "name": "Vendas"}, "action": "ADD", "participants": participants,
                       "by": {"phone": MARIA, "isMe": false}});
     assert_shows("added", &added, &json!({"channelId": "vendas", "data": data}));
     assert!(added["data"]["by"]["contactId"].is_string(), "she wrote: {added}");
@@ -199,4 +205,6 @@ fn changes_of_groups_are_events_while_groups_are_on() {
     let actions: Vec<_> = events.iter().map(|event| event["data"]["action"].clone()).collect();
     assert_eq!(actions, ["ADD", "SUBJECT", "SETTINGS"], "each once");
     assert_eq!(events[1]["data"]["chat"]["name"], "Vendas 2");
+    say();
+    assert_eq!(inbox.until_received(3)[2]["chat"]["name"], "Vendas 2", "it is not asked for again");
 }
