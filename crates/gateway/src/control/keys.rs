@@ -50,7 +50,7 @@ fn new_key(
     expires_at: Option<&str>,
 ) -> Result<api_keys::NewKey, ApiError> {
     let mut errors = FieldErrors::default();
-    let name = errors.collect("name", api_keys::parse_name(name).ok_or(api_keys::BAD_NAME.into()));
+    let name = errors.collect("name", api_keys::parse_name(name));
     let mut known = Vec::new();
     for scope in scopes {
         match Scope::from_name(scope) {

@@ -1,12 +1,13 @@
 //! Operations on API keys: create and revoke.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use recado_domain::api_key::{Grant, SecretKey};
 use recado_domain::clock::secret;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 use recado_domain::institution::ApiKey;
-use recado_domain::text;
+use recado_domain::text::{self, NameFault};
 
 use crate::directory::KeyEntry;
 use crate::gateway::Gateway;
@@ -20,17 +21,30 @@ pub struct NewKey {
     pub parent: Option<ApiKeyId>,
 }
 
+/// The fewest code points of a name.
+const NAME_LEAST: usize = 3;
 /// The most code points of a name.
 pub const NAME_LIMIT: usize = 100;
 /// The most keys of an institution in an environment that are neither revoked nor expired.
 pub const KEYS_LIMIT: usize = 500;
 /// The error of an invalid name.
-pub const BAD_NAME: &str = "O nome da chave deve ter de 3 a 100 caracteres.";
+const BAD_NAME: &str = "O nome da chave deve ter de 3 a 100 caracteres.";
+
+/// The error of a name with characters that break a line, or with none that is visible.
+const BAD_CHARACTERS: &str = "O nome da chave contem caracteres invalidos.";
 
 /// Parses a key's name: 3 to 100 characters, at least one visible, and none that breaks a line.
-pub fn parse_name(name: &str) -> Option<String> {
+///
+/// # Errors
+///
+/// What is wrong with the name.
+pub fn parse_name(name: &str) -> Result<String, Cow<'static, str>> {
     let name = name.trim();
-    (name.chars().count() >= 3 && text::check_name(name, NAME_LIMIT).is_ok()).then(|| name.to_owned())
+    match text::check_name(name, NAME_LIMIT) {
+        Ok(()) if name.chars().count() >= NAME_LEAST => Ok(name.to_owned()),
+        Err(NameFault::Characters) if name.chars().count() >= NAME_LEAST => Err(BAD_CHARACTERS.into()),
+        Ok(()) | Err(_) => Err(BAD_NAME.into()),
+    }
 }
 
 /// Creates a key. The secret is not stored: a caller who loses it creates another key.

@@ -18,7 +18,7 @@ use crate::api::error::ApiError;
 use crate::api::json::{self, Data, JsonBody, Object};
 use crate::api::openapi::{Operation, schemas};
 use crate::gateway::Gateway;
-use crate::operations::api_keys::{self, BAD_NAME, NAME_LIMIT, NewKey};
+use crate::operations::api_keys::{self, NAME_LIMIT, NewKey};
 
 pub const FIELDS: [&str; 5] = ["name", "permissions", "rateLimit", "expiresAt", "environment"];
 
@@ -100,7 +100,7 @@ fn parse(object: &Object<'_>, giver: &Grant, now: Millis) -> Result<NewKey, ApiE
     let mut errors = FieldErrors::default();
     let name = object.text("name")?.text("name").map(|name| name.map(str::to_owned)).and_then(|name| {
         let name = name.ok_or("O nome da chave e obrigatorio.")?;
-        api_keys::parse_name(&name).ok_or(BAD_NAME.into())
+        api_keys::parse_name(&name)
     });
     let name = errors.collect("name", name);
     let scopes = errors.collect("permissions", permissions(object));

@@ -30,6 +30,7 @@ use crate::gateway::Gateway;
 
 const FIELDS: [&str; 4] = ["from", "to", "events", "status"];
 const BAD_STATUS: &str = "O status deve ser FAILED ou ALL.";
+const BAD_RANGE: &str = "O inicio do intervalo deve ser anterior ao fim.";
 const BAD_EVENTS: &str = "O campo events deve ser uma lista de 1 a 64 eventos.";
 /// Deliveries that are scheduled in one transaction.
 const BATCH: usize = 1_000;
@@ -128,6 +129,11 @@ fn read(object: &Object<'_>) -> Result<Asked, ApiError> {
         Some(_) => Err(BAD_STATUS.into()),
     });
     let status = errors.collect("status", status);
+    if let (Some(from), Some(to)) = (from, to)
+        && from >= to
+    {
+        errors.push("to", BAD_RANGE);
+    }
     errors.append(object.refuse_unknown(&FIELDS));
     let Some(status) = status.filter(|_| errors.is_empty()) else { return Err(errors.into()) };
     Ok(Asked { from, to, events, status })

@@ -9,7 +9,7 @@ use recado_domain::field_errors::{Field, FieldErrors, REPEATED, UNKNOWN};
 use recado_domain::text;
 use recado_domain::webhook::{DeliveryOrder, RetryPolicy};
 use recado_providers::outbound::client::Client;
-use recado_providers::outbound::url::{TargetUrl, is_port};
+use recado_providers::outbound::url::{LENGTH, TargetUrl, is_port};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -52,6 +52,7 @@ const BAD_NAME: &str = "O nome deve ter de 3 a 100 caracteres.";
 const BAD_EVENTS: &str = "O campo events deve ser uma lista de 1 a 64 eventos.";
 const BAD_SECRET: &str = "O secret deve ter de 16 a 256 caracteres.";
 const BAD_BASE64: &str = "O secret deve ter base64 depois de whsec_.";
+const LONG_URL: &str = "O campo url deve ter no maximo 2048 caracteres.";
 const BAD_PORT: &str = "O campo url deve ter a porta 80, 443 ou de 1024 a 65535.";
 const WITH_USER: &str = "O campo url deve ser uma URL sem usuario e senha.";
 const BAD_CHANNELS: &str = "O campo channelIds deve ser uma lista de 1 a 200 canais.";
@@ -199,6 +200,9 @@ fn read_url(given: &Field<'_>, client: &Client) -> Checked<Option<TargetUrl>> {
 
 /// What is wrong with a URL that may not be called.
 fn url_fault(text: &str) -> &'static str {
+    if text.len() > LENGTH {
+        return LONG_URL;
+    }
     let uri = text.parse::<Uri>().ok().filter(|uri| matches!(uri.scheme_str(), Some("https" | "http")));
     match uri.as_ref().and_then(Uri::authority) {
         Some(authority) if authority.as_str().contains('@') => WITH_USER,
@@ -362,7 +366,7 @@ pub fn schema(is_new: bool) -> Value {
         "additionalProperties": false,
         "properties": {
             "name": name,
-            "url": {"type": nullable("string", is_new), "format": "uri", "maxLength": recado_providers::outbound::url::LENGTH, "pattern": "^https?://", "description": "With https, and with http only where the operator allows the address."},
+            "url": {"type": nullable("string", is_new), "format": "uri", "maxLength": LENGTH, "pattern": "^https?://", "description": "With https, and with http only where the operator allows the address."},
             "events": {"type": nullable("array", is_new), "minItems": 1, "maxItems": Patterns::LIMIT, "items": pattern, "description": later},
             "secret": {"type": ["string", "null"], "minLength": SECRET.0, "maxLength": SECRET.1, "description": "`whsec_` and base64, or any text. A new webhook without one gets a random one, which only this answer shows. A replaced secret signs for 24 hours beside the new one."},
             "active": {"type": ["boolean", "null"], "default": true},

@@ -21,12 +21,16 @@ const WHOLE: &[(&str, &str)] = &[
         "The number is not the same for all institutions: give --institution, or the number with + and its country code.",
     ),
     ("A mensagem citada nao pertence a esta conversa.", "The quoted message is not of this chat."),
+    ("A mensagem citada foi apagada.", "The quoted message was deleted."),
+    ("A mensagem citada foi cancelada.", "The quoted message was cancelled."),
+    ("A mensagem citada so e enviada depois desta.", "The quoted message is sent after this one."),
     ("Este canal nao oferece este recurso.", "The channel does not offer this."),
     ("Este cabecalho nao e permitido.", "This header is not allowed."),
     ("O endereco do webhook nao e permitido.", "The address of the webhook is not allowed."),
     ("O filtro nao se aplica com conversationId.", "The filter is not for a conversation."),
     ("O filtro nao se aplica a mensagens enviadas.", "The filter is not for sent messages."),
     ("O filtro nao se aplica a mensagens recebidas.", "The filter is not for received messages."),
+    ("O inicio do intervalo deve ser anterior ao fim.", "The begin of the range must be before its end."),
     ("O telefone deve ser o da URL.", "The phone number must be that of the URL."),
     (
         "O campo sendAt deve estar entre 5 segundos e 90 dias no futuro.",
@@ -258,6 +262,7 @@ mod tests {
                 "The scopes must be a list with at least one known scope.",
             ),
             ("JSON invalido (linha 3, coluna 14).", "Invalid JSON (line 3, column 14)."),
+            ("A mensagem citada foi cancelada.", "The quoted message was cancelled."),
             ("at least one scope is needed", "at least one scope is needed"),
         ];
         for (own, english) in table {

@@ -285,6 +285,12 @@ pub fn soon() -> String {
     (jiff::Timestamp::now() + Duration::from_secs(7)).to_string()
 }
 
+/// A time for which a message can be scheduled, and that does not come during a test.
+#[expect(clippy::disallowed_methods, reason = "the server under test has the machine's clock")]
+pub fn in_an_hour() -> String {
+    (jiff::Timestamp::now() + Duration::from_hours(1)).to_string()
+}
+
 /// A message was not sent before its `sendAt`, and lives for its `ttlSeconds` from then on.
 #[track_caller]
 pub fn assert_sent_in_time(message: &Value, ttl_seconds: i64) {

@@ -227,6 +227,7 @@ fn a_url_leads_to_a_public_address_or_one_that_the_operator_allows() {
             _ => answer.expect(400).json()["errors"][0]["message"].as_str().expect("a text").to_owned(),
         }
     };
+    let long = format!("https://crm.example.com/{}", "x".repeat(2_048));
     let (https, address) = ("O campo url deve ser uma URL https.", "O endereco do webhook nao e permitido.");
     for (url, expected) in [
         ("https://crm.example.com", "created"),
@@ -237,6 +238,7 @@ fn a_url_leads_to_a_public_address_or_one_that_the_operator_allows() {
         ("http://127.0.0.1/", https),
         ("https://user:pw@crm.example.com/", "O campo url deve ser uma URL sem usuario e senha."),
         ("https://crm.example.com:22/", "O campo url deve ter a porta 80, 443 ou de 1024 a 65535."),
+        (&*long, "O campo url deve ter no maximo 2048 caracteres."),
         ("crm.example.com", https),
         ("", https),
         ("https://127.0.0.1/", address),

@@ -56,6 +56,8 @@ fn dead_letters_are_sent_again_by_range() {
     receiver.until(18);
     for (body, field) in [
         (json!({"from": "ontem"}), "from"),
+        (json!({"from": "2026-12-30T00:00:00Z", "to": "2026-11-29T00:00:00Z"}), "to"),
+        (json!({"from": "2026-11-29T00:00:00Z", "to": "2026-11-29T00:00:00Z"}), "to"),
         (json!({"status": "PENDING"}), "status"),
         (json!({"events": []}), "events"),
         (json!({"events": ["message.none"]}), "events"),

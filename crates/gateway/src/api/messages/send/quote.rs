@@ -9,11 +9,16 @@ use recado_domain::incoming::{IdentityKind, Incoming};
 use recado_domain::kinds::NOT_OF_THIS_CHAT;
 use recado_domain::message::{Message, Target};
 use recado_domain::phone::forms;
+use recado_domain::status::MessageStatus;
 use recado_store::StoreError;
 
 use crate::api::error::ApiError;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
+
+const REVOKED: &str = "A mensagem citada foi apagada.";
+const CANCELLED: &str = "A mensagem citada foi cancelada.";
+const SENT_LATER: &str = "A mensagem citada so e enviada depois desta.";
 
 /// The message with this id or network id, if it belongs to the chat with this address. `sent_at`: when the new message is
 /// sent. A quote of a message that is scheduled for later would block its queue.
@@ -25,17 +30,22 @@ pub(super) async fn find(
 ) -> Result<Target, ApiError> {
     let chat = Chat { gateway, channel: entry.via.key, owner: (entry.via.institution, entry.environment), to };
     if let Some(message) = chat.sent(name).await? {
-        let is_sent = message.send_at.is_none_or(|send_at| send_at <= sent_at);
+        if message.send_at.is_some_and(|send_at| send_at > sent_at) {
+            let is_cancelled = message.status == MessageStatus::Cancelled;
+            return Err(refused(if is_cancelled { CANCELLED } else { SENT_LATER }));
+        }
         let network_id = message.remote_id.unwrap_or(message.network_id);
-        let target = Target { id: message.id, network_id, received: false };
-        return Some(target).filter(|_| is_sent).ok_or_else(refused);
+        return Ok(Target { id: message.id, network_id, received: false });
     }
-    let message = chat.received(name).await?.filter(|message| message.revoked_at.is_none()).ok_or_else(refused)?;
-    Ok(Target { id: message.id, network_id: message.network_id, received: true })
+    match chat.received(name).await? {
+        None => Err(refused(NOT_OF_THIS_CHAT)),
+        Some(message) if message.revoked_at.is_some() => Err(refused(REVOKED)),
+        Some(message) => Ok(Target { id: message.id, network_id: message.network_id, received: true }),
+    }
 }
 
-fn refused() -> ApiError {
-    ApiError::field("replyTo", NOT_OF_THIS_CHAT)
+fn refused(why: &'static str) -> ApiError {
+    ApiError::field("replyTo", why)
 }
 
 /// The chat of the new message.

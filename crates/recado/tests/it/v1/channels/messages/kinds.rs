@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::Answer;
 use crate::openapi::{document, resolved};
 use crate::v1::{
-    ALL_SCOPES, JSON, KEY_REUSED, NO_METHOD, Stage, assert_faults, assert_refused, create_key, location,
+    ALL_SCOPES, JSON, KEY_REUSED, NO_METHOD, Stage, assert_faults, assert_refused, create_key, in_an_hour, location,
     on_both_engines, simulate, text,
 };
 
@@ -144,6 +144,17 @@ fn a_quote_is_of_the_same_chat() {
     ] {
         assert_faults(&target.to_string(), &post(&stage, "/text", &[], &reply(to, target)), &fault);
     }
+    // One that is sent later, and one that never is.
+    let later = json!({"to": TO, "content": "c", "sendAt": in_an_hour()});
+    let later = location(&post(&stage, "/text", &[], &later).expect(202));
+    let later_id = stage.data(&later)["id"].clone();
+    let refuses = |expected: &str| {
+        let answer = post(&stage, "/text", &[], &reply(TO, &later_id));
+        assert_faults(expected, &answer, &[("replyTo", expected)]);
+    };
+    refuses("A mensagem citada so e enviada depois desta.");
+    stage.server.delete(&later, Some(&stage.key)).expect(200);
+    refuses("A mensagem citada foi cancelada.");
     stage.open("other", &["connect"]);
     let body = reply(TO, &id).to_string();
     let other =
@@ -192,7 +203,8 @@ fn a_received_message_is_quoted() {
             person.as_object().expect("names").iter().for_each(|(name, value)| revoke[name] = value.clone());
             simulate(stage, &revoke);
             let body = json!({"to": addresses[0], "content": "b", "replyTo": said["messageId"]});
-            assert_faults("deleted", &post(stage, "/text", &[], &body), &fault);
+            let deleted = [("replyTo", "A mensagem citada foi apagada.")];
+            assert_faults("deleted", &post(stage, "/text", &[], &body), &deleted);
         }
         // What the channel's phone wrote, and a person whose number became known later.
         let ana = json!({"from": "5511977776666"});
