@@ -9,6 +9,7 @@ use clap::Args;
 use recado_domain::channel::{Actor, ChannelAction};
 use recado_domain::clock::Clock;
 use recado_domain::error::AppError;
+use recado_domain::ids::InstitutionId;
 use recado_gateway::config::{Behaviour, SecretKey};
 use recado_gateway::control::AskError;
 use recado_gateway::gateway::{Gateway, SANDBOX_FILE, STORE_FILE};
@@ -120,11 +121,13 @@ impl Restore {
         let ids = sealed::key_ids(&store)?;
         check_keys(&store, keys)?;
         let sent_again = contents::waiting(&store, SystemClock.now())?;
+        let several = contents::counts(&store)?.into_iter().any(|(name, rows)| name == "institutions" && rows > 1);
         let sent_again = sent_again.iter().map(|waiting| {
-            json!({
+            let row = json!({
                 "channel": waiting.channel, "environment": waiting.environment, "queued": waiting.queued,
                 "sending": waiting.sending, "scheduled": waiting.scheduled, "unknown": waiting.unknown,
-            })
+            });
+            named(row, several.then_some(waiting.institution))
         });
         let mut report = json!({
             "restored": null,
@@ -225,14 +228,17 @@ fn check_keys(store: &rusqlite::Connection, keys: &KeyRing) -> Result<()> {
 /// Pauses the channels of a store, and disconnects those whose session must not be open twice.
 async fn pause(dir: &Path) -> Result<Value> {
     let gateway = Gateway::open(dir, Behaviour::from_environment(), KeyRing::default()).await?;
+    let several = gateway.store.institutions().await?.len() > 1;
     let mut paused = Vec::new();
     for entry in gateway.directory.channels() {
         let holds_session = entry.kind.descriptor().holds_session;
         let action = if holds_session { ChannelAction::Disconnect } else { ChannelAction::Pause };
         match channels::act(&gateway, &entry, action, Actor::Operator).await {
-            Ok(channel) => paused.push(json!({
-                "channel": entry.via.id.as_str(), "environment": entry.environment.name(), "state": channel.state.name(),
-            })),
+            Ok(channel) => {
+                let (id, environment) = (entry.via.id.as_str(), entry.environment.name());
+                let row = json!({ "channel": id, "environment": environment, "state": channel.state.name() });
+                paused.push(named(row, several.then_some(entry.via.institution)));
+            }
             // It was not connected, and sends nothing.
             Err(AppError::ChannelNotConnected) => {}
             Err(error) => {
@@ -244,6 +250,20 @@ async fn pause(dir: &Path) -> Result<Value> {
     }
     gateway.close().await;
     Ok(paused.into())
+}
+
+/// The row of a channel, which names its institution if the store has several.
+fn named(mut row: Value, institution: Option<InstitutionId>) -> Value {
+    if let Some(institution) = institution {
+        row["institutionId"] = json!(institution);
+    }
+    row
+}
+
+/// The channel of a row, for people.
+fn channel_of(row: &Value) -> String {
+    let of = row["institutionId"].as_str().map(|id| format!(" of {id}")).unwrap_or_default();
+    format!("{} ({}){of}", output::cell(&row["channel"]), output::cell(&row["environment"]))
 }
 
 /// The report for people.
@@ -272,14 +292,12 @@ fn text_of(report: &Value) -> String {
         lines.extend(waiting.iter().map(|row| {
             let count = |name: &str| format!("{} {name}", cell(&row[name]));
             let counts = ["queued", "sending", "scheduled", "unknown"].map(count).join(", ");
-            format!("  {} ({}): {counts}", cell(&row["channel"]), cell(&row["environment"]))
+            format!("  {}: {counts}", channel_of(row))
         }));
     }
     if !paused.is_empty() {
         lines.push("not sending until `recado channels resume` or `connect`:".to_owned());
-        lines.extend(paused.iter().map(|row| {
-            format!("  {} ({}): {}", cell(&row["channel"]), cell(&row["environment"]), cell(&row["state"]))
-        }));
+        lines.extend(paused.iter().map(|row| format!("  {}: {}", channel_of(row), cell(&row["state"]))));
     }
     lines.join("\n")
 }

@@ -23,7 +23,7 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Empty the inbox
+    /// Empty the inbox, and delete the received messages, conversations and contacts of the sandbox
     Clear {
         #[command(flatten)]
         target: Target,

@@ -135,8 +135,9 @@ fn command_of(kind: &'static Kind) -> clap::Command {
     };
     let columns: Vec<_> = columns_of(kind).iter().map(|field| field.name).collect();
     let about = format!("The columns of a CSV file: {}", columns.join(", "));
-    let command = clap::Command::new(kind.name).about(kind.title.0).after_help(about);
-    Options::augment_args(command.args(options_of(kind).map(option)))
+    let command = clap::Command::new(kind.name).args(options_of(kind).map(option));
+    // The options bring texts of their own.
+    Options::augment_args(command).about(kind.title.0).after_help(about)
 }
 
 impl Command {

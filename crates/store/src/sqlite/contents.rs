@@ -1,6 +1,7 @@
 //! What a store's file contains, in numbers: for checks of a copy, and for the report of a restore.
 
 use recado_domain::clock::Millis;
+use recado_domain::ids::InstitutionId;
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -46,6 +47,7 @@ pub fn version(connection: &Connection) -> rusqlite::Result<i64> {
 /// Messages of a channel whose outcome is open. Those that have expired are not counted: they are not sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
+    pub institution: InstitutionId,
     pub channel: String,
     pub environment: String,
     pub queued: i64,
@@ -60,7 +62,7 @@ pub struct Waiting {
 /// The messages of each channel whose outcome is open at this time.
 pub fn waiting(connection: &Connection, now: Millis) -> rusqlite::Result<Vec<Waiting>> {
     let sql = format!(
-        "SELECT c.id, c.environment,
+        "SELECT c.institution_id, c.id, c.environment,
                 count(*) FILTER (WHERE {QUEUED} AND seq > 0), count(*) FILTER (WHERE {SENDING}),
                 count(*) FILTER (WHERE {QUEUED} AND seq < 0), count(*) FILTER (WHERE status = ?2)
          FROM messages JOIN channels c ON c.key = channel_key
@@ -70,12 +72,13 @@ pub fn waiting(connection: &Connection, now: Millis) -> rusqlite::Result<Vec<Wai
     let mut select = connection.prepare(&sql)?;
     let waiting = select.query_map(params![now, MessageStatus::Unknown.number()], |row| {
         Ok(Waiting {
-            channel: row.get(0)?,
-            environment: row.get(1)?,
-            queued: row.get(2)?,
-            sending: row.get(3)?,
-            scheduled: row.get(4)?,
-            unknown: row.get(5)?,
+            institution: InstitutionId::from_bytes(row.get(0)?),
+            channel: row.get(1)?,
+            environment: row.get(2)?,
+            queued: row.get(3)?,
+            sending: row.get(4)?,
+            scheduled: row.get(5)?,
+            unknown: row.get(6)?,
         })
     })?;
     waiting.collect()

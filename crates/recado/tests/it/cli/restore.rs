@@ -95,6 +95,26 @@ fn a_restored_store_sends_nothing_before_its_channels_are_resumed() {
 }
 
 #[test]
+fn channels_of_several_institutions_are_told_apart() {
+    let (home, place) = (Home::init(), Place::new());
+    let other = home.cli(&["institutions", "create", "--name", "Outra"]);
+    let mut institutions = [home.institution.clone(), text(&other, "id").to_owned()];
+    institutions.sort();
+    let backup = place.back_up(&home, "backup");
+    let report = printed(&restore(&backup, &place.path("restored"), &[]));
+    let rows = report["channels"].as_array().expect("a list").iter();
+    let mut found: Vec<_> = rows.map(|row| text(row, "institutionId").to_owned()).collect();
+    found.sort();
+    assert_eq!(found, institutions, "{report}");
+    let mut command = recado();
+    let output = command.arg("restore").arg(&backup).arg("--data-dir").arg(place.path("said")).ended();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for institution in institutions {
+        assert!(said.contains(&format!("  sandbox (test) of {institution}: PAUSED")), "{said}");
+    }
+}
+
+#[test]
 fn channels_can_be_left_as_they_were() {
     let (home, place) = (Home::init(), Place::new());
     let backup = place.back_up(&home, "backup");

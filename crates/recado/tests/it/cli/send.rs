@@ -1,9 +1,10 @@
 //! `recado send`.
 
+use recado_domain::kinds::KINDS;
 use serde_json::json;
 
 use super::{assert_fails, run_in};
-use crate::harness::Home;
+use crate::harness::{Ended, Home, recado};
 use crate::v1::Stage;
 
 const CARD: [&str; 8] =
@@ -29,6 +30,17 @@ fn a_card_is_sent_and_waited_for() {
     // The same key makes the same message.
     let twice = || stage.home.cli(&[&CARD[..], &["--to", "5511999998888", "--idempotency-key", "k1"]].concat());
     assert_eq!(twice()["id"], twice()["id"]);
+}
+
+#[test]
+fn the_help_of_each_kind_begins_with_what_it_does() {
+    for kind in KINDS {
+        for flag in ["--help", "-h"] {
+            let output = recado().args(["send", kind.name, flag]).ended();
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert!(printed.starts_with(kind.title.0), "{}: {printed}", kind.name);
+        }
+    }
 }
 
 #[test]
