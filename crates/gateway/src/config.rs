@@ -253,7 +253,7 @@ pub struct Behaviour {
     #[command(flatten)]
     pub database: Database,
 
-    /// What to do with a body field that the contact call does not know
+    /// What to do with a body field that a call to send does not know
     #[arg(long, env = "RECADO_UNKNOWN_FIELDS", hide_env_values = true, default_value = "refuse", value_name = "WHAT")]
     pub unknown_fields: UnknownFields,
 
