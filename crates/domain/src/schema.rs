@@ -7,8 +7,8 @@ use crate::text;
 /// A phone number with its country code, in the usual notations.
 pub fn phone(description: &str) -> Value {
     let description = format!(
-        "{description} The pattern has numbers with DDI; where there is a default country, its numbers without DDI are \
-         taken as well."
+        "{description} The pattern has usual notations of numbers with DDI. Others are taken as well: a trunk zero in \
+         brackets (`+44 (0)20 …`), invisible characters, and where there is a default country, its numbers without DDI."
     );
     json!({"type": "string", "pattern": crate::phone::pattern(), "description": description})
 }
@@ -22,21 +22,25 @@ pub fn address(description: &str) -> Value {
 
 /// A text that `text::check_name` accepts; `required` excludes an empty text.
 pub fn name(longest: usize, required: bool) -> Value {
-    of_class(longest, required, text::is_forbidden)
+    of_class(longest, required, text::is_forbidden, "")
 }
 
 /// The same for a text of several lines.
 pub fn lines(longest: usize, required: bool) -> Value {
-    of_class(longest, required, |character| text::is_forbidden(character) && !matches!(character, '\n' | '\t'))
+    // A line feed may be that of Windows.
+    let forbidden = |character| text::is_forbidden(character) && !matches!(character, '\n' | '\t');
+    of_class(longest, required, forbidden, "|\\r\\n")
 }
 
 /// The same for a text without commas, which stand between the texts of a list.
 pub fn tag(longest: usize) -> Value {
-    of_class(longest, true, |character| text::is_forbidden(character) || character == ',')
+    of_class(longest, true, |character| text::is_forbidden(character) || character == ',', "")
 }
 
-fn of_class(longest: usize, required: bool, forbidden: impl Fn(char) -> bool) -> Value {
+/// A text of characters that are not forbidden. `more` is a further alternative to them.
+fn of_class(longest: usize, required: bool, forbidden: impl Fn(char) -> bool, more: &str) -> Value {
     let allowed = class(|character| !forbidden(character));
+    let allowed = if more.is_empty() { allowed } else { format!("({allowed}{more})") };
     let shows = class(|character| text::shows(character) && !forbidden(character));
     let (pattern, kind) = if required {
         (format!("^{allowed}*{shows}{allowed}*$"), json!("string"))
@@ -78,4 +82,19 @@ fn listed(holds: impl Fn(char) -> bool) -> String {
         _ => format!("\\u{first:04x}-\\u{last:04x}"),
     });
     written.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_may_end_as_those_of_windows_do() {
+        let schema = lines(10, true);
+        let pattern = regex_lite::Regex::new(schema["pattern"].as_str().expect("a pattern")).expect("a pattern");
+        for (text, matches) in [("a\r\nb", true), ("a\nb", true), ("\r\na\r\n", true), ("a\rb", false), ("\r\n", false)]
+        {
+            assert_eq!(pattern.is_match(text), matches, "{text:?}");
+        }
+    }
 }

@@ -196,6 +196,8 @@ fn conversation_event(action: &str) -> Option<Value> {
         "createdAt": AT,
         "updatedAt": AT,
         "closedAt": null,
+        "chat": {"kind": "DIRECT", "address": "5511977776666", "name": null},
+        "closeReason": null,
     });
     match action {
         "created" => Some(json!({"conversation": conversation})),
@@ -207,7 +209,8 @@ fn conversation_event(action: &str) -> Option<Value> {
         "closed" => {
             conversation["status"] = "CLOSED".into();
             conversation["closedAt"] = AT.into();
-            Some(json!({"conversation": conversation, "by": "API"}))
+            conversation["closeReason"] = "Resolvido".into();
+            Some(json!({"conversation": conversation, "by": "API", "reason": "Resolvido"}))
         }
         _ => None,
     }
@@ -237,6 +240,9 @@ fn contact() -> Value {
         "optOutSource": null,
         "source": "INBOUND",
         "blockedOn": [],
+        "identities": [{"kind": "PHONE", "value": "551177776666"}],
+        "lastInboundAt": AT,
+        "lastOutboundAt": null,
     })
 }
 

@@ -111,6 +111,11 @@ fn answer(errors: &[&ApiError], schemas: &mut SchemaGenerator) -> Value {
             headers[name] = header;
         }
     }
+    // The header names the scope, which depends on the call.
+    if errors.iter().any(|error| matches!(error, ApiError::Forbidden | ApiError::MissingScopes(_))) {
+        let about = "`Bearer error=\"insufficient_scope\", scope=\"…\"`, if the key lacks a scope.";
+        headers["WWW-Authenticate"] = json!({"description": about, "schema": {"type": "string"}});
+    }
     let conditions: Vec<&str> = errors.iter().map(|error| when(error)).collect();
     json!({
         "description": conditions.join(" "),

@@ -148,27 +148,29 @@ fn any_object() -> Value {
     json!({"type": "object"})
 }
 
+/// An object of the API, of which a webhook without content gets less.
+fn like(schema: &str) -> Value {
+    let about = format!("As `{schema}`. A webhook without content gets `null` in place of texts, names and numbers.");
+    json!({"type": "object", "description": about})
+}
+
 /// The schema of `data`. A webhook without content gets `null` in place of texts, names and numbers.
 fn data(event: &str, generator: &mut SchemaGenerator) -> Value {
     let (group, action) = event.split_once('.').unwrap_or_default();
     match (group, action) {
         ("message", "received" | "echo" | "recovered") => object([
-            ("message", any_object()),
+            ("message", like("ReceivedMessage")),
             ("conversation", object([("id", uuid()), ("status", text()), ("isNew", flag())])),
-            ("contact", any_object()),
+            ("contact", or_null(short_contact(generator))),
         ]),
         (
             "message",
             "queued" | "sent" | "delivered" | "read" | "failed" | "cancelled" | "expired" | "unknown" | "played",
         ) => outbound(action, generator),
         ("message", _) => about_message(action, generator),
-        ("conversation", "created") => object([("conversation", any_object())]),
-        ("conversation", "closed") => {
-            object([("conversation", any_object()), ("by", one_of(ClosedBy::ALL.map(ClosedBy::name)))])
-        }
-        ("conversation", _) => object([("conversation", any_object()), ("previous", any_object())]),
+        ("conversation", _) => of_conversation(action),
         ("contact", _) => object([
-            ("contact", any_object()),
+            ("contact", like("ContactOfPerson")),
             ("changes", json!({"type": "array", "items": text()})),
             ("mergedFrom", or_null(uuid())),
         ]),
@@ -205,6 +207,40 @@ fn data(event: &str, generator: &mut SchemaGenerator) -> Value {
     }
 }
 
+/// The contact of a message that arrived.
+fn short_contact(generator: &mut SchemaGenerator) -> Value {
+    let contact = object([
+        ("id", uuid()),
+        ("name", maybe_text()),
+        ("phone", maybe_text()),
+        ("tags", json!({"type": "array", "items": text()})),
+        ("isNew", flag()),
+    ]);
+    named("EventContact", contact, generator)
+}
+
+fn of_conversation(action: &str) -> Value {
+    let conversation = ("conversation", like("Conversation"));
+    match action {
+        "created" => object([conversation]),
+        "closed" => {
+            let closed = object([conversation, ("by", one_of(ClosedBy::ALL.map(ClosedBy::name)))]);
+            also(closed, "reason", "The `reason` of the call that closed it, if it gave one.")
+        }
+        _ => {
+            let attendant = object([("id", text()), ("name", maybe_text())]);
+            let previous = object([("assignedTo", or_null(attendant)), ("departmentId", maybe_text())]);
+            also(object([conversation, ("previous", previous)]), "note", "The `note` of the call, if it gave one.")
+        }
+    }
+}
+
+/// The object with a text that may be left out.
+fn also(mut object: Value, name: &str, description: &str) -> Value {
+    object["properties"][name] = json!({"type": ["string", "null"], "description": description});
+    object
+}
+
 /// The short form of an outbound message, and what its event adds.
 fn outbound(action: &str, generator: &mut SchemaGenerator) -> Value {
     let short = object([
@@ -239,12 +275,17 @@ fn about_message(action: &str, generator: &mut SchemaGenerator) -> Value {
         ("at", time()),
     ]);
     let added = match action {
-        "reaction" => object([("networkId", maybe_text()), ("from", maybe_text()), ("emoji", maybe_text())]),
+        "reaction" => object([("networkId", maybe_text()), ("from", maybe_text()), ("emoji", emoji())]),
         "edited" => object([("networkId", maybe_text()), ("content", maybe_text()), ("previousContent", maybe_text())]),
         "revoked" => object([("networkId", maybe_text()), ("by", one_of(["SENDER", "ADMIN"]))]),
         _ => object([("options", json!({"type": "array", "items": text()})), ("results", json!({"type": "array"}))]),
     };
     json!({"allOf": [ids, added]})
+}
+
+fn emoji() -> Value {
+    let about = "`null`: the person removed the reaction. A webhook without content always gets `null`.";
+    json!({"type": ["string", "null"], "description": about})
 }
 
 fn sender(generator: &mut SchemaGenerator) -> Value {
@@ -263,6 +304,23 @@ fn sender(generator: &mut SchemaGenerator) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_field_of_an_example_is_in_its_schema() {
+        let mut generator = SchemaGenerator::default();
+        for event in [
+            "message.received",
+            "conversation.created",
+            "conversation.assigned",
+            "conversation.closed",
+            "contact.updated",
+        ] {
+            let (schema, example) = (data(event, &mut generator), samples::data(event).expect("an example"));
+            for name in example.as_object().expect("an object").keys() {
+                assert!(schema["properties"][name].is_object(), "{event} has no {name}");
+            }
+        }
+    }
 
     #[test]
     fn names_of_schemas_are_words() {
