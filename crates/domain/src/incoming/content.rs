@@ -37,6 +37,9 @@ pub enum Content {
         options: Vec<String>,
         #[serde(rename = "maxSelections")]
         max_selections: Option<u32>,
+        /// The votes; empty before the first one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        results: Vec<PollResult>,
     },
     Order(Order),
     Other {
@@ -81,6 +84,13 @@ pub struct Place {
     pub url: Option<String>,
     #[serde(skip_serializing_if = "is_false")]
     pub live: bool,
+}
+
+/// How many people have chosen an option of a poll.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PollResult {
+    pub option: String,
+    pub votes: usize,
 }
 
 /// An order, or a request for a product.
@@ -199,6 +209,13 @@ impl Content {
         }
     }
 
+    /// Sets the votes, if this is a poll. Returns whether it is one.
+    pub fn set_results(&mut self, counted: Vec<PollResult>) -> bool {
+        let Self::Poll { results, .. } = self else { return false };
+        *results = counted;
+        true
+    }
+
     /// Replaces the caption, where the type has one.
     pub fn set_caption(&mut self, caption: &str) {
         if let Self::Image(of) | Self::Video(of) | Self::Audio(of) | Self::Document(of) = self {
@@ -219,7 +236,9 @@ impl Content {
             Self::Location(_) => Self::Location(Place::default()),
             Self::Contact { .. } => Self::Contact { contacts: Vec::new(), vcards: Vec::new() },
             Self::Button { .. } => Self::Button { id: None, title: None, description: None, data: None },
-            Self::Poll { .. } => Self::Poll { question: String::new(), options: Vec::new(), max_selections: None },
+            Self::Poll { .. } => {
+                Self::Poll { question: String::new(), options: Vec::new(), max_selections: None, results: Vec::new() }
+            }
             Self::Order(_) => Self::Order(Order::default()),
             Self::Other { kind, .. } => Self::Other { kind: kind.clone(), text: None },
             Self::Unsupported { reason } => Self::Unsupported { reason: *reason },
@@ -245,7 +264,12 @@ mod tests {
             Content::Location(Place { latitude: -23.5, longitude: -46.6, ..Place::default() }),
             Content::Contact { contacts: vec![json!({"name": "Ana"})], vcards: vec!["BEGIN:VCARD".to_owned()] },
             Content::Button { id: Some("1".to_owned()), title: None, description: None, data: Some(json!({"a": 1})) },
-            Content::Poll { question: "?".to_owned(), options: vec!["Sim".to_owned()], max_selections: Some(1) },
+            Content::Poll {
+                question: "?".to_owned(),
+                options: vec!["Sim".to_owned()],
+                max_selections: Some(1),
+                results: vec![PollResult { option: "Sim".to_owned(), votes: 2 }],
+            },
             Content::Order(Order::default()),
             Content::Other { kind: "payment".to_owned(), text: None },
             Content::Unsupported { reason: UnsupportedReason::ViewOnce },

@@ -22,7 +22,7 @@ use crate::clock::Millis;
 use crate::ids::{ConversationId, MessageId, NetworkId};
 
 pub use body::{Body, Choice, ChoiceKind, MatchedBy, Quoted};
-pub use content::{ANSWER_KINDS, Captioned, Content, Order, OrderItem, Place, UnsupportedReason};
+pub use content::{ANSWER_KINDS, Captioned, Content, Order, OrderItem, Place, PollResult, UnsupportedReason};
 pub use group::GroupChange;
 pub use message::{
     ContentsDeleted, Direction, Incoming, IncomingPage, IncomingQuery, Media, MediaState, NewMedia, Reaction,

@@ -357,7 +357,8 @@ pub(super) fn poll(reader: &mut Reader<'_, '_>, _: &'static str) -> Parsed<Read>
         return Ok(None);
     };
     let text = question.clone();
-    Ok(Some((say(Content::Poll { question, options, max_selections: max_selections.or(Some(1)) }, text), None)))
+    let max_selections = max_selections.or(Some(1));
+    Ok(Some((say(Content::Poll { question, options, max_selections, results: Vec::new() }, text), None)))
 }
 
 pub(super) fn unsupported(reader: &mut Reader<'_, '_>, _: &'static str) -> Parsed<Read> {

@@ -96,7 +96,8 @@ pub(super) async fn votes_are_counted_by_person(ground: Ground) {
     let channel = ground.channel("vendas").await;
     let group = Some(Group { address: "1@g.us".to_owned(), name: None });
     let options = || vec!["Sim".to_owned(), "Nao".to_owned()];
-    let poll = Content::Poll { question: "Vem?".to_owned(), options: options(), max_selections: Some(1) };
+    let poll =
+        Content::Poll { question: "Vem?".to_owned(), options: options(), max_selections: Some(1), results: Vec::new() };
     let in_group = |arrival: Arrival| Arrival { group: group.clone(), ..arrival };
     let asked = What::Message(Box::new(NewIncoming::new(poll, "Vem?")));
     one(&ground, channel, in_group(arrival("P1", both(), asked))).await;
@@ -119,6 +120,8 @@ pub(super) async fn votes_are_counted_by_person(ground: Ground) {
     }
     let [poll] = &delivered(&ground, channel).await[..] else { panic!("one message") };
     assert_eq!(poll.reactions.len(), 2);
+    let results = json!([{"option": "Sim", "votes": 3}, {"option": "Nao", "votes": 1}]);
+    assert_eq!(poll.body.content.object()["results"], results, "the poll shows them too");
     let strangers =
         events(&ground).await.into_iter().rfind(|event| event.kind == "message.poll_vote").expect("recorded");
     assert_eq!(data(&strangers)["results"][0], json!({"option": "Sim", "votes": 3}));

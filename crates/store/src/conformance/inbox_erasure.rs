@@ -34,7 +34,12 @@ async fn receive_from_carla(ground: &Ground, channel: ChannelKey) {
     let media = NewMedia { mime_type: "text/plain".to_owned(), file_name, ..NewMedia::default() };
     let file = NewIncoming { media: Some(media), ..NewIncoming::new(Content::Document(Captioned::default()), "") };
     let emoji = Some("👍".to_owned());
-    let poll = Content::Poll { question: "?".to_owned(), options: vec!["Sim".to_owned()], max_selections: None };
+    let poll = Content::Poll {
+        question: "?".to_owned(),
+        options: vec!["Sim".to_owned()],
+        max_selections: None,
+        results: Vec::new(),
+    };
     let to_sent = What::Reaction { target: id("wamid.2"), emoji: emoji.clone() };
     let arrivals = vec![
         Arrival { from_me: true, ..text("E1", SenderIds::of_phone("553166665555"), "Ola") },

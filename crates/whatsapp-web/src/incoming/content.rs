@@ -100,7 +100,11 @@ fn poll(message: &wa::Message) -> Option<NewIncoming> {
     let question = shown(poll.name.as_deref().unwrap_or_default());
     // 0: as many as there are.
     let max_selections = poll.selectable_options_count.filter(|count| *count > 0);
-    let content =
-        Content::Poll { question: question.clone(), options: options(poll).map(shown).collect(), max_selections };
+    let content = Content::Poll {
+        question: question.clone(),
+        options: options(poll).map(shown).collect(),
+        max_selections,
+        results: Vec::new(),
+    };
     Some(NewIncoming::new(content, question))
 }

@@ -359,6 +359,7 @@ fn polls_of_every_version_have_their_options() {
         question: "Quando?".to_owned(),
         options: vec!["Hoje".to_owned(), "Amanhã".to_owned()],
         max_selections: Some(1),
+        results: Vec::new(),
     };
     for message in [
         wa::Message { poll_creation_message: poll(), ..wa::Message::default() },

@@ -137,6 +137,10 @@ fn changes_name_a_message_by_either_id() {
     stage.ana("poll_vote", json!({"messageId": poll["messageId"], "options": ["Sim"]}), none());
     let vote = &stage.events("message.poll_vote")[0]["data"];
     assert_eq!((&vote["options"], &vote["messageId"]), (&json!(["Sim"]), &poll["messageId"]));
+    let path = format!("/v1/channels/sandbox/messages/{}", poll["messageId"].as_str().expect("an id"));
+    let shown = stage.server.get(&path, Some(&stage.key)).expect(200).json();
+    let results = json!([{"option": "Sim", "votes": 1}, {"option": "Nao", "votes": 0}]);
+    assert_eq!((&shown["data"]["poll"]["results"], &vote["results"]), (&results, &results));
     // What is no poll has no votes. What is not here may be one.
     let sent = json!({"to": "5511977776666", "content": "Vai?"});
     let sent = stage.server.post("/v1/channels/sandbox/messages/text", &stage.key, &sent).expect(202);

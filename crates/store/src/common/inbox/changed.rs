@@ -3,7 +3,7 @@
 use recado_domain::contact_book::Contact;
 use recado_domain::event::{ChatKind, EventSubject};
 use recado_domain::ids::{ContactId, ConversationId, MessageId};
-use recado_domain::incoming::{Arrival, Content, Direction, Incoming, SenderIds};
+use recado_domain::incoming::{Arrival, Content, Direction, Incoming, PollResult, SenderIds};
 use serde_json::json;
 
 use super::{Receiving, announce, deliver, json, targets, to_json};
@@ -143,21 +143,21 @@ pub(super) async fn revocation<E: PageScan>(
 /// The most options in the result of a poll that is not stored.
 const NAMES: usize = 32;
 
-/// Stores a vote, and counts the votes of the poll.
+/// Stores a vote, and counts the votes of the poll. `None`: a later vote of the person is stored.
 pub(super) async fn vote<E: PageScan>(
     of: &Receiving<'_, E>,
     by: &By<'_>,
     about: &About,
     options: &[String],
     poll: Option<&Incoming>,
-) -> Result<(), E::Error> {
+) -> Result<Option<Vec<PollResult>>, E::Error> {
     let voter = by.voter();
     let sql = "INSERT INTO poll_votes (channel_key, poll, voter, options, at) VALUES (?1, ?2, ?3, ?4, ?5)
                ON CONFLICT (channel_key, poll, voter) DO UPDATE SET options = excluded.options, at = excluded.at
                    WHERE poll_votes.at < excluded.at";
     let (chosen, at) = (to_json(&options), by.arrival.sent_at);
-    if of.db.run(sql, values![of.channel, about.network_id, voter, chosen, at]).await? == 0 || !of.announces {
-        return Ok(());
+    if of.db.run(sql, values![of.channel, about.network_id, voter, chosen, at]).await? == 0 {
+        return Ok(None);
     }
     let sql = "SELECT options FROM poll_votes WHERE channel_key = ?1 AND poll = ?2 LIMIT 5000";
     let read = |row: &Row<'_>| json::<Vec<String>>(row, "options");
@@ -174,10 +174,14 @@ pub(super) async fn vote<E: PageScan>(
         }
     }
     let count = |name: &String| given.iter().filter(|vote| *vote == name).count();
-    let results: Vec<_> = names.iter().map(|name| json!({"option": name, "votes": count(name)})).collect();
+    let results: Vec<_> = names.iter().map(|name| PollResult { option: name.clone(), votes: count(name) }).collect();
+    if !of.announces {
+        return Ok(Some(results));
+    }
     let data = json!({
         "messageId": about.id, "conversationId": about.conversation, "sender": by.sender(), "options": options,
         "results": results, "at": rfc3339(by.arrival.sent_at),
     });
-    record(of, "message.poll_vote", about, by, data.to_string()).await
+    record(of, "message.poll_vote", about, by, data.to_string()).await?;
+    Ok(Some(results))
 }

@@ -269,7 +269,10 @@ async fn on_delivered<E: PageScan>(
             made
         }
         Kind::Vote(options) => {
-            changed::vote(of, by, &about, options, Some(&message)).await?;
+            let results = changed::vote(of, by, &about, options, Some(&message)).await?;
+            if results.is_some_and(|results| message.body.content.set_results(results)) {
+                save(of, &mut message, false).await?;
+            }
             contents::note(of, message.id).await?;
             true
         }
@@ -347,7 +350,7 @@ async fn on_sent<E: PageScan>(
         Kind::Revoke { by_admin } if by.arrival.from_me || *by_admin => {
             changed::revocation(of, &about, by, *by_admin).await?;
         }
-        Kind::Vote(options) => changed::vote(of, by, &about, options, None).await?,
+        Kind::Vote(options) => drop(changed::vote(of, by, &about, options, None).await?),
         Kind::Edit(_) | Kind::Revoke { .. } | Kind::Read => {
             return Ok(Received::of(Outcome::Ignored(Ignored::Stale), Some(message.id), conversation));
         }

@@ -93,7 +93,12 @@ async fn fill_inbox(ground: &Ground) {
     let media = NewMedia { mime_type: "image/png".to_owned(), sealed: Some(vec![0, 255]), ..NewMedia::default() };
     let image = Content::Image(Captioned { caption: Some("Ação 🙂".to_owned()), ..Captioned::default() });
     let file = NewIncoming { media: Some(media), raw: Some(vec![1, 0]), ..NewIncoming::new(image, "Ação 🙂") };
-    let poll = Content::Poll { question: "Vem?".to_owned(), options: vec!["Sim".to_owned()], max_selections: None };
+    let poll = Content::Poll {
+        question: "Vem?".to_owned(),
+        options: vec!["Sim".to_owned()],
+        max_selections: None,
+        results: Vec::new(),
+    };
     let target = |id: &str| id.parse().expect("an id");
     let all = vec![
         text("A1", both(), "Olá"),
