@@ -25,6 +25,11 @@ impl Disconnected {
         self.0.cancel();
     }
 
+    /// The same as a token, which is cancelled when the client sends nothing more.
+    pub fn token(&self) -> CancellationToken {
+        self.0.clone()
+    }
+
     /// Ends with the guard.
     pub fn guard(&self) -> DropGuard {
         self.0.clone().drop_guard()

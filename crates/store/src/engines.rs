@@ -105,7 +105,14 @@ macro_rules! on_postgres {
             $work
         })
     };
-    ($plain:ident, $store:expr, $db:ident => $work:expr) => {
+    (read, $store:expr, $db:ident => $work:expr) => {{
+        let _share = $store.shares.acquire().await?;
+        with_connection!($store.pool, db => {
+            let $db = &db;
+            $work
+        })
+    }};
+    (run, $store:expr, $db:ident => $work:expr) => {
         with_connection!($store.pool, db => {
             let $db = &db;
             $work

@@ -8,7 +8,7 @@ pub enum StoreError {
     /// The store cannot read or write now. It is unknown whether a write was stored. The store recovers by itself.
     #[error("the store is not available: {0}")]
     Unavailable(String),
-    /// Too many calls wait to be written.
+    /// Too many calls wait, to be written or to read.
     #[error("the store has too much to write")]
     Overloaded,
     /// The channel is another node's now, and nothing was done.

@@ -17,6 +17,7 @@ pub mod postgres;
 #[cfg(test)]
 mod queue_model;
 pub mod sealed;
+pub mod shares;
 mod sql;
 pub mod sqlite;
 pub mod sqlkit;

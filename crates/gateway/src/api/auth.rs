@@ -18,11 +18,12 @@ use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 use recado_domain::institution::ApiKey;
 use recado_domain::rate_limit::Quota;
-use recado_store::StoreError;
+use recado_store::{StoreError, shares};
 
 use super::error::ApiError;
 use super::forward;
 use crate::directory::{ChannelEntry, KeyEntry};
+use crate::disconnected::Disconnected;
 use crate::gateway::Gateway;
 use crate::metrics::METRICS;
 use crate::rate_limit::{Calls, Peer};
@@ -89,12 +90,25 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
             key: Some(entry.key.id),
             grant: entry.key.grant,
         });
-        next.run(request).await
+        let call = reads_of(&entry.key, &request);
+        shares::of_call(call, next.run(request)).await
     };
     if let Some(quota) = quota {
         write_rate_limit_headers(response.headers_mut(), quota);
     }
     response
+}
+
+/// Whose share of the store's readers the call uses.
+fn reads_of(key: &ApiKey, request: &Request) -> shares::Call {
+    let owner = (key.institution, key.grant.environment);
+    if looks_only(request.method()) {
+        // A call of a command has no connection of its own.
+        let disconnected = request.extensions().get::<Disconnected>().cloned().unwrap_or_default();
+        shares::Call::Looks(owner, disconnected.token())
+    } else {
+        shares::Call::Changes(owner)
+    }
 }
 
 /// The key with this hash. A key that another node has just created may need a refresh of the directory. An address with too

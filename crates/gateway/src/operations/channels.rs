@@ -14,6 +14,7 @@ use recado_domain::ids::{ChannelId, InstitutionId, SANDBOX};
 use recado_domain::text;
 use recado_providers::pairing::{Pairing, RESTRICTED};
 use recado_providers::{ChannelDriver, Connect, Connected, Given};
+use recado_store::shares::of_server;
 use serde_json::{Map, Value};
 
 use crate::cluster::Owner;
@@ -118,7 +119,8 @@ pub async fn update(
     mut errors: FieldErrors,
 ) -> Result<Channel, AppError> {
     let _one_at_a_time = gateway.changes.lock().await;
-    let channel = get(gateway, entry).await?;
+    // Calls of all owners wait for this lock.
+    let channel = of_server(get(gateway, entry)).await?;
     let name = change.name.as_deref().map_or(channel.name.as_str(), str::trim);
     if name.is_empty() || text::check_name(name, NAME_LIMIT).is_err() {
         errors.push("name", BAD_NAME);
@@ -130,7 +132,7 @@ pub async fn update(
     if !gateway.store.update_channel(entry.via.key, name.to_owned(), settings).await? {
         return Err(AppError::ChannelNotFound);
     }
-    get(gateway, entry).await
+    of_server(get(gateway, entry)).await
 }
 
 /// Stores a channel and adds it to the directory.

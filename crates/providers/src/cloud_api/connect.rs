@@ -6,6 +6,7 @@ use recado_domain::channel::{self, Channel, ChannelAction, ChannelKey};
 use recado_domain::error::AppError;
 use recado_store::StoreError;
 use recado_store::sealed::Place;
+use recado_store::shares::of_server;
 use secrecy::ExposeSecret;
 
 use crate::Connect;
@@ -41,7 +42,8 @@ impl CloudApi {
         let row = channel::Link { channel: key, details: link.details(), sealed };
         let _one_at_a_time = context.changes.lock().await;
         for _ in 0..TRIES {
-            let channel = context.channel(key).await?;
+            // Calls of all owners wait for this lock.
+            let channel = of_server(context.channel(key)).await?;
             check_state(&channel)?;
             // The new link is used before the channel is connected. Otherwise a send could use the old link, be refused, and
             // pause the channel.

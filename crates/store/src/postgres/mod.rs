@@ -43,6 +43,7 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, watch};
 
 use crate::commits::{Follow, Follower};
+use crate::shares::Shares;
 use crate::sqlkit::postgres::pool::{Database, Pool};
 use crate::{Health, Result, Store};
 use accepting::Accepting;
@@ -71,6 +72,8 @@ pub struct PgStore {
     /// Permits for deliveries, and for messages that join their conversations, so that busy inboxes leave connections for others.
     waiting: Arc<Semaphore>,
     deliveries: turns::Deliveries,
+    /// What calls may read.
+    pub(crate) shares: Shares,
     pub(crate) follower: Follower,
     direct_url: String,
 }
@@ -98,6 +101,7 @@ impl PgStore {
         let (dispatching, receiving) = (Dispatching::start(pool.clone(), connections), Receiving::start(pool.clone()));
         let direct_url = direct_url.to_owned();
         let waiting = Arc::new(Semaphore::new((connections / 2).max(1)));
+        let shares = Shares::new((connections / 2).max(1), (connections / 4).max(1));
         Ok(Self {
             database,
             pool,
@@ -110,6 +114,7 @@ impl PgStore {
             receiving,
             deliveries: turns::Deliveries::new(waiting.clone()),
             waiting,
+            shares,
             follower,
             direct_url,
         })

@@ -8,8 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelState, MAX_CHANNEL_EVENTS};
+use recado_domain::ids::InstitutionId;
 use test_postgres::{Database, number, run};
+use tokio_util::sync::CancellationToken;
 
 use super::migrations::FIRST_TABLES;
 use super::{PgStore, migrate};
@@ -20,6 +23,7 @@ use crate::conformance::inbox_settings::{BAD, a_message_that_cannot_be_changed_k
 use crate::conformance::message_events::events_are_purged_with_their_messages;
 use crate::conformance::outgoing::a_former_address_of_the_versions_before_is_not_used;
 use crate::fixtures::{Ground, PgDatabase};
+use crate::shares::{Call, of_call};
 use crate::sqlkit::postgres::hosts::Hosts;
 
 /// The error of opening a store; empty if it opens.
@@ -188,5 +192,39 @@ async fn nothing_of_an_erased_person_is_in_any_table() {
              FROM pg_tables WHERE schemaname = 'public'"
         );
         assert_eq!(number(database.direct_url(), &sql), 0, "{text}");
+    }
+}
+
+/// The reads of one owner hang. Others, and the server, have connections.
+#[tokio::test]
+async fn slow_reads_of_one_owner_leave_connections_to_others() {
+    let database = Arc::new(PgDatabase::new());
+    let ground = Ground::on(database.clone()).await;
+    let looks = |institution| Call::Looks((institution, Environment::Live), CancellationToken::new());
+    let (client, connection) =
+        Hosts::parse(database.direct_url(), "").expect("a URL").connect().await.expect("connected");
+    tokio::spawn(connection);
+    client.batch_execute("BEGIN; LOCK TABLE webhooks").await.expect("locked");
+    let slow = (0..30).map(|_| {
+        let (store, institution) = (ground.store.clone(), ground.institution);
+        let read = async move { store.webhooks((institution, Environment::Live)).await };
+        tokio::spawn(of_call(looks(institution), read))
+    });
+    let slow: Vec<_> = slow.collect();
+    let waits = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+                 WHERE datname = current_database() AND NOT granted";
+    while client.query_one(waits, &[]).await.expect("asked").get::<_, i64>(0) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let other = InstitutionId::from_bytes([2; 16]);
+    for _ in 0..20 {
+        of_call(looks(other), ground.store.api_keys()).await.expect("another owner has connections");
+        ground.store.channels().await.expect("the server has connections");
+        let waiting = client.query_one(waits, &[]).await.expect("asked").get::<_, i64>(0);
+        assert!(waiting <= 2, "{waiting} of 8 connections wait for one owner");
+    }
+    client.batch_execute("COMMIT").await.expect("committed");
+    for read in slow {
+        read.await.expect("no panic").expect("read");
     }
 }

@@ -1,4 +1,5 @@
-//! Sessions of linked devices, sealed row by row.
+//! Sessions of linked devices, sealed row by row. A session must not wait for the calls of its owner, so what it reads
+//! counts as the server's own.
 
 use async_trait::async_trait;
 use recado_domain::channel::{DeletedRows, Held, SessionChange, SessionKey, SessionOf, SessionRow};
@@ -6,17 +7,18 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{SqliteStore, Writing};
 use crate::common::sessions;
+use crate::shares::of_server;
 use crate::sqlkit::both::at_once;
 use crate::{Result, Sessions};
 
 #[async_trait]
 impl Sessions for SqliteStore {
     async fn session_values(&self, of: SessionOf, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>> {
-        self.readers.read(move |connection| values(connection, (of, kind), &keys)).await
+        of_server(self.readers.read(move |connection| values(connection, (of, kind), &keys))).await
     }
 
     async fn session_list(&self, of: SessionOf, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        self.readers.read(move |connection| at_once(sessions::list(connection, (of, kind), &prefix))).await
+        of_server(self.readers.read(move |connection| at_once(sessions::list(connection, (of, kind), &prefix)))).await
     }
 
     async fn write_session(&self, held: Held, changes: Vec<SessionChange>) -> Result<DeletedRows> {

@@ -139,3 +139,40 @@ fn a_keys_limit_holds_over_all_nodes_with_skewed_traffic_too() {
     println!("{admitted} calls of {allowed:.0} went through: {ratio:.3}");
     assert!((0.9..=1.1).contains(&ratio), "{admitted} of {allowed}");
 }
+
+/// Many reads of one institution wait for a table. Beyond its share they are refused, and another institution reads on.
+#[test]
+fn reads_that_hang_delay_no_other_institution() {
+    const CALLS: usize = 300;
+    const LOCK: &str = "BEGIN; LOCK TABLE contacts; SELECT pg_sleep(5); COMMIT";
+    let place = Place::new();
+    let node = place.start("node0", &[]);
+    let args = ["keys", "create", "--name", "tests", "--environment", "test", "--scopes", "contacts.read"];
+    let made = place.home.cli(&[&args[..], &["--rate-limit", "unlimited"]].concat());
+    let key = made["key"].as_str().expect("a key");
+    let other = place.home.cli(&["institutions", "create", "--name", "Santos"]);
+    let other = other["testKey"].as_str().expect("a key");
+    let read_on = || node.get("/v1/webhooks", Some(other)).status == 200;
+    wait_for("the node to know the keys", || node.get("/v1/contacts", Some(key)).status == 200 && read_on());
+    let locks = |granted: &str| {
+        let of_table = "SELECT count(*) FROM pg_locks WHERE relation = 'contacts'::regclass AND";
+        place.number(&format!("{of_table} mode IN ('AccessShareLock', 'AccessExclusiveLock') AND {granted}"))
+    };
+    let statuses: Vec<u16> = scope(|scope| {
+        scope.spawn(|| test_postgres::run(place.database.url(), LOCK));
+        wait_for("the table to be locked", || locks("granted") > 0);
+        let call = || node.get("/v1/contacts", Some(key)).status;
+        let calls: Vec<_> = (0..CALLS).map(|_| scope.spawn(call)).collect();
+        wait_for("calls to wait for the table", || locks("NOT granted") > 0);
+        for _ in 0..10 {
+            assert!(read_on(), "another institution reads");
+            let waiting = locks("NOT granted");
+            // A quarter of the 16 connections of a node.
+            assert!((1..=4).contains(&waiting), "{waiting} connections wait for the table");
+        }
+        calls.into_iter().map(|call| call.join().expect("an answer")).collect()
+    });
+    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    assert!(statuses.contains(&503), "the line of the institution is bounded");
+    assert!(read_on() && node.get("/v1/contacts", Some(key)).status == 200, "there is room again");
+}

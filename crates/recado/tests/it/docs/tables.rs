@@ -12,6 +12,7 @@ use recado_gateway::config::Config;
 use recado_gateway::events::MAX_CONNECTIONS;
 use recado_gateway::media::{DOWNLOADS, SIZE_LIMIT};
 use recado_gateway::server::{HEAD_LIMIT, HEADER_TIMEOUT, HEADERS, WRITE_TIMEOUT};
+use recado_store::shares::{CHANGING, LOOKING};
 use recado_store::sqlite::WAITING;
 
 use super::markdown::root;
@@ -65,6 +66,11 @@ fn the_limits_are_those_of_the_code() {
             "429 `RATE_LIMIT_EXCEEDED`",
         ),
         ("waiting writes", grouped(WAITING as u64), "503 `SERVICE_UNAVAILABLE`"),
+        (
+            "reads of an institution in an environment that run or wait",
+            format!("{} of calls that only read, {} of the others", grouped(LOOKING as u64), grouped(CHANGING as u64)),
+            "503 `SERVICE_UNAVAILABLE`",
+        ),
         (
             "connections of an institution that read the event stream",
             MAX_CONNECTIONS.to_string(),

@@ -1,0 +1,207 @@
+//! What the calls of one owner may read at a time.
+//!
+//! All reads of a process share a few readers. Without shares the parallel calls of one owner fill the line in front of
+//! them, and everything else waits there: the calls of other owners, webhooks, the event stream, the dispatcher. So the
+//! reads of a call wait in a line of its owner, which has a limit, and only a part of the readers is for calls. What the
+//! server reads for itself waits in none of these lines.
+//!
+//! The owner travels with the task of the call, and not with each of the many operations of the ports. So no operation
+//! can forget it, and a call that waits for something else, such as an event, holds nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use recado_domain::event::Owner;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Result, StoreError};
+
+/// The most reads of one owner that run or wait, for calls that only look.
+pub const LOOKING: usize = 100;
+/// The same for calls that change something. They read little, and a burst of messages must pass.
+pub const CHANGING: usize = 1_000;
+/// How many lines are remembered before the empty ones are forgotten.
+const REMEMBERED: usize = 1_024;
+
+tokio::task_local! {
+    /// The call that the task answers. `None`: its reads count as the server's own.
+    static CALL: Option<Call>;
+}
+
+/// A call that reads.
+#[derive(Debug, Clone)]
+pub enum Call {
+    /// The call changes nothing. The token is cancelled when its client has left: its reads wait no longer.
+    Looks(Owner, CancellationToken),
+    /// The call may change something, so it runs to its end.
+    Changes(Owner),
+}
+
+/// Runs the work of a call: its reads wait in a line of its owner.
+pub async fn of_call<T>(call: Call, work: impl Future<Output = T>) -> T {
+    CALL.scope(Some(call), work).await
+}
+
+/// Runs a part of a call whose reads count as the server's own. For work under a lock that calls of other owners wait
+/// for: they must not wait for the line of this owner.
+pub async fn of_server<T>(work: impl Future<Output = T>) -> T {
+    CALL.scope(None, work).await
+}
+
+/// The lines of all owners.
+pub(crate) struct Shares {
+    /// Those of calls that only look are apart from the others.
+    lines: Mutex<HashMap<(Owner, bool), Line>>,
+    /// Reads of all calls at a time.
+    all: Arc<Semaphore>,
+    /// Reads of one line at a time.
+    each: usize,
+}
+
+#[derive(Clone)]
+struct Line {
+    /// Limits the reads that run or wait. Each holds a place, so a line whose places nobody holds is empty.
+    places: Arc<Semaphore>,
+    /// Limits the reads that run.
+    turns: Arc<Semaphore>,
+}
+
+/// The right of a call to read. Held until the read ends.
+pub(crate) struct Share {
+    _held: [OwnedSemaphorePermit; 3],
+}
+
+impl Shares {
+    /// So many reads of all calls at a time, and so many of one owner.
+    pub(crate) fn new(all: usize, each: usize) -> Self {
+        Self { lines: Mutex::default(), all: Arc::new(Semaphore::new(all)), each }
+    }
+
+    /// Waits until the call of this task may read. `None`: no call waits for the read, and it needs no share.
+    /// [`Overloaded`](StoreError::Overloaded): the line is full, or the client has left.
+    pub(crate) async fn acquire(&self) -> Result<Option<Share>> {
+        let Some(call) = CALL.try_with(Clone::clone).ok().flatten() else { return Ok(None) };
+        let Line { places, turns } = self.line(&call);
+        let place = places.try_acquire_owned().map_err(|_| StoreError::Overloaded)?;
+        let share = async {
+            let turn = turns.acquire_owned().await?;
+            // Last, so that an owner whose turns are taken does not stand in the way of others.
+            let reader = self.all.clone().acquire_owned().await?;
+            Ok::<_, AcquireError>(Share { _held: [place, turn, reader] })
+        };
+        tokio::select! {
+            biased;
+            share = share => share.map(Some).map_err(|error| StoreError::Unavailable(error.to_string())),
+            () = call.left() => Err(StoreError::Overloaded),
+        }
+    }
+
+    fn line(&self, call: &Call) -> Line {
+        let (key, places) = match call {
+            Call::Looks(owner, _) => ((*owner, true), LOOKING),
+            Call::Changes(owner) => ((*owner, false), CHANGING),
+        };
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() >= REMEMBERED {
+            lines.retain(|_, line| Arc::strong_count(&line.places) > 1);
+        }
+        let [places, turns] = [places, self.each].map(|permits| Arc::new(Semaphore::new(permits)));
+        lines.entry(key).or_insert(Line { places, turns }).clone()
+    }
+}
+
+impl Call {
+    /// Waits until the client has left, if that ends the call.
+    async fn left(&self) {
+        match self {
+            Self::Looks(_, left) => left.cancelled().await,
+            Self::Changes(_) => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::{FutureExt, LocalBoxFuture, poll_immediate};
+    use recado_domain::api_key::Environment;
+    use recado_domain::ids::InstitutionId;
+
+    use super::*;
+
+    fn owner(n: u8) -> Owner {
+        (InstitutionId::from_bytes([n; 16]), Environment::Live)
+    }
+
+    fn looks(n: u8) -> Call {
+        Call::Looks(owner(n), CancellationToken::new())
+    }
+
+    fn acquire(shares: &Arc<Shares>, call: Call) -> LocalBoxFuture<'static, Result<Option<Share>>> {
+        let shares = shares.clone();
+        of_call(call, async move { shares.acquire().await }).boxed_local()
+    }
+
+    #[tokio::test]
+    async fn an_owner_has_its_share_and_its_line() {
+        let shares = Arc::new(Shares::new(3, 2));
+        let held = [acquire(&shares, looks(1)).await.expect("free"), acquire(&shares, looks(1)).await.expect("free")];
+        let mut waiting: Vec<_> = (2..LOOKING).map(|_| acquire(&shares, looks(1))).collect();
+        for read in &mut waiting {
+            assert!(poll_immediate(read).await.is_none(), "the owner has its share");
+        }
+        assert!(matches!(acquire(&shares, looks(1)).await, Err(StoreError::Overloaded)), "its line is full");
+        // What it changes has a line of its own, and so has everybody else; but only the server takes no share.
+        let changes = acquire(&shares, Call::Changes(owner(1))).await.expect("free").expect("a share");
+        let mut other = acquire(&shares, looks(2));
+        assert!(poll_immediate(&mut other).await.is_none(), "all shares are taken");
+        assert!(shares.acquire().await.expect("never refused").is_none());
+        let of_server = of_call(looks(1), of_server(shares.acquire()));
+        assert!(of_server.await.expect("never refused").is_none());
+        // The other owner has waited longest for a reader: those in the line before it wait for their owner.
+        drop(held);
+        let other = poll_immediate(&mut other).await.expect("its turn").expect("not refused");
+        drop((changes, other));
+        let [first, second, third] = [0, 1, 2].map(|_| waiting.remove(0));
+        drop((first.await.expect("its turn"), second));
+        assert!(third.await.expect("its turn").is_some());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_ends_leaves_its_place_to_the_next() {
+        let shares = Arc::new(Shares::new(1, 1));
+        let held = acquire(&shares, looks(1)).await.expect("free");
+        let left = CancellationToken::new();
+        let mut leaving = acquire(&shares, Call::Looks(owner(1), left.clone()));
+        assert!(poll_immediate(&mut leaving).await.is_none());
+        let mut waiting: Vec<_> = (2..LOOKING).map(|_| acquire(&shares, looks(1))).collect();
+        for read in &mut waiting {
+            assert!(poll_immediate(read).await.is_none());
+        }
+        assert!(acquire(&shares, looks(1)).await.is_err(), "the line is full");
+        left.cancel();
+        assert!(matches!(leaving.await, Err(StoreError::Overloaded)), "nobody waits for it");
+        let mut next = acquire(&shares, looks(1));
+        assert!(poll_immediate(&mut next).await.is_none(), "there is a place");
+        assert!(acquire(&shares, looks(1)).await.is_err(), "the line is full again");
+        // A call that is dropped gives its place back, too.
+        drop(next);
+        let mut next = acquire(&shares, looks(1));
+        assert!(poll_immediate(&mut next).await.is_none());
+        drop((held, waiting));
+        assert!(next.await.expect("its turn").is_some());
+    }
+
+    #[tokio::test]
+    async fn lines_of_owners_that_do_not_read_are_forgotten() {
+        let shares = Arc::new(Shares::new(2, 1));
+        let held = acquire(&shares, looks(0)).await.expect("free");
+        for n in 0..2 * REMEMBERED {
+            let id = InstitutionId::from_bytes(u128::try_from(n + 1).expect("a number").to_be_bytes());
+            drop(acquire(&shares, Call::Changes((id, Environment::Test))).await.expect("free"));
+        }
+        assert!(shares.lines.lock().expect("not poisoned").len() <= REMEMBERED);
+        assert!(poll_immediate(acquire(&shares, looks(0))).await.is_none(), "its read still counts");
+        drop(held);
+    }
+}
