@@ -72,7 +72,8 @@ pub(super) async fn run(
             store_failures: 0,
             send_slots: SendSlots::default(),
         };
-        task.shared.joins.join_left(task.owner(), (key, epoch)).await;
+        let resends = task.unanswered() == UnknownOutcomePolicy::Resend;
+        task.shared.joins.join_left(task.owner(), (key, epoch), resends).await;
         task.work().await;
     } else {
         let id = shared.directory.channel(key).map(|entry| entry.via.id.to_string());

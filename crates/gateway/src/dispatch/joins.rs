@@ -177,8 +177,14 @@ impl Joins {
     }
 
     /// Adds the messages to conversations that a crashed process had in flight on a channel. Once for each channel that this
-    /// process owns, before its first claim settles these messages.
-    pub(super) async fn join_left(self: &Arc<Self>, owner: Owner, (channel, epoch): (ChannelKey, Epoch)) {
+    /// process owns, before its first claim settles these messages. `resends`: that claim settles none of them, because the
+    /// network recognises a repeated message. Each joins with its next attempt then, so an overloaded store is not waited for.
+    pub(super) async fn join_left(
+        self: &Arc<Self>,
+        owner: Owner,
+        (channel, epoch): (ChannelKey, Epoch),
+        resends: bool,
+    ) {
         let examined = || self.examined.lock().unwrap_or_else(PoisonError::into_inner);
         if examined().get(&channel) == Some(&epoch) {
             return;
@@ -186,17 +192,23 @@ impl Joins {
         let read = async {
             loop {
                 match self.queue.left_to_join(channel).await {
-                    Ok(left) => return left,
+                    Ok(left) => return Some(left),
+                    Err(StoreError::Overloaded) if resends => return None,
                     Err(_) => sleep(RETRY).await,
                 }
             }
         };
-        let Ok(left) = timeout(LEFT_TIMEOUT, read).await else {
-            tracing::warn!(
-                channel.id = self.id(channel),
-                "messages of a crashed process join no conversations: store unavailable"
-            );
-            return;
+        let left = match timeout(LEFT_TIMEOUT, read).await {
+            Ok(Some(left)) => left,
+            // The next task of the channel reads them again.
+            Ok(None) => return,
+            Err(_) => {
+                tracing::warn!(
+                    channel.id = self.id(channel),
+                    "messages of a crashed process join no conversations: store unavailable"
+                );
+                return;
+            }
         };
         examined().insert(channel, epoch);
         let joining: Vec<_> = left.into_iter().map(|message| self.join(owner, Some(message))).collect();

@@ -77,6 +77,43 @@ async fn a_message_that_a_crash_left_in_flight_joins_although_the_store_fails_at
     assert_eq!(harness.store.troubles_left(), 0);
 }
 
+#[tokio::test]
+async fn a_busy_store_delays_no_message_that_is_sent_again_after_a_crash() {
+    let ground = Ground::on(SqliteFile::new()).await;
+    // The network recognises a second attempt.
+    let network = Network::one_by_one();
+    let channel = ground.channel_of(network.kind(), "loja").await;
+    let id = ground.accept(channel, ANA).await;
+    ground.claim_one(channel).await;
+    let harness = DispatcherHarness::over(ground, channel, network, None).await;
+    harness.store.fail([Fault::LeftOverloaded; 2]);
+    harness.dispatcher.start().await.expect("the store works");
+    harness.store.until_settled(1).await;
+    let message = harness.ground.message(channel, id).await;
+    assert_eq!(message.status, MessageStatus::Sent);
+    assert!(message.conversation.is_some(), "it joined with its second attempt");
+    assert_eq!(harness.store.troubles_left(), 1, "the store was asked once");
+}
+
+#[tokio::test]
+async fn a_busy_store_is_waited_for_if_no_second_attempt_follows_a_crash() {
+    let ground = Ground::on(SqliteFile::new()).await;
+    let network = Network::side_by_side(1);
+    let channel = ground.channel_of(network.kind(), "loja").await;
+    let id = ground.accept(channel, ANA).await;
+    ground.claim_one(channel).await;
+    let harness = DispatcherHarness::over(ground, channel, network, None).await;
+    harness.store.fail([Fault::LeftOverloaded; 2]);
+    harness.dispatcher.start().await.expect("the store works");
+    within_timeout(async {
+        while harness.status(id).await != MessageStatus::Unknown {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert!(harness.ground.message(channel, id).await.conversation.is_some());
+}
+
 /// Waits until every message has a conversation.
 async fn until_joined(harness: &DispatcherHarness, all: &[MessageId]) {
     within_timeout(async {

@@ -30,6 +30,8 @@ pub(super) enum Fault {
     JoinFails,
     /// The messages of a crashed process are not read.
     LeftFails,
+    /// They are not read, because too much waits to be read.
+    LeftOverloaded,
 }
 
 /// How messages are kept from joining their conversations.
@@ -185,6 +187,9 @@ impl Queue for FaultyStore {
     async fn left_to_join(&self, channel: ChannelKey) -> Result<Vec<Submitted>> {
         if self.fails(Fault::LeftFails) {
             return down();
+        }
+        if self.fails(Fault::LeftOverloaded) {
+            return Err(StoreError::Overloaded);
         }
         self.inner.left_to_join(channel).await
     }
