@@ -6,6 +6,7 @@ use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, USER
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use futures_util::stream::{self, Stream, StreamExt};
 use hyper::body::Bytes;
+use recado_domain::ids::InstitutionId;
 
 use crate::outbound::client::{Client, Failure, Got};
 use crate::outbound::url::TargetUrl;
@@ -53,15 +54,21 @@ impl From<Failure> for MediaError {
             Failure::TlsFailed => Self::Unavailable("TLS failed"),
             Failure::AddressRefused => Self::Refused,
             Failure::TooLarge => Self::Unavailable("answer too large"),
+            Failure::Busy => Self::Unavailable("too many lookups"),
         }
     }
 }
 
-/// Begins the download of a URL. Redirects are not followed, so the headers reach no other host.
-pub async fn open(client: &Client, url: &TargetUrl, mut headers: HeaderMap) -> Result<Download, MediaError> {
+/// Begins the download of a URL for an institution. Redirects are not followed, so the headers reach no other host.
+pub async fn open(
+    client: &Client,
+    url: &TargetUrl,
+    of: InstitutionId,
+    mut headers: HeaderMap,
+) -> Result<Download, MediaError> {
     headers.insert(USER_AGENT, HeaderValue::from_static("Recado-Fetch/1"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let got = client.get(url, headers).await?;
+    let got = client.get(url, Some(of), headers).await?;
     match got.status {
         StatusCode::OK => {}
         StatusCode::NOT_FOUND | StatusCode::GONE => return Err(MediaError::Gone),

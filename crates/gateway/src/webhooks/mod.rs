@@ -156,7 +156,7 @@ impl Webhooks {
         let now = self.clock.now();
         let opened = self.open(webhook, now)?;
         let request = Request { id: body.id(), body: body.text().into(), attempt: 1, replay: false };
-        Ok(self.post(&webhook.settings.url, &opened, request).await)
+        Ok(self.post(webhook, &opened, request).await)
     }
 
     /// The time that decides which deliveries are due. Nodes that share a database use the clock of the database.

@@ -6,7 +6,7 @@ use axum::http::header::{CONTENT_TYPE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use hyper::body::Bytes;
 use recado_domain::clock::{Millis, millis};
-use recado_domain::webhook::{Attempt, DeliveryError};
+use recado_domain::webhook::{Attempt, DeliveryError, Webhook};
 use recado_providers::outbound::client::{Answer, Failure};
 use recado_providers::outbound::url::TargetUrl;
 use tokio::time::Instant;
@@ -39,10 +39,13 @@ pub struct Outcome {
     pub time: Duration,
     /// How long the receiver asks the server to wait before the next request.
     pub retry_after: Option<Duration>,
+    /// The receiver was not called, because this process looks up too many names.
+    pub busy: bool,
 }
 
 impl Outcome {
     fn new(answer: Result<Answer, Failure>, time: Duration, now: Millis) -> Self {
+        let busy = answer == Err(Failure::Busy);
         let (status, error, retry_after) = match answer {
             Ok(Answer { status, retry_after }) => {
                 let waits = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
@@ -56,7 +59,7 @@ impl Outcome {
             }
             Err(failure) => {
                 let error = match failure {
-                    Failure::Timeout => DeliveryError::Timeout,
+                    Failure::Timeout | Failure::Busy => DeliveryError::Timeout,
                     Failure::ConnectFailed => DeliveryError::ConnectFailed,
                     Failure::TlsFailed => DeliveryError::TlsFailed,
                     Failure::AddressRefused => DeliveryError::AddressRefused,
@@ -65,7 +68,7 @@ impl Outcome {
                 (None, Some(error), None)
             }
         };
-        Self { status, error, time, retry_after }
+        Self { status, error, time, retry_after, busy }
     }
 
     /// The outcome for the store.
@@ -83,16 +86,16 @@ impl Outcome {
 
 impl Webhooks {
     /// Sends a request. The timestamp is the time of this attempt. The body has the same bytes on every attempt.
-    pub(super) async fn post(&self, url: &str, opened: &Opened, request: Request<'_>) -> Outcome {
+    pub(super) async fn post(&self, webhook: &Webhook, opened: &Opened, request: Request<'_>) -> Outcome {
         let began = Instant::now();
         // The API checks a URL when it is set, but a later version may refuse a URL that an earlier version accepted.
-        let Ok(url) = TargetUrl::parse(url) else {
+        let Ok(url) = TargetUrl::parse(&webhook.settings.url) else {
             return Outcome::new(Err(Failure::AddressRefused), Duration::ZERO, self.clock.now());
         };
         let Some(headers) = self.headers(opened, &request) else {
             return Outcome::new(Err(Failure::ConnectFailed), Duration::ZERO, self.clock.now());
         };
-        let answer = self.client.post(&url, headers, request.body).await;
+        let answer = self.client.post(&url, Some(webhook.owner.0), headers, request.body).await;
         Outcome::new(answer, began.elapsed(), self.clock.now())
     }
 

@@ -12,7 +12,7 @@ use recado_domain::webhook::{
 };
 use recado_store::StoreError;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -45,18 +45,25 @@ pub(super) struct Worker {
     slots: Slots,
     /// When the next claim of each lane is due. `None`: the lane waits for a notification.
     next: [Option<Instant>; 3],
-    sends: JoinSet<DeliveryResult>,
+    sends: JoinSet<Sent>,
     /// Attempts whose outcome is not stored yet.
     ended: Vec<DeliveryResult>,
     /// Webhooks whose secret this node cannot open, and until when it claims none of their deliveries.
     unopened: HashMap<WebhookKey, Instant>,
-    /// Deliveries of these webhooks, which are to be given back.
+    /// Deliveries that are to be given back: of these webhooks, and those that waited in vain for a lookup.
     unsent: Vec<DeliveryRef>,
     /// Bytes of the bodies in flight.
     bytes: Arc<AtomicUsize>,
     /// Notified when a slow request has left its slot.
     freed: Arc<Notify>,
     failed: bool,
+}
+
+/// How an attempt ended.
+enum Sent {
+    Ended(DeliveryResult),
+    /// The receiver was not called, so the attempt counts as none.
+    Busy(DeliveryRef),
 }
 
 /// Counts the bytes of a body as long as the body is in flight.
@@ -93,7 +100,8 @@ impl Worker {
             let began = Instant::now();
             let worked = self.settle_and_claim().await;
             self.note(&worked);
-            if self.stop.is_cancelled() && self.sends.is_empty() && self.ended.is_empty() {
+            let all_stored = self.sends.is_empty() && self.ended.is_empty() && self.unsent.is_empty();
+            if self.stop.is_cancelled() && all_stored {
                 return;
             }
             if worked.is_err() {
@@ -123,10 +131,11 @@ impl Worker {
 
     async fn settle_and_claim(&mut self) -> Result<(), StoreError> {
         while let Some(sent) = self.sends.try_join_next() {
-            self.ended.extend(sent.ok());
+            self.record(sent);
         }
-        if !self.ended.is_empty() {
+        if !self.ended.is_empty() || !self.unsent.is_empty() {
             self.settle().await?;
+            self.release().await?;
             // The end of a delivery may let the next delivery of its queue be claimed.
             self.look_now();
         }
@@ -175,7 +184,7 @@ impl Worker {
             let Some(slot) = self.slots.take(lane) else { continue };
             self.send(delivery, slot, now);
         }
-        self.release(now).await?;
+        self.release().await?;
         let wait = claimed.next_at.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0)));
         // A due delivery that was not claimed waits for a slot of its webhook, or for another node.
         let wait = if count < limit { wait.map(|wait| wait.max(GATHER)) } else { wait };
@@ -184,9 +193,20 @@ impl Worker {
         Ok(wait.map(|wait| Instant::now() + wait).into_iter().chain(opened).min())
     }
 
-    /// Gives back what this node cannot send. Another node may have the key.
-    async fn release(&mut self, now: Millis) -> Result<(), StoreError> {
+    /// Records how an attempt ended. A task that panicked has no end; its delivery is sent again after its lease.
+    fn record(&mut self, sent: Result<Sent, JoinError>) {
+        match sent {
+            Ok(Sent::Ended(result)) => self.ended.push(result),
+            Ok(Sent::Busy(of)) => self.unsent.push(of),
+            Err(_) => {}
+        }
+    }
+
+    /// Gives back what this node did not send. Another node may have the key. Each delivery that waited in vain for a lookup
+    /// has waited for seconds, so it is not claimed in a quick circle.
+    async fn release(&mut self) -> Result<(), StoreError> {
         if !self.unsent.is_empty() {
+            let now = self.webhooks.now().await?;
             self.webhooks.store.release_deliveries(self.unsent.clone(), now).await?;
             self.unsent.clear();
         }
@@ -213,12 +233,15 @@ impl Worker {
         self.sends.spawn(async move {
             let request = Request { id: &id, body, attempt: of.attempt, replay };
             let at = webhooks.clock.now();
-            let post = webhooks.post(&webhook.settings.url, &opened, request);
+            let post = webhooks.post(&webhook, &opened, request);
             let outcome = slot.run(post, || freed.notify_one()).await;
             drop(load);
+            if outcome.busy {
+                return Sent::Busy(of);
+            }
             METRICS.delivered(outcome.error.map_or("OK", DeliveryError::name), outcome.time);
             let ended = outcome.attempt(at, u64::from_ne_bytes(random(&*webhooks.entropy)));
-            DeliveryResult { of, ended }
+            Sent::Ended(DeliveryResult { of, ended })
         });
     }
 
@@ -226,7 +249,7 @@ impl Worker {
     async fn gather(&mut self) {
         let until = Instant::now() + GATHER;
         while let Ok(Some(sent)) = timeout_at(until, self.sends.join_next()).await {
-            self.ended.extend(sent.ok());
+            self.record(sent);
         }
     }
 
@@ -249,7 +272,7 @@ impl Worker {
         };
         tokio::select! {
             Some(sent) = self.sends.join_next() => {
-                self.ended.extend(sent.ok());
+                self.record(sent);
                 self.gather().await;
             }
             () = due => {}

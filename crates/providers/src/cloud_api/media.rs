@@ -8,6 +8,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use recado_domain::channel::ChannelRef;
 use recado_domain::clock::millis;
+use recado_domain::ids::InstitutionId;
 use recado_domain::incoming::Media;
 use secrecy::ExposeSecret;
 
@@ -68,8 +69,14 @@ impl Graph {
         }
     }
 
-    /// Begins to read the bytes of a file.
-    async fn download(&self, link: &Link, file: File, media: &Media) -> Result<Download, MediaError> {
+    /// Begins to read the bytes of a file of an institution.
+    async fn download(
+        &self,
+        link: &Link,
+        of: InstitutionId,
+        file: File,
+        media: &Media,
+    ) -> Result<Download, MediaError> {
         let url = TargetUrl::parse(&file.url).map_err(|_| MediaError::Unavailable("no URL"))?;
         if !is_trusted(&url, self.url()) {
             return Err(MediaError::Unavailable("host refused"));
@@ -80,7 +87,7 @@ impl Graph {
         let headers = HeaderMap::from_iter([(AUTHORIZATION, token)]);
         // The message says it, but not in the callbacks of every kind.
         let sha256 = media.about.sha256.clone().or_else(|| file.sha256.as_deref().and_then(incoming::digest));
-        Ok(Download { sha256, ..media::open(self.files(), &url, headers).await? })
+        Ok(Download { sha256, ..media::open(self.files(), &url, of, headers).await? })
     }
 }
 
@@ -97,7 +104,7 @@ impl CloudApi {
                 Err(MediaError::Gone) if is_kept => return Err(MediaError::Unavailable("object not found")),
                 file => file?,
             };
-            match self.graph.download(&link, file, media).await {
+            match self.graph.download(&link, via.institution, file, media).await {
                 Err(MediaError::Gone) if !is_second => {
                     is_second = true;
                     tokio::time::sleep(AGAIN).await;

@@ -3,36 +3,36 @@
 //! bounded. A connection waits for a short time for the next call of the same URL ([`idle`]).
 
 pub mod idle;
+mod lookups;
 
-use std::collections::HashMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use async_trait::async_trait;
 use axum::http::header::{HOST, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use recado_domain::ids::InstitutionId;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use self::idle::{Connection, Pool};
+pub use self::lookups::Resolve;
+use self::lookups::{Lookups, Seat, SystemResolver};
 use super::address::Allowed;
 use super::tls;
 use super::url::{Host, TargetUrl};
 
 /// The time that a lookup and a connection may take, over all addresses of a name.
 const CONNECT: Duration = Duration::from_secs(5);
-/// The time that a call may take, up to the head of the answer.
+/// The time that a call may take, up to the head of the answer, without the wait for a lookup ([`lookups`]).
 const TOTAL: Duration = Duration::from_secs(15);
 /// Most bytes of an answer that are read: of its head, and of its body.
 const ANSWER: usize = 64 << 10;
@@ -43,93 +43,11 @@ const IDLE: Duration = Duration::from_secs(20);
 const BODY: Duration = Duration::from_mins(10);
 /// Addresses of a name that are tried.
 const TRIES: usize = 4;
-/// Lookups at a time. Each takes a thread, and a name without a server takes its thread for long.
-const LOOKUPS: usize = 128;
-/// How long a name is refused without a lookup after a call gave up a lookup of this name.
-const GIVEN_UP: Duration = Duration::from_secs(30);
-/// Most names that are remembered as given up.
-const NAMES: usize = 1_024;
-
-/// Looks up names. A lookup may continue after its caller has given it up. Its result is dropped.
-#[async_trait]
-pub trait Resolve: Send + Sync {
-    /// All addresses of a name.
-    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>>;
-}
-
-/// The system's resolver.
-pub struct SystemResolver {
-    lookups: Arc<Semaphore>,
-    /// Names whose last lookup was given up, and until when these names are refused. So they do not take the threads
-    /// that other names need.
-    given_up: Mutex<HashMap<String, Instant>>,
-}
-
-impl Default for SystemResolver {
-    fn default() -> Self {
-        Self { lookups: Arc::new(Semaphore::new(LOOKUPS)), given_up: Mutex::default() }
-    }
-}
-
-#[async_trait]
-impl Resolve for SystemResolver {
-    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        let asked = name.to_owned();
-        let found = async { Ok(tokio::net::lookup_host((asked, 0)).await?.map(|address| address.ip()).collect()) };
-        self.limited(name, found).await
-    }
-}
-
-impl SystemResolver {
-    async fn limited(
-        &self,
-        name: &str,
-        lookup: impl Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static,
-    ) -> io::Result<Vec<IpAddr>> {
-        if self.given_up().get(name).is_some_and(|until| Instant::now() < *until) {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        let permit = self.lookups.clone().acquire_owned().await.map_err(io::Error::other)?;
-        // The thread of a lookup cannot be stopped. So the permit is held until the thread is free, also if the call gives up.
-        let lookup = tokio::spawn(async move {
-            let found = lookup.await;
-            drop(permit);
-            found
-        });
-        let mut waiting = Waiting { resolver: self, name: Some(name) };
-        let found = lookup.await;
-        waiting.name = None;
-        found.map_err(io::Error::other)?
-    }
-
-    fn given_up(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
-        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Remembers a name whose lookup is given up.
-struct Waiting<'a> {
-    resolver: &'a SystemResolver,
-    name: Option<&'a str>,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let Some(name) = self.name else { return };
-        let (now, mut names) = (Instant::now(), self.resolver.given_up());
-        if names.len() >= NAMES {
-            names.retain(|_, until| now < *until);
-        }
-        if names.len() < NAMES {
-            names.insert(name.to_owned(), now + GIVEN_UP);
-        }
-    }
-}
 
 /// Calls URLs of callers.
 pub struct Client {
     allowed: Allowed,
-    resolver: Arc<dyn Resolve>,
+    lookups: Lookups,
     /// Created by the first call that needs TLS, because the creation reads the system's certificates.
     tls: OnceLock<TlsConnector>,
     total: Duration,
@@ -180,6 +98,16 @@ pub enum Failure {
     AddressRefused,
     #[error("TOO_LARGE")]
     TooLarge,
+    /// Others use all lookups, so the URL was not called, which says nothing about it.
+    #[error("BUSY")]
+    Busy,
+}
+
+/// Where a URL leads.
+enum Place<'a> {
+    Address(IpAddr),
+    /// A name that may be looked up now.
+    Name(&'a str, Seat),
 }
 
 impl Client {
@@ -187,12 +115,18 @@ impl Client {
     pub fn new(allowed: Allowed) -> Self {
         Self {
             allowed,
-            resolver: Arc::new(SystemResolver::default()),
+            lookups: Lookups::new(Arc::new(SystemResolver)),
             tls: OnceLock::new(),
             total: TOTAL,
             connect: CONNECT,
             idle: Pool::default(),
         }
+    }
+
+    /// The same with another resolver, which calls wait for so long if it is busy. For tests.
+    #[must_use]
+    pub fn resolving_by(self, resolver: Arc<dyn Resolve>, wait: Duration) -> Self {
+        Self { lookups: Lookups::new(resolver).waiting(wait), ..self }
     }
 
     /// Whether a URL can be refused by its text: it contains an address that is not allowed, or it has a name without
@@ -205,22 +139,25 @@ impl Client {
         }
     }
 
-    /// Gets a URL, and gives the head of the answer. Its body is read by [`Got::next`].
-    pub async fn get(&self, url: &TargetUrl, headers: HeaderMap) -> Result<Got, Failure> {
+    /// Gets a URL for an institution, and gives the head of the answer. Its body is read by [`Got::next`].
+    pub async fn get(&self, url: &TargetUrl, of: Option<InstitutionId>, headers: HeaderMap) -> Result<Got, Failure> {
         let request = request(Method::GET, url, headers, Bytes::new())?;
-        let call = async { exchange(self.open(url).await?, request).await.map_err(|error| failure(&error)) };
-        let call = timeout(self.total, call).await;
-        let Exchange { response, connection, .. } = call.unwrap_or(Err(Failure::Timeout))?;
+        let Exchange { response, connection, .. } = self.call_anew(url, of, self.until(), request).await?;
         let (head, body) = response.into_parts();
         let until = Instant::now() + BODY;
         Ok(Got { status: head.status, headers: head.headers, body, until, _connection: connection })
     }
 
-    /// Posts a body, and gives the head of the answer.
-    pub async fn post(&self, url: &TargetUrl, headers: HeaderMap, body: Bytes) -> Result<Answer, Failure> {
+    /// Posts a body for an institution, and gives the head of the answer. `None`: for the operator, who shares with nobody.
+    pub async fn post(
+        &self,
+        url: &TargetUrl,
+        of: Option<InstitutionId>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
         let (key, request) = (url.to_string(), request(Method::POST, url, headers, body)?);
-        let call = timeout(self.total, self.call(url, &key, request)).await;
-        let Exchange { answer, response, mut connection } = call.unwrap_or(Err(Failure::Timeout))?;
+        let Exchange { answer, response, mut connection } = self.call(url, of, &key, request).await?;
         // The head of the answer decides the result, however slow the body is.
         let rest = async { skip(response).await && connection.sender.ready().await.is_ok() };
         if timeout(REST, rest).await.unwrap_or(false) {
@@ -229,21 +166,52 @@ impl Client {
         Ok(answer)
     }
 
+    /// When the head of the answer to a call that begins now must be there.
+    fn until(&self) -> Instant {
+        Instant::now() + self.total
+    }
+
     /// Sends the request on a connection that waits, or on a new one.
-    async fn call(&self, url: &TargetUrl, key: &str, request: Request<Full<Bytes>>) -> Result<Exchange, Failure> {
+    async fn call(
+        &self,
+        url: &TargetUrl,
+        of: Option<InstitutionId>,
+        key: &str,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Exchange, Failure> {
+        let until = self.until();
         if let Some(waiting) = self.idle.take(key) {
-            match exchange(waiting, request.clone()).await {
+            match timeout_at(until, exchange(waiting, request.clone())).await {
+                Err(_) => return Err(Failure::Timeout),
                 // The server may close a connection while it waits. Then the request is sent again, on a new connection.
-                Err(error) if error.is_canceled() || error.is_closed() || error.is_incomplete_message() => {}
-                ended => return ended.map_err(|error| failure(&error)),
+                Ok(Err(error)) if error.is_canceled() || error.is_closed() || error.is_incomplete_message() => {}
+                Ok(ended) => return ended.map_err(|error| failure(&error)),
             }
         }
-        exchange(self.open(url).await?, request).await.map_err(|error| failure(&error))
+        self.call_anew(url, of, until, request).await
+    }
+
+    /// Sends the request on a new connection. The wait for a lookup is no part of its time.
+    async fn call_anew(
+        &self,
+        url: &TargetUrl,
+        of: Option<InstitutionId>,
+        until: Instant,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Exchange, Failure> {
+        let began = Instant::now();
+        let place = match &url.host {
+            Host::Address(address) => Place::Address(*address),
+            Host::Name(name) => Place::Name(name, self.lookups.seat(name, of).await?),
+        };
+        let until = until + began.elapsed();
+        let call = async { exchange(self.open(url, place).await?, request).await.map_err(|error| failure(&error)) };
+        timeout_at(until, call).await.unwrap_or(Err(Failure::Timeout))
     }
 
     /// A new connection.
-    async fn open(&self, url: &TargetUrl) -> Result<Connection, Failure> {
-        let stream = timeout(self.connect, self.connect(url)).await.unwrap_or(Err(Failure::Timeout))?;
+    async fn open(&self, url: &TargetUrl, place: Place<'_>) -> Result<Connection, Failure> {
+        let stream = timeout(self.connect, self.connect(url, place)).await.unwrap_or(Err(Failure::Timeout))?;
         if !url.secure {
             return handshake(stream).await;
         }
@@ -255,10 +223,10 @@ impl Client {
     }
 
     /// A connection to an address that was checked.
-    async fn connect(&self, url: &TargetUrl) -> Result<TcpStream, Failure> {
-        let addresses = match &url.host {
-            Host::Address(address) => vec![*address],
-            Host::Name(name) => self.resolver.resolve(name).await.map_err(|_| Failure::ConnectFailed)?,
+    async fn connect(&self, url: &TargetUrl, place: Place<'_>) -> Result<TcpStream, Failure> {
+        let addresses = match place {
+            Place::Address(address) => vec![address],
+            Place::Name(name, seat) => self.lookups.find(name, seat).await.map_err(|_| Failure::ConnectFailed)?,
         };
         let fits =
             |address: &IpAddr| if url.secure { self.allowed.allows(*address) } else { self.allowed.names(*address) };

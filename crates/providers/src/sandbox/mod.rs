@@ -237,10 +237,10 @@ impl ChannelDriver for Sandbox {
 
     /// The file is at the URL that the simulation named. It is not read before a caller wants it. What is there may change,
     /// so the bytes need not have the hash of an earlier download.
-    async fn fetch_media(&self, _: &ChannelRef, media: &Media) -> Result<Download, MediaError> {
+    async fn fetch_media(&self, via: &ChannelRef, media: &Media) -> Result<Download, MediaError> {
         let url = media.about.remote_id.as_deref().filter(|url| !url.starts_with(EXPIRED)).ok_or(MediaError::Gone)?;
         let url = TargetUrl::parse(url).map_err(|_| MediaError::Refused)?;
-        media::open(&self.files, &url, HeaderMap::new()).await
+        media::open(&self.files, &url, via.institution, HeaderMap::new()).await
     }
 
     fn timeout_is_failure(&self) -> bool {

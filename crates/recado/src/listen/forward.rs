@@ -50,7 +50,8 @@ impl<'a> Forwarder<'a> {
     pub async fn forward(&self, event: &Event) -> Result<bool> {
         for attempt in 1..=self.attempts {
             let started = Instant::now();
-            let answer = self.client.post(&self.url, self.headers(event, attempt)?, event.text.clone().into()).await;
+            let answer =
+                self.client.post(&self.url, None, self.headers(event, attempt)?, event.text.clone().into()).await;
             let is_accepted = answer.is_ok_and(|answer| answer.status.is_success());
             let wait = (!is_accepted && attempt < self.attempts).then(|| wait_after(attempt));
             self.print(event, attempt, (answer, started.elapsed()), wait)?;

@@ -1,15 +1,23 @@
 //! The worker alone, with a real store.
 
+use std::io;
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use axum::http::HeaderMap;
 use recado_domain::api_key::Environment;
 use recado_domain::event::{NewEvent, Owner};
 use recado_domain::ids::WebhookId;
 use recado_domain::webhook::{NewWebhook, WebhookCreated, WebhookSettings};
 use recado_providers::outbound::address::Allowed;
+use recado_providers::outbound::client::{Client, Failure, Resolve};
+use recado_providers::outbound::url::TargetUrl;
 use recado_store::clock::{SystemClock, SystemEntropy};
 use recado_store::fixtures::{Ground, NOW, SqliteFile, new_event, webhook_settings};
 use recado_store::sealed::{KeyRing, Place};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::*;
@@ -27,11 +35,14 @@ fn now() -> Millis {
 
 /// A worker that may send to this machine, and what stops it.
 fn worker(ground: &Ground, keys: KeyRing) -> (Worker, CancellationToken) {
+    let stop = CancellationToken::new();
+    (Worker::new(Arc::new(webhooks(ground, keys)), false, stop.clone()), stop)
+}
+
+fn webhooks(ground: &Ground, keys: KeyRing) -> Webhooks {
     let parts = (ground.store.clone(), Arc::new(Events::new(ground.store.clone())));
     let to = (Allowed::new(vec!["127.0.0.0/8".parse().expect("a network")], Vec::new()), "");
-    let webhooks = Webhooks::new(parts, Arc::new(keys), (Arc::new(SystemClock), Arc::new(SystemEntropy)), to);
-    let stop = CancellationToken::new();
-    (Worker::new(Arc::new(webhooks), false, stop.clone()), stop)
+    Webhooks::new(parts, Arc::new(keys), (Arc::new(SystemClock), Arc::new(SystemEntropy)), to)
 }
 
 /// A store with a webhook to this address, its secret sealed with these keys, and one delivery that is due.
@@ -91,5 +102,56 @@ async fn a_stop_waits_for_a_request_in_flight_and_stores_its_outcome() {
     receiver.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.expect("written");
     timeout(PATIENCE, running).await.expect("in time").expect("no panic");
     // Long after the lease of the attempt.
+    assert_eq!(claimed(&ground, now() + 60 * 60 * 1_000).await, [0; 0], "it was delivered");
+}
+
+/// Every name leads to this machine, once it may be answered.
+struct Names(Semaphore);
+
+#[async_trait]
+impl Resolve for Names {
+    async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+        drop(self.0.acquire().await);
+        Ok(vec![IpAddr::from([127, 0, 0, 1])])
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_that_finds_no_lookup_is_sent_later_as_the_same_attempt() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let ground = with_delivery(&format!("http://loja.exemplo.com:{port}/eventos"), &keys("7")).await;
+    let names = Arc::new(Names(Semaphore::new(0)));
+    let mut webhooks = webhooks(&ground, keys("7"));
+    let reach = Allowed::new(vec!["127.0.0.0/8".parse().expect("a network")], Vec::new());
+    webhooks.client = Client::new(reach).resolving_by(names.clone(), Duration::from_millis(200));
+    let (webhooks, stop) = (Arc::new(webhooks), CancellationToken::new());
+    let mut worker = Worker::new(webhooks.clone(), false, stop.clone());
+    // Names that are not answered take the share of the institution.
+    let mut hanging = JoinSet::new();
+    for n in 0..64 {
+        let (webhooks, of) = (webhooks.clone(), ground.institution);
+        hanging.spawn(async move {
+            let url = TargetUrl::parse(&format!("http://n{n}.exemplo.com:1/")).expect("a URL");
+            webhooks.client.post(&url, Some(of), HeaderMap::new(), Bytes::new()).await
+        });
+    }
+    // Those beyond the share have given up, so it is used up.
+    let busy = timeout(PATIENCE, hanging.join_next()).await.expect("in time").expect("a call").expect("no panic");
+    assert_eq!(busy, Err(Failure::Busy));
+    worker.settle_and_claim().await.expect("the store works");
+    assert_eq!(worker.sends.len(), 1);
+    timeout(PATIENCE, worker.wait()).await.expect("it gives up");
+    assert_eq!((worker.unsent.len(), worker.ended.len()), (1, 0), "it has not failed");
+    let running = tokio::spawn(worker.run());
+    names.0.close();
+    let (mut receiver, _) = timeout(PATIENCE, listener.accept()).await.expect("in time").expect("a request");
+    let mut head = vec![0; 4_096];
+    let read = timeout(PATIENCE, receiver.read(&mut head)).await.expect("in time").expect("read");
+    let head = String::from_utf8_lossy(&head[..read]).to_lowercase();
+    assert!(head.starts_with("post /eventos ") && !head.contains("webhook-attempt"), "{head}");
+    receiver.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.expect("written");
+    stop.cancel();
+    timeout(PATIENCE, running).await.expect("in time").expect("no panic");
     assert_eq!(claimed(&ground, now() + 60 * 60 * 1_000).await, [0; 0], "it was delivered");
 }

@@ -1,7 +1,10 @@
 //! The client against servers on loopback, which the tests allow by name.
 
+use std::io;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_trait::async_trait;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -10,6 +13,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 
 use super::idle::Times;
+use super::lookups::LOOKUPS;
 use super::*;
 
 /// The times of a client that waits for long.
@@ -47,7 +51,7 @@ fn url(text: &str) -> TargetUrl {
 }
 
 async fn post(client: &Client, text: &str) -> Result<Answer, Failure> {
-    client.post(&url(text), HeaderMap::new(), Bytes::from_static(b"{}")).await
+    client.post(&url(text), None, HeaderMap::new(), Bytes::from_static(b"{}")).await
 }
 
 /// Serves one connection after another with these bytes; the port, and the requests that came.
@@ -75,7 +79,7 @@ async fn a_body_is_posted_to_the_address_that_was_checked() {
     let mut client = client(&["127.0.0.1"]);
     // The second lookup would lead elsewhere: there is none.
     let names = Names::new(&[&["127.0.0.1"], &["127.0.0.2"]]);
-    client.resolver = names.clone();
+    client.lookups = Lookups::new(names.clone());
     let answer = post(&client, &format!("http://hooks.example:{port}/a?b=c")).await.expect("an answer");
     assert_eq!(answer, Answer { status: StatusCode::NO_CONTENT, retry_after: None });
     assert_eq!(names.asked.load(Ordering::Relaxed), 1);
@@ -109,14 +113,14 @@ async fn every_address_of_a_name_must_be_allowed() {
         &["127.0.0.1", "10.0.0.1"],
         &["1.1.1.1", "127.0.0.2"],
     ] {
-        client.resolver = Names::new(&[addresses]);
+        client.lookups = Lookups::new(Names::new(&[addresses]));
         for scheme in ["http", "https"] {
             let answer = post(&client, &format!("{scheme}://hooks.example/")).await;
             assert_eq!(answer, Err(Failure::AddressRefused), "{scheme} {addresses:?}");
         }
     }
     // Public, but without TLS.
-    client.resolver = Names::new(&[&["1.1.1.1"]]);
+    client.lookups = Lookups::new(Names::new(&[&["1.1.1.1"]]));
     assert_eq!(post(&client, "http://hooks.example/").await, Err(Failure::AddressRefused));
 }
 
@@ -151,22 +155,96 @@ async fn literals_in_every_notation_are_refused() {
     assert!(!self::client(&["10.0.0.0/8"]).refuses(&url("http://hooks.example/")));
 }
 
+/// Looks up nothing below `dead.example`; other names lead to this machine.
+#[derive(Default)]
+struct Hangs {
+    /// The lookups that hang.
+    hanging: AtomicUsize,
+}
+
+#[async_trait]
+impl Resolve for Hangs {
+    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        if name.ends_with("dead.example") {
+            self.hanging.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<()>().await;
+        }
+        Ok(vec![IpAddr::from([127, 0, 0, 1])])
+    }
+}
+
+impl Hangs {
+    async fn until(&self, count: usize) {
+        let hang = async {
+            while self.hanging.load(Ordering::Relaxed) < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), hang).await.expect("the lookups begin");
+    }
+}
+
+async fn post_for(client: &Client, of: u8, text: &str) -> Result<Answer, Failure> {
+    let of = InstitutionId::from_bytes([of; 16]);
+    client.post(&url(text), Some(of), HeaderMap::new(), Bytes::from_static(b"{}")).await
+}
+
 #[tokio::test]
 async fn a_name_whose_lookup_was_given_up_takes_no_further_thread() {
-    let resolver = SystemResolver::default();
-    let wait = Duration::from_millis(50);
-    let hung = timeout(wait, resolver.limited("dead.example", std::future::pending())).await;
-    assert!(hung.is_err());
-    assert_eq!(resolver.lookups.available_permits(), LOOKUPS - 1, "its thread is busy");
-    let again = resolver.limited("dead.example", async { Ok(Vec::new()) }).await;
-    assert_eq!(again.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
-    let found = vec![IpAddr::from([1, 1, 1, 1])];
+    let (port, _) = serve(OK).await;
+    let resolver = Arc::<Hangs>::default();
+    let mut client = client(&["127.0.0.1"]);
+    client.lookups = Lookups::new(resolver.clone());
+    client.connect = Duration::from_millis(50);
+    assert_eq!(post(&client, "http://dead.example/").await, Err(Failure::Timeout));
+    assert_eq!(client.lookups.all.available_permits(), LOOKUPS.0 - 1, "its thread is busy");
+    assert_eq!(post(&client, "http://dead.example/").await, Err(Failure::ConnectFailed));
+    client.connect = CONNECT;
     for _ in 0..2 {
-        let answer = found.clone();
-        let other = resolver.limited("other.example", async { Ok(answer) }).await;
-        assert_eq!(other.expect("an answer"), found);
+        post(&client, &format!("http://other.example:{port}/")).await.expect("an answer");
     }
-    assert_eq!(resolver.lookups.available_permits(), LOOKUPS - 1);
+    assert_eq!((client.lookups.all.available_permits(), resolver.hanging.load(Ordering::Relaxed)), (LOOKUPS.0 - 1, 1));
+}
+
+#[tokio::test]
+async fn names_that_hang_delay_no_other_institution() {
+    let (port, _) = serve(OK).await;
+    let resolver = Arc::<Hangs>::default();
+    let mut client = client(&["127.0.0.1"]).resolving_by(resolver.clone(), Duration::from_millis(500));
+    (client.connect, client.total) = (Duration::from_mins(1), Duration::from_mins(1));
+    let client = Arc::new(client);
+    let mut dead = JoinSet::new();
+    for n in 0..2 * LOOKUPS.0 {
+        let client = client.clone();
+        dead.spawn(async move { post_for(&client, 1, &format!("http://n{n}.dead.example/")).await });
+    }
+    resolver.until(LOOKUPS.1).await;
+    let ok = format!("http://ok.example:{port}/");
+    post_for(&client, 2, &ok).await.expect("an answer");
+    // Those beyond the share were not called, and have not failed.
+    while dead.len() > LOOKUPS.1 {
+        let ended = timeout(Duration::from_secs(20), dead.join_next()).await.expect("in time").expect("a call");
+        assert_eq!(ended.expect("no panic"), Err(Failure::Busy));
+    }
+    // Of another URL, which has no connection yet.
+    assert_eq!(post_for(&client, 1, &format!("{ok}a")).await, Err(Failure::Busy), "the share is used up");
+    post_for(&client, 2, &ok).await.expect("an answer");
+    assert_eq!(resolver.hanging.load(Ordering::Relaxed), LOOKUPS.1);
+}
+
+#[tokio::test]
+async fn the_wait_for_a_lookup_is_no_part_of_the_time_of_a_call() {
+    let (port, _) = serve(OK).await;
+    let mut client = client(&["127.0.0.1"]).resolving_by(Arc::<Hangs>::default(), Duration::from_secs(20));
+    (client.connect, client.total) = (Duration::from_millis(500), Duration::from_millis(500));
+    let taken = client.lookups.all.clone().acquire_many_owned(LOOKUPS.0.try_into().expect("few")).await.expect("free");
+    let free = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(taken);
+    };
+    let ok = format!("http://ok.example:{port}/");
+    let (answer, ()) = tokio::join!(post_for(&client, 1, &ok), free);
+    assert_eq!(answer.map(|answer| answer.status), Ok(StatusCode::NO_CONTENT));
 }
 
 #[tokio::test]
@@ -258,12 +336,12 @@ async fn an_address_that_swallows_packets_leaves_time_for_the_next() {
     }
     let mut client = client(&["127.0.0.0/8"]);
     client.connect = Duration::from_secs(2);
-    client.resolver = Names::new(&[&["127.0.0.2", "127.0.0.1"]]);
+    client.lookups = Lookups::new(Names::new(&[&["127.0.0.2", "127.0.0.1"]]));
     let answer = post(&client, &format!("http://hooks.example:{port}/")).await;
     assert_eq!(answer.map(|answer| answer.status), Ok(StatusCode::NO_CONTENT));
     // A single address gets the whole time, and its failure is a timeout.
     client.connect = Duration::from_millis(200);
-    client.resolver = Names::new(&[&["127.0.0.2"]]);
+    client.lookups = Lookups::new(Names::new(&[&["127.0.0.2"]]));
     assert_eq!(post(&client, &format!("http://hooks.example:{port}/")).await, Err(Failure::Timeout));
 }
 
@@ -316,7 +394,7 @@ async fn tls_is_checked_by_the_name_in_the_url() {
         }
     });
     let mut client = client(&["127.0.0.1"]);
-    client.resolver = Names::new(&[&["127.0.0.1"]]);
+    client.lookups = Lookups::new(Names::new(&[&["127.0.0.1"]]));
     let of = |name: &str| format!("https://{name}:{port}/");
     assert_eq!(post(&client, &of("hooks.example")).await, Err(Failure::TlsFailed), "nobody knows the certificate");
     let mut roots = RootCertStore::empty();
@@ -372,7 +450,7 @@ async fn a_connection_serves_the_next_call_of_the_same_url_alone() {
     let counted = serve_on(listener, 100);
     let mut client = client(&["127.0.0.1"]);
     let names = Names::new(&[&["127.0.0.1"]]);
-    client.resolver = names.clone();
+    client.lookups = Lookups::new(names.clone());
     let a = format!("http://hooks.example:{port}/a");
     for _ in 0..5 {
         assert_eq!(post(&client, &a).await.map(|answer| answer.status), Ok(StatusCode::OK));
@@ -393,7 +471,7 @@ async fn an_old_connection_is_not_used_and_the_name_is_looked_up_again() {
     let mut client = client(&["127.0.0.1"]);
     client.idle = Pool::new(Times { age: Duration::from_secs(1), ..TIMES });
     // From the second lookup on, the name leads to a forbidden address.
-    client.resolver = Names::new(&[&["127.0.0.1"], &["127.0.0.2"]]);
+    client.lookups = Lookups::new(Names::new(&[&["127.0.0.1"], &["127.0.0.2"]]));
     let a = format!("http://hooks.example:{port}/a");
     let began = Instant::now();
     let refused = loop {
