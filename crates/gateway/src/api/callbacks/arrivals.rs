@@ -54,10 +54,10 @@ pub(super) fn of(gateway: &Gateway, address: &Address, app: &Link, received: Vec
 }
 
 /// Stores all parts, one after the other, so that the copies for several channels are never in memory together. After
-/// an error Meta repeats the callback, and the store recognises the parts that it has. A channel with too many refused messages
-/// keeps no other part from being stored.
+/// an error Meta repeats the callback, and the store recognises the parts that it has. What the store does not take for one
+/// channel keeps the parts of no other channel from being stored. Returns the first error.
 pub(super) async fn receive(gateway: &Gateway, delivered: &[Delivered], now: Millis) -> Result<(), ApiError> {
-    let mut is_full = false;
+    let mut first = None;
     for Delivered { of, channels } in delivered {
         for channel in channels {
             for part in of.arrivals.chunks(ARRIVALS_AT_ONCE) {
@@ -74,13 +74,20 @@ pub(super) async fn receive(gateway: &Gateway, delivered: &[Delivered], now: Mil
                 };
                 // What the store refuses is kept: Meta would repeat the whole callback for days.
                 match refused::receive(&Inbox { gateway, now }, keeper(gateway), arrivals).await {
-                    Err(NotKept::Full) => is_full = true,
-                    stored => stored.map_err(StoreError::from)?,
+                    Ok(()) => {}
+                    Err(NotKept::Full) => {
+                        first.get_or_insert(ApiError::Unavailable);
+                    }
+                    // The channel's other parts would only be refused in the same way, after another wait.
+                    Err(NotKept::Store(error)) => {
+                        first.get_or_insert_with(|| error.into());
+                        break;
+                    }
                 }
             }
         }
     }
-    if is_full { Err(ApiError::Unavailable) } else { Ok(()) }
+    first.map_or(Ok(()), Err)
 }
 
 /// Meta's own form of a message holds no keys.

@@ -453,19 +453,16 @@ fn messages_of_others_are_not_stored() {
     assert_eq!(inbox.received().len(), 0);
 }
 
-#[test]
-fn a_channel_full_of_refused_messages_stops_no_other() {
+/// Links a second number, changes the store, and delivers a message to each number in one callback: the store refuses the first
+/// one. Returns the inbox after the answer.
+fn refused_beside_another(change: &str, status: u16) -> Inbox {
     let inbox = Inbox::set();
     inbox.stage.graph.add_number(Number::example("2"));
     inbox.stage.link("outro", "2");
     let store = rusqlite::Connection::open(inbox.stage.home.dir.join("recado.db")).expect("the store");
-    let full = "CREATE TRIGGER refuse BEFORE INSERT ON incoming WHEN new.network_id = 'wamid.BAD'
-                BEGIN SELECT raise(ABORT, 'a bug'); END;
-                INSERT INTO refused_arrivals (channel_key, id, names, sealed, since, tries, next_at)
-                WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
-                SELECT (SELECT key FROM channels WHERE id = 'vendas'), CAST(i AS BLOB), ' ', x'00', 0, 1, 9000000000000000
-                FROM n";
-    store.execute_batch(full).expect("written");
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON incoming WHEN new.network_id = 'wamid.BAD'
+                  BEGIN SELECT raise(ABORT, 'a bug'); END;";
+    store.execute_batch(&format!("{refuse} {change}")).expect("written");
     let mut entries = Vec::new();
     for (number, said) in [(NUMBER, Said::text("Mau").with_id("wamid.BAD")), ("2", Said::text("Bom"))] {
         let mut body = Delivery::new().message(&ana(), &said).body(&Number::example(number));
@@ -474,6 +471,23 @@ fn a_channel_full_of_refused_messages_stops_no_other() {
     let body = json!({"object": "whatsapp_business_account", "entry": entries}).to_string();
     let signature = signature(&Number::example(NUMBER).app_secret.expect("one"), body.as_bytes());
     let headers = [JSON, ("X-Hub-Signature-256", &*signature)];
-    inbox.stage.server.call("POST", PATH, None, &headers, Some(body.as_bytes())).expect(503);
+    inbox.stage.server.call("POST", PATH, None, &headers, Some(body.as_bytes())).expect(status);
+    inbox
+}
+
+#[test]
+fn a_channel_full_of_refused_messages_stops_no_other() {
+    let full = "INSERT INTO refused_arrivals (channel_key, id, names, sealed, since, tries, next_at)
+                WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+                SELECT (SELECT key FROM channels WHERE id = 'vendas'), CAST(i AS BLOB), ' ', x'00', 0, 1, 9000000000000000
+                FROM n";
+    let inbox = refused_beside_another(full, 503);
+    assert_eq!(inbox.received().iter().map(|message| &message["content"]).collect::<Vec<_>>(), ["Bom"]);
+}
+
+#[test]
+fn a_channel_whose_messages_cannot_be_kept_stops_no_other() {
+    let not_kept = "CREATE TRIGGER keep BEFORE INSERT ON refused_arrivals BEGIN SELECT raise(ABORT, 'a bug'); END;";
+    let inbox = refused_beside_another(not_kept, 500);
     assert_eq!(inbox.received().iter().map(|message| &message["content"]).collect::<Vec<_>>(), ["Bom"]);
 }
