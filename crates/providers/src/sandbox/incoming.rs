@@ -1,6 +1,7 @@
 //! The acts of people on the simulated network. The network stores an act before it delivers it to the gateway, and
 //! repeats the delivery until the gateway has stored it. So a crash loses nothing, as with a real network.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use recado_domain::channel::{ChannelKey, ChannelRef};
@@ -118,7 +119,7 @@ impl Sandbox {
         loop {
             // The waiter is registered before the query, so that no act is missed between the two.
             let act = self.acts.notified();
-            let wait = match self.deliver_older(inbox, grace).await {
+            let wait = match self.deliver_older(inbox, grace, &stop).await {
                 Ok(0) => None,
                 Ok(_) => Some(Duration::ZERO),
                 Err(error) => {
@@ -143,13 +144,31 @@ impl Sandbox {
         }
     }
 
-    /// Delivers a batch of acts that are older than this. Returns their number.
-    async fn deliver_older(&self, inbox: &dyn Inbox, grace: Duration) -> Result<usize, StoreError> {
+    /// Delivers a batch of acts that are older than this. Returns their number. An act that the gateway cannot store now keeps
+    /// no act of another channel: the first error is returned after the others.
+    async fn deliver_older(
+        &self,
+        inbox: &dyn Inbox,
+        grace: Duration,
+        stop: &CancellationToken,
+    ) -> Result<usize, StoreError> {
         let before: Millis = self.clock.now() - millis(grace);
         let rest = self.network.undelivered(None, before).await?;
+        let (mut failed, mut first) = (HashSet::new(), None);
         for kept in &rest {
-            self.deliver(kept, inbox).await?;
+            // The acts of a channel stay in their order.
+            if failed.contains(&kept.via.key) {
+                continue;
+            }
+            // Each act may wait until the store gives up.
+            if stop.is_cancelled() {
+                break;
+            }
+            if let Err(error) = self.deliver(kept, inbox).await {
+                failed.insert(kept.via.key);
+                first.get_or_insert(error);
+            }
         }
-        Ok(rest.len())
+        first.map_or(Ok(rest.len()), Err)
     }
 }

@@ -422,6 +422,50 @@ async fn the_rest_of_another_node_is_delivered() {
     the_rest_is_delivered(&storage, &ground, sandbox).await;
 }
 
+#[tokio::test]
+async fn an_act_that_cannot_be_delivered_delays_none_of_another_channel() {
+    let (storage, database) = (PgDatabase::new(), PgDatabase::new());
+    let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                      $$ BEGIN RAISE EXCEPTION 'too slow' USING ERRCODE = 'query_canceled'; END $$;
+                  CREATE TRIGGER refuse BEFORE INSERT ON incoming FOR EACH ROW
+                      WHEN (new.network_id = 'IN1') EXECUTE FUNCTION refuse()";
+    test_postgres::run(database.direct_url(), refuse);
+    let ground = Ground::on(database).await;
+    let (pacing, clock) = (Pacing::default(), Arc::new(SystemClock));
+    let sandbox = Sandbox::on_postgres(&storage.connect(), pacing, clock, ground.store.clone()).expect("it opens");
+    let (slow, other) = (ground.channel("lento").await, ground.channel("outro").await);
+    for (number, channel) in [(1, slow), (2, slow), (3, other)] {
+        let said = Simulated {
+            network_id: format!("IN{number}"),
+            group: None,
+            person: SenderIds::of_phone("5511977776666"),
+            sent_at: NOW,
+            target: None,
+            act: Act::Say { content: Content::text(), text: "Oi".to_owned(), media: None, choice: None, echo: false },
+        };
+        let payload = serde_json::to_string(&said).expect("JSON");
+        let via = ChannelRef { key: channel, ..act(1, number).via };
+        let kept = KeptAct { via, payload, at: SystemClock.now() - 1, ..act(1, number) };
+        storage.open().keep(kept).await.expect("kept");
+    }
+    let stored = async |channel| {
+        let query = IncomingQuery { channel, before: None, from: None, limit: 9 };
+        ground.store.incoming_page(query).await.expect("read").messages.len()
+    };
+    let stop = CancellationToken::new();
+    let check = async {
+        while stored(other).await == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.cancel();
+    };
+    let delivered = tokio::time::timeout(Duration::from_secs(10), async {
+        tokio::join!(sandbox.deliver_rest(&*ground.store, stop.clone()), check)
+    });
+    delivered.await.expect("in time");
+    assert_eq!(stored(slow).await, 0, "the second one waits for the first one");
+}
+
 /// What a person did.
 fn act(owner: u8, number: u8) -> KeptAct {
     KeptAct {
