@@ -38,6 +38,7 @@ pub mod sealed;
 pub mod shutdown;
 pub mod stranded;
 pub mod systemd;
+pub mod unfinished;
 pub mod webhooks;
 
 /// Whether this build has channels that are linked by QR code.

@@ -24,7 +24,7 @@ use recado_gateway::shutdown::Signals;
 use recado_gateway::systemd::Systemd;
 use recado_gateway::{
     contents, events, housekeeping, idle, media, outages, read_signals, refused, schedule, scrape, sealed, server,
-    stranded, webhooks,
+    stranded, unfinished, webhooks,
 };
 use recado_store::clock::rfc3339;
 use recado_store::nodes::NewNode;
@@ -210,6 +210,7 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
     background.spawn(idle::close_conversations(gateway.clone()));
     background.spawn(contents::delete(gateway.clone()));
     background.spawn(refused::retry(gateway.clone()));
+    background.spawn(unfinished::finish(gateway.clone()));
     background.spawn(outages::follow(gateway.clone()));
     background.spawn(schedule::run(gateway.clone()));
     background.spawn(read_signals::run(gateway.clone()));

@@ -32,6 +32,7 @@ mod refused;
 mod remote;
 mod schedule;
 mod sessions;
+mod unfinished;
 mod webhook_claims;
 mod webhook_fan_out;
 mod webhook_log;
@@ -213,6 +214,10 @@ suite! { [
         messages_are_read_when_they_are_answered_if_the_channel_wants_it,
         a_held_change_goes_with_content_that_is_not_kept,
         content_that_is_not_kept_goes_after_its_events_were_delivered;
+    unfinished:
+        many_messages_are_read_at_once_and_marked_in_steps,
+        an_arrival_marks_few_of_many_unread_messages,
+        the_phone_reads_many_messages;
     sessions:
         a_session_comes_back_as_it_was_written,
         a_session_is_listed_by_prefix,

@@ -359,6 +359,7 @@ for_both_engines! {
             = |db| inbox::closing::deleted_channel_with_conversations(db);
         write fn close_of_deleted(channel: ChannelKey, now: Millis) -> usize
             = |tx| inbox::closing::close_of_deleted(tx.db(), channel, now);
+        write fn finish_left() -> bool = |tx| inbox::unfinished::step(tx.db());
     }
 }
 

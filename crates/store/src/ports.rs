@@ -195,7 +195,8 @@ pub trait Conversations: Send + Sync + 'static {
         now: Millis,
     ) -> Result<Changed>;
     /// Marks the received messages of a conversation as read. Returns the conversation, and the messages of its read signal.
-    /// `None` if there is no such conversation.
+    /// `None` if there is no such conversation. Of many messages the older ones are only shown as read until they are marked
+    /// ([`Self::finish_left`]).
     async fn read_conversation(&self, owner: Owner, id: ConversationId, now: Millis) -> Result<Option<MarkedRead>>;
     /// Takes due read signals, at most one of each channel. Each has to be [ended](Self::end_read); otherwise it is due again
     /// when its attempt counts as lost.
@@ -217,6 +218,8 @@ pub trait Conversations: Send + Sync + 'static {
     async fn deleted_channel_with_conversations(&self) -> Result<Option<ChannelKey>>;
     /// Closes a batch of the conversations of a deleted channel. Returns how many: none if it is not deleted.
     async fn close_of_deleted(&self, channel: ChannelKey, now: Millis) -> Result<usize>;
+    /// Does a short step of what transactions left because there were too many rows. `true` if there may be more.
+    async fn finish_left(&self) -> Result<bool>;
 }
 
 /// Contacts.

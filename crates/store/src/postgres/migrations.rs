@@ -65,6 +65,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration::of_indexes(27, include_str!("../../../../migrations/postgres/0027_contents_of_channel.sql")),
     Migration::of_indexes(28, include_str!("../../../../migrations/postgres/0028_fewer_indexes.sql")),
     Migration::new(29, include_str!("../../../../migrations/postgres/0029_refused_arrivals.sql")),
+    Migration::new(30, include_str!("../../../../migrations/postgres/0030_unfinished.sql")),
 ];
 
 /// Identifies these tables on the server of the tests.

@@ -68,6 +68,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0027_contents_of_channel.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0028_fewer_indexes.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0029_refused_arrivals.sql")),
+    M::up(include_str!("../../../../migrations/sqlite/0030_unfinished.sql")),
 ];
 
 /// The version of the tables of this build, in SQLite's `user_version`.

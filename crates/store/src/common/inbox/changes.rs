@@ -15,6 +15,7 @@ use super::identify::{self, identify};
 use super::rows::{self, Found};
 use super::{
     Receiving, contents, conversations, deliver, group, json, optional_id, reactions, targets, threads, to_json,
+    unfinished,
 };
 use crate::common::PageScan;
 use crate::sqlkit::both::{Row, values};
@@ -285,10 +286,9 @@ async fn on_delivered<E: PageScan>(
 /// Marks a message as read on the phone, and all earlier messages of its conversation.
 async fn read_until<E: PageScan>(of: &Receiving<'_, E>, message: &Incoming) -> Result<bool, E::Error> {
     let conversation = conversations::one(of.db, of.owner, message.conversation).await?;
-    match conversation {
-        Some(mut conversation) => Ok(threads::mark_read(of.db, &mut conversation, message.seq, of.now).await? > 0),
-        None => Ok(false),
-    }
+    let Some(mut conversation) = conversation else { return Ok(false) };
+    let after = unfinished::read_until(of.db, conversation.id).await?;
+    threads::mark_read(of.db, &mut conversation, (after, Some(message.seq)), of.now).await
 }
 
 /// Stores a reaction; `false` if a later reaction of the person is stored already.

@@ -59,7 +59,12 @@ fn is_batch<E: Executor>(rows: usize) -> bool {
 
 /// Subtracts unread messages that will be deleted from the counts of their conversations.
 async fn count_down<E: Executor>(db: &E, gone: &List<Seq>) -> Result<(), E::Error> {
-    let unread = format!("{} AND read_at IS NULL AND direction = 'INBOUND'", E::any("seq", 1));
+    let unread = format!(
+        "{} AND read_at IS NULL AND direction = 'INBOUND'
+         AND NOT EXISTS (SELECT 1 FROM unfinished_reads r
+                         WHERE r.conversation_id = incoming.conversation_id AND incoming.seq <= r.until_seq)",
+        E::any("seq", 1)
+    );
     let sql = format!(
         "UPDATE conversations SET unread = {}(0, unread - (SELECT count(*) FROM incoming
              WHERE conversation_id = conversations.id AND {unread}))

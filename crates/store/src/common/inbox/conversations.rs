@@ -21,7 +21,7 @@ use super::latest::OF_CHAT;
 use super::rows::{INCOMING, incoming};
 use super::signals;
 use super::threads::{self, ALL, conversation, group_chat, select};
-use super::{GROUP_LIMIT, book, lock, one_more, owner_of};
+use super::{GROUP_LIMIT, book, lock, one_more, owner_of, unfinished};
 use crate::commits::Change as Noted;
 use crate::common::Transaction;
 use crate::common::messages::{columns, message};
@@ -369,19 +369,16 @@ pub(super) async fn mark_all<E: Executor>(
     conversation: &mut Conversation,
     now: Millis,
 ) -> Result<Vec<ReadMark>, E::Error> {
+    // Those up to this number are read already, although they are not all marked.
+    let after = unfinished::read_until(db, conversation.id).await?;
     let sql = format!(
-        "{INCOMING} WHERE m.conversation_id = ?1 AND m.read_at IS NULL AND m.direction = 'INBOUND'
-         ORDER BY m.seq DESC LIMIT ?2"
+        "{INCOMING} WHERE m.conversation_id = ?1 AND m.seq > ?2 AND m.read_at IS NULL AND m.direction = 'INBOUND'
+         ORDER BY m.seq DESC LIMIT ?3"
     );
     let limit = i64::try_from(MARKED_AT_ONCE).unwrap_or(i64::MAX);
-    let unread = db.rows(&sql, values![&conversation.id.as_bytes()[..], limit], incoming).await?;
+    let unread = db.rows(&sql, values![&conversation.id.as_bytes()[..], after, limit], incoming).await?;
     signals::note(db, (conversation.id, conversation.channel), &unread, now).await?;
-    threads::mark_read(db, conversation, Seq::MAX, now).await?;
-    // All messages are read now, so the count is zero. This repairs a wrong count.
-    if conversation.unread > 0 {
-        conversation.unread = 0;
-        threads::save(db, conversation).await?;
-    }
+    threads::mark_read(db, conversation, (after, None), now).await?;
     Ok(unread.iter().map(signals::mark).collect())
 }
 

@@ -29,6 +29,7 @@ pub(crate) mod sealed;
 pub(crate) mod signals;
 mod targets;
 mod threads;
+pub(crate) mod unfinished;
 
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{AutoRead, ChannelKey, ChannelSettings, ChannelType, CommonSettings, Held};

@@ -15,11 +15,14 @@ use crate::clock::SystemEntropy;
 use crate::sqlkit::both::{Executor, List, Read, Row, Unreadable, values};
 
 /// The columns of a delivered message `m`, with those of its conversation and of its file. The contact is that of `k`, because a
-/// message keeps the id of a contact that was deleted.
+/// message keeps the id of a contact that was deleted. A message that is to be marked as read is read already.
 pub(super) const INCOMING: &str =
     "SELECT m.seq, m.id, m.channel_key, c.id AS channel_id, m.conversation_id, k.id AS contact_id, m.direction, m.network_id,
             v.chat_kind, v.address, v.chat_name, v.contact_id AS peer_id, k.account AS author_account, m.body, m.reactions, m.edited_at, m.revoked_at,
-            m.sent_at, m.received_at, m.read_at, m.updated_at, f.id AS media_id, f.message_id, f.channel_key AS media_channel,
+            m.sent_at, m.received_at,
+            coalesce(m.read_at, (SELECT r.read_at FROM unfinished_reads r WHERE r.conversation_id = m.conversation_id
+                                   AND m.seq <= r.until_seq AND m.direction = 'INBOUND')) AS read_at,
+            m.updated_at, f.id AS media_id, f.message_id, f.channel_key AS media_channel,
             f.state, f.about, f.sealed, f.read_at AS media_read_at
      FROM incoming m JOIN channels c ON c.key = m.channel_key JOIN conversations v ON v.id = m.conversation_id
      LEFT JOIN incoming_media f ON f.id = m.media_id LEFT JOIN contacts k ON k.id = m.contact_id";

@@ -8,9 +8,10 @@ use recado_domain::conversation::{Assignee, Conversation, LastMessage, Status, W
 use recado_domain::event::ChatKind;
 use recado_domain::ids::{ContactId, ConversationId, InstitutionId, MessageId};
 use recado_domain::incoming::{Direction, SenderIds};
+use recado_domain::message::Seq;
 use recado_domain::phone::forms;
 
-use super::{Receiving, new_conversation_id, optional_id};
+use super::{Receiving, new_conversation_id, optional_id, unfinished};
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 
 /// Selects conversations `v` from this.
@@ -241,20 +242,22 @@ pub(super) async fn save<E: Executor>(db: &E, conversation: &Conversation) -> Re
     .map(drop)
 }
 
-/// Marks messages of a conversation as read, up to this one. Returns their number.
+/// Marks messages of a conversation as read behind the first number, up to the second one; without it, all. Returns whether
+/// there were some.
 pub(super) async fn mark_read<E: Executor>(
     db: &E,
     conversation: &mut Conversation,
-    until: i64,
+    (after, until): (Seq, Option<Seq>),
     now: Millis,
-) -> Result<u64, E::Error> {
-    let sql = "UPDATE incoming SET read_at = ?3, updated_at = ?3
-               WHERE conversation_id = ?1 AND seq <= ?2 AND read_at IS NULL AND direction = 'INBOUND'";
-    let marked = db.run(sql, values![&conversation.id.as_bytes()[..], until, now]).await?;
+) -> Result<bool, E::Error> {
+    let unread = conversation.unread;
+    let marked = unfinished::mark(db, conversation, (after, until), now).await?;
     if marked > 0 {
-        conversation.unread = conversation.unread.saturating_sub(u32::try_from(marked).unwrap_or(u32::MAX));
         conversation.updated_at = now;
+    }
+    // A count without a message was wrong, and is repaired.
+    if marked > 0 || conversation.unread != unread {
         save(db, conversation).await?;
     }
-    Ok(marked)
+    Ok(marked > 0)
 }

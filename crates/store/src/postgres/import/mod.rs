@@ -34,7 +34,7 @@ const GRAM: [&str; 4] = ["institution_id", "environment", "gram", "contact_id"];
 
 /// All tables with data, each after the tables that it refers to. SQLite's `probe` is empty, nodes and leases exist in
 /// this engine only, and `event_identity` distinguishes a cursor of this store from one of another store.
-const TABLES: [Table; 31] = [
+const TABLES: [Table; 33] = [
     Table { name: "institutions", key: &["id"], numbered: None, versioned: true },
     Table { name: "api_keys", key: &["id"], numbered: None, versioned: true },
     Table { name: "event_consumers", key: &["institution_id", "environment"], numbered: None, versioned: false },
@@ -55,6 +55,8 @@ const TABLES: [Table; 31] = [
     Table { name: "contact_grams", key: &GRAM, numbered: None, versioned: false },
     Table { name: "conversations", key: &["id"], numbered: None, versioned: false },
     Table { name: "read_signals", key: &["conversation_id"], numbered: None, versioned: false },
+    Table { name: "unfinished_reads", key: &["conversation_id"], numbered: None, versioned: false },
+    Table { name: "unfinished_moves", key: &["from_id"], numbered: None, versioned: false },
     Table { name: "incoming", key: &["seq"], numbered: Some("seq"), versioned: false },
     Table { name: "incoming_media", key: &["id"], numbered: None, versioned: false },
     Table { name: "incoming_changes", key: &["n"], numbered: Some("n"), versioned: false },

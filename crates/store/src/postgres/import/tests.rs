@@ -225,6 +225,9 @@ async fn stage() -> (PathBuf, Ground, Database, Vec<String>) {
     fill(&ground).await;
     let shown = shown(&*ground.store).await;
     ground.store.close().await;
+    let unfinished = "INSERT INTO unfinished_reads VALUES (x'00', 1, 2);
+                      INSERT INTO unfinished_moves VALUES (x'00', x'01', 'CONTACT', x'02', 'live', 3)";
+    Connection::open(&path).expect("a file").execute_batch(unfinished).expect("written");
     (path, ground, Database::new(), shown)
 }
 
@@ -294,6 +297,8 @@ async fn a_changed_row_is_found() {
         ("contact_grams", "UPDATE contact_grams SET gram = gram || '1'"),
         ("conversations", "UPDATE conversations SET unread = unread + 1"),
         ("read_signals", "UPDATE read_signals SET attempts = attempts + 1"),
+        ("unfinished_reads", "UPDATE unfinished_reads SET until_seq = until_seq + 1"),
+        ("unfinished_moves", "UPDATE unfinished_moves SET sent_seq = sent_seq + 1"),
         ("incoming", "UPDATE incoming SET raw = '\\x00'"),
         ("incoming_media", "UPDATE incoming_media SET sealed = NULL"),
         ("incoming_changes", "UPDATE incoming_changes SET held = ''"),
