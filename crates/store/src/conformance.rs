@@ -217,7 +217,10 @@ suite! { [
     unfinished:
         many_messages_are_read_at_once_and_marked_in_steps,
         an_arrival_marks_few_of_many_unread_messages,
-        the_phone_reads_many_messages;
+        the_phone_reads_many_messages,
+        many_rows_of_a_merge_move_in_steps,
+        messages_that_have_not_moved_yet_are_read_with_the_others,
+        what_has_not_moved_yet_is_erased_with_its_person;
     sessions:
         a_session_comes_back_as_it_was_written,
         a_session_is_listed_by_prefix,

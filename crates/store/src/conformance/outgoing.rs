@@ -39,7 +39,7 @@ async fn join(ground: &Ground, submitted: &[Submitted], now: Millis) {
 }
 
 /// Sends a message, and has the network accept it.
-async fn send(ground: &Ground, channel: ChannelKey, to: &str, content: &str, now: Millis) -> MessageId {
+pub(super) async fn send(ground: &Ground, channel: ChannelKey, to: &str, content: &str, now: Millis) -> MessageId {
     let submitted = submit(ground, channel, to, content).await;
     join(ground, std::slice::from_ref(&submitted), now).await;
     ground.settle_at(channel, vec![(submitted.seq, sent())], now).await;
@@ -53,7 +53,7 @@ async fn only(ground: &Ground) -> Conversation {
 }
 
 /// The ids of the messages of a conversation, oldest first.
-async fn said(ground: &Ground, conversation: &Conversation) -> Vec<MessageId> {
+pub(super) async fn said(ground: &Ground, conversation: &Conversation) -> Vec<MessageId> {
     said_in(ground, conversation, None).await
 }
 

@@ -131,6 +131,8 @@ pub(crate) async fn all<E: Executor>(db: &E, owner: Owner) -> Result<Option<Vec<
         erase(db, &messages, &mut files).await?;
         return Ok(Some(files));
     }
+    let moves = "DELETE FROM unfinished_moves WHERE institution_id = ?1 AND environment = ?2";
+    db.run(moves, values![institution, environment]).await?;
     for table in ["incoming_changes", "poll_votes"] {
         let sql = format!(
             "DELETE FROM {table} WHERE channel_key IN

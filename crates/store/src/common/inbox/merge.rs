@@ -5,8 +5,7 @@ use recado_domain::conversation::{ClosedBy, Status};
 use recado_domain::ids::ContactId;
 
 use super::threads::{self, chat_of};
-use super::{Receiving, announce, book, conversations, to_json};
-use crate::sql::PAST;
+use super::{Receiving, announce, book, moves, to_json};
 use crate::sqlkit::both::{Executor, values};
 
 /// Moves everything of the contact `gone` to the contact `stays`, and deletes `gone`. The caller saves and announces
@@ -18,27 +17,15 @@ pub(super) async fn merge<E: Executor>(
 ) -> Result<(), E::Error> {
     let Some(other) = of.load(gone).await? else { return Ok(()) };
     join_conversations(of, stays.id, gone).await?;
+    moves::contact(of.db, of.owner, (gone, stays.id)).await?;
     let (to, from) = (&stays.id.as_bytes()[..], &gone.as_bytes()[..]);
-    for sql in [
-        "UPDATE incoming SET contact_id = ?1 WHERE contact_id = ?2",
-        "UPDATE incoming_changes SET contact_id = ?1 WHERE contact_id = ?2",
-        "UPDATE identities SET contact_id = ?1 WHERE contact_id = ?2",
-        // Erasing a contact finds its events by their subject.
-        "UPDATE events SET subject = ?1 WHERE subject = ?2",
-    ] {
-        of.db.run(sql, values![to, from]).await?;
-    }
+    of.db.run("UPDATE identities SET contact_id = ?1 WHERE contact_id = ?2", values![to, from]).await?;
     of.db
         .run(
             "UPDATE conversations SET contact_id = ?1, chat = ?3 WHERE contact_id = ?2 AND chat = ?4",
             values![to, from, chat_of(stays.id), chat_of(gone)],
         )
         .await?;
-    let votes = "DELETE FROM poll_votes WHERE voter = ?2 AND EXISTS (SELECT 1 FROM poll_votes v
-                     WHERE v.channel_key = poll_votes.channel_key AND v.poll = poll_votes.poll AND v.voter = ?1)";
-    for sql in [votes, "UPDATE poll_votes SET voter = ?1 WHERE voter = ?2"] {
-        of.db.run(sql, values![chat_of(stays.id), chat_of(gone)]).await?;
-    }
     book::delete(of.db, gone).await?;
     take_over(stays, other);
     Ok(())
@@ -52,16 +39,7 @@ async fn join_conversations<E: Executor>(
 ) -> Result<(), E::Error> {
     for mut from in threads::active_of_contact(of.db, gone).await? {
         let Some(mut to) = threads::active(of.db, from.channel, &chat_of(stays)).await? else { continue };
-        let sql = "UPDATE incoming SET conversation_id = ?1 WHERE conversation_id = ?2";
-        of.db.run(sql, values![&to.id.as_bytes()[..], &from.id.as_bytes()[..]]).await?;
-        for recipient in conversations::recipients(of.db, &from).await? {
-            let sql = format!(
-                "UPDATE messages SET conversation_id = ?1
-                 WHERE channel_key = ?3 AND recipient = ?4 AND {PAST} AND conversation_id = ?2"
-            );
-            let (to, from_id) = (&to.id.as_bytes()[..], &from.id.as_bytes()[..]);
-            of.db.run(&sql, values![to, from_id, from.channel, recipient]).await?;
-        }
+        moves::conversation(of.db, &from, to.id).await?;
         to.unread += from.unread;
         to.windowed |= from.windowed;
         to.person_wrote_at = to.person_wrote_at.max(from.person_wrote_at);

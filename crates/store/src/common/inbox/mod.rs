@@ -19,6 +19,7 @@ mod identify;
 pub(crate) mod latest;
 pub(crate) mod media;
 mod merge;
+mod moves;
 pub(crate) mod outgoing;
 pub(crate) mod person;
 pub(crate) mod reactions;

@@ -15,7 +15,7 @@ use super::clear::Gone;
 use super::latest::with_address;
 use super::rows::{INCOMING, incoming};
 use super::threads::{ALL, conversation, select};
-use super::{book, clear, lock, refused, to_json};
+use super::{book, clear, lock, moves, refused, to_json};
 use crate::common::events;
 use crate::person::{Erased, Person, PersonPage, PersonRow};
 use crate::sqlkit::both::{Executor, List, Row, values};
@@ -43,7 +43,7 @@ fn name(key: &IdentityKey) -> String {
     }
 }
 
-/// The contacts of a person.
+/// The contacts of a person, also those that were merged into them while not all of their rows have moved.
 async fn contacts<E: Executor>(db: &E, person: &Person) -> Result<Vec<ContactId>, E::Error> {
     let keys: Vec<_> = person.numbers.iter().map(|name| key(name)).collect();
     let sql = format!(
@@ -59,7 +59,11 @@ async fn contacts<E: Executor>(db: &E, person: &Person) -> Result<Vec<ContactId>
     };
     let found = db.rows(&sql, values![named, institution, environment], read).await?;
     let own: BTreeSet<_> = found.into_iter().filter(|(key, _)| keys.contains(key)).map(|(_, id)| id).collect();
-    Ok(own.into_iter().collect())
+    let mut all: Vec<_> = own.iter().copied().collect();
+    for id in own {
+        all.extend(moves::merged_into(db, id).await?);
+    }
+    Ok(all)
 }
 
 /// Every name of the person that the contacts know.
@@ -160,6 +164,7 @@ pub(crate) async fn erase<E: Executor>(db: &E, person: &Person, keeps_contacts: 
     let mut erased = Erased { received: refused, ..Erased::default() };
     for conversation in conversations(db, person, &contacts).await? {
         events::forget_subjects(db, &[*conversation.id.as_bytes()]).await?;
+        moves::forget(db, conversation.id.as_bytes()).await?;
         let sql = "DELETE FROM conversations WHERE id = ?1";
         erased.conversations += db.run(sql, values![&conversation.id.as_bytes()[..]]).await?;
     }
@@ -168,8 +173,11 @@ pub(crate) async fn erase<E: Executor>(db: &E, person: &Person, keeps_contacts: 
         db.run("DELETE FROM incoming_changes WHERE contact_id = ?1", values![&id.as_bytes()[..]]).await?;
         // A contact belongs to one owner.
         db.run("DELETE FROM poll_votes WHERE voter = ?1", values![id.to_string()]).await?;
+        moves::forget(db, id.as_bytes()).await?;
+        let sql = "SELECT 1 AS found FROM contacts WHERE id = ?1";
+        let is_there = db.row(sql, values![&id.as_bytes()[..]], |_| Ok(())).await?.is_some();
         book::delete(db, id).await?;
-        erased.people += 1;
+        erased.people += u64::from(is_there);
     }
     for name in &person.numbers {
         for (table, has) in [("poll_votes", "voter = ?1"), ("incoming_changes", "held IS NOT NULL AND held LIKE ?1")] {

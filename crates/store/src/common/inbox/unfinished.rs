@@ -8,13 +8,13 @@ use recado_domain::event::Owner;
 use recado_domain::ids::{ConversationId, InstitutionId};
 use recado_domain::message::Seq;
 
-use super::lock;
+use super::{lock, moves};
 use crate::sqlkit::both::{Executor, Read, Row, values};
 
 /// The most rows of each kind that the transaction of a call or of an arrival changes.
-const AT_ONCE: i64 = if cfg!(test) { 20 } else { 1_000 };
+pub(super) const AT_ONCE: i64 = if cfg!(test) { 20 } else { 1_000 };
 /// The most rows of each kind that a step changes.
-const OF_STEP: i64 = if cfg!(test) { 7 } else { 500 };
+pub(super) const OF_STEP: i64 = if cfg!(test) { 7 } else { 500 };
 /// The most unread messages that are counted.
 const COUNTED: i64 = 100_000;
 
@@ -35,20 +35,25 @@ pub(super) async fn mark<E: Executor>(
 ) -> Result<u64, E::Error> {
     let id = conversation.id;
     let marked = mark_some(db, id, (after, until.unwrap_or(Seq::MAX)), (now, AT_ONCE)).await?;
-    if marked < AT_ONCE.unsigned_abs() {
-        let fewer = conversation.unread.saturating_sub(u32::try_from(marked).unwrap_or(u32::MAX));
-        conversation.unread = if until.is_some() { fewer } else { 0 };
+    let are_all = marked < AT_ONCE.unsigned_abs();
+    conversation.unread = match until {
+        None => 0,
+        Some(_) if are_all => conversation.unread.saturating_sub(u32::try_from(marked).unwrap_or(u32::MAX)),
+        Some(until) => conversation.unread.min(unread_behind(db, id, until).await?),
+    };
+    // Messages that a merge has not moved into this conversation yet are read as well.
+    let mut left = moves::into(db, id).await?;
+    left.extend((!are_all).then_some(id));
+    if left.is_empty() {
         return Ok(marked);
     }
-    conversation.unread = match until {
-        Some(until) => conversation.unread.min(unread_behind(db, id, until).await?),
-        None => 0,
-    };
     let until = match until {
         Some(until) => until,
         None => last(db).await?,
     };
-    leave_reads(db, id, until, now).await?;
+    for id in left {
+        leave_reads(db, id, until, now).await?;
+    }
     Ok(marked)
 }
 
@@ -90,7 +95,8 @@ pub(crate) async fn step<E: Executor>(db: &E) -> Result<bool, E::Error> {
     let read = |row: &Row<'_>| Ok(ConversationId::from_bytes(row.bytes("conversation_id")?));
     match db.row(sql, values![], read).await? {
         Some(id) => finish_reads(db, id).await.map(|()| true),
-        None => Ok(false),
+        // A message is marked before it moves.
+        None => moves::step(db).await,
     }
 }
 
@@ -110,7 +116,8 @@ async fn finish_reads<E: Executor>(db: &E, id: ConversationId) -> Result<(), E::
     db.run("DELETE FROM unfinished_reads WHERE conversation_id = ?1", values![id_bytes]).await.map(drop)
 }
 
-fn owner(row: &Row<'_>) -> Read<Owner> {
+/// The owner of a row.
+pub(super) fn owner(row: &Row<'_>) -> Read<Owner> {
     let institution = InstitutionId::from_bytes(row.bytes("institution_id")?);
     Ok((institution, row.named("environment", Environment::from_name)?))
 }
