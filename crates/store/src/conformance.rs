@@ -123,6 +123,7 @@ suite! { [
         people_who_chose_one_id_are_kept_apart,
         both_forms_of_a_number_are_one_contact,
         contacts_that_are_one_person_become_one,
+        the_conversation_that_goes_on_has_the_attendant_of_the_closed_one,
         a_number_that_another_person_has_now_moves,
         a_changed_number_keeps_its_contact,
         ids_of_a_business_and_people_without_a_number_are_contacts,

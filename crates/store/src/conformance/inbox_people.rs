@@ -1,6 +1,6 @@
 //! Who people are: their contacts, their names, groups, and what they do not want.
 
-use recado_domain::conversation::Status;
+use recado_domain::conversation::{Change, Status};
 use recado_domain::event::ChatKind;
 use recado_domain::incoming::{Arrival, Arrivals, Direction, Group, GroupChange, Ignored, Outcome, SenderIds, What};
 use recado_domain::queue::Settlement;
@@ -89,6 +89,36 @@ pub(super) async fn contacts_that_are_one_person_become_one(ground: Ground) {
     assert_eq!(data(closed)["by"], "MERGE");
     // What is known of the contact that is gone is found by the one that stays.
     assert!(all.iter().all(|event| event.subject != Some(*younger.as_bytes())));
+}
+
+pub(super) async fn the_conversation_that_goes_on_has_the_attendant_of_the_closed_one(ground: Ground) {
+    record(&ground).await;
+    let channel = ground.channel("vendas").await;
+    let older = one(&ground, channel, text("A1", SenderIds::of_phone(ANA), "Oi")).await;
+    let by_hidden_id = batch(channel, vec![text("A2", SenderIds::of_lid(ANA_LID), "Oi")]);
+    let younger = ground.store.receive(by_hidden_id, NOW + 1).await.expect("stored")[0];
+    let id = younger.conversation.expect("a conversation");
+    let assign = Change::Assign { attendant: "bia".to_owned(), name: Some("Bia".to_owned()), expected: None };
+    ground.store.change_conversation(owner(&ground), id, assign, NOW + 1).await.expect("stored");
+    let transfer = Change::Transfer {
+        attendant: Some("bia".to_owned()),
+        department: Some(Some("suporte".to_owned())),
+        note: Some("Promete um desconto".to_owned()),
+    };
+    ground.store.change_conversation(owner(&ground), id, transfer, NOW + 1).await.expect("stored");
+    receive(&ground, channel, vec![text("A3", both(), "Sou eu")]).await;
+    let all = conversations(&ground).await;
+    let goes_on = all.iter().find(|found| Some(found.id) == older.conversation).expect("it is there");
+    let attendant = goes_on.assigned_to.as_ref().map(|who| (&*who.id, &*who.name));
+    assert_eq!((goes_on.status, attendant), (Status::Open, Some(("bia", "Bia"))));
+    assert_eq!(
+        (goes_on.department.as_deref(), goes_on.note.as_deref()),
+        (Some("suporte"), Some("Promete um desconto"))
+    );
+    let all = events(&ground).await;
+    let assigned = all.iter().rfind(|event| event.kind == "conversation.assigned").expect("recorded");
+    assert_eq!(data(assigned)["conversation"]["id"], goes_on.id.to_string());
+    assert_eq!(data(assigned)["previous"], json!({"assignedTo": null, "departmentId": null}));
 }
 
 pub(super) async fn a_number_that_another_person_has_now_moves(ground: Ground) {

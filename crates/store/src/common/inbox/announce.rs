@@ -230,6 +230,19 @@ pub(super) async fn conversation_closed<E: Executor>(
     }
 }
 
+/// Records that a conversation has an attendant or a department now that it did not have before.
+pub(super) async fn conversation_assigned<E: Executor>(
+    of: &Receiving<'_, E>,
+    conversation: &Conversation,
+    before: &Conversation,
+) -> Result<(), E::Error> {
+    let previous = (before.assigned_to.as_ref(), before.department.as_deref());
+    match of.place() {
+        Some(place) => assigned(&place, conversation, previous, None).await,
+        None => Ok(()),
+    }
+}
+
 pub(super) async fn closed<E: Executor>(
     place: &Place<'_, E>,
     conversation: &Conversation,

@@ -1,7 +1,7 @@
 //! Merges two contacts that are one person. The older contact stays, and everything of the other contact moves to it.
 
 use recado_domain::contact_book::{Contact, as_first_written};
-use recado_domain::conversation::{ClosedBy, Status};
+use recado_domain::conversation::{ClosedBy, Conversation, Status};
 use recado_domain::ids::ContactId;
 
 use super::threads::{self, chat_of};
@@ -40,6 +40,8 @@ async fn join_conversations<E: Executor>(
     for mut from in threads::active_of_contact(of.db, gone).await? {
         let Some(mut to) = threads::active(of.db, from.channel, &chat_of(stays)).await? else { continue };
         moves::conversation(of.db, &from, to.id).await?;
+        let before = to.clone();
+        go_on_for(&mut to, &from);
         to.unread += from.unread;
         to.windowed |= from.windowed;
         to.person_wrote_at = to.person_wrote_at.max(from.person_wrote_at);
@@ -52,8 +54,29 @@ async fn join_conversations<E: Executor>(
         (from.unread, from.last) = (0, None);
         threads::save(of.db, &from).await?;
         announce::conversation_closed(of, &from, ClosedBy::Merge).await?;
+        if (&to.assigned_to, &to.department, to.status) != (&before.assigned_to, &before.department, before.status) {
+            announce::conversation_assigned(of, &to, &before).await?;
+        }
     }
     Ok(())
+}
+
+/// Gives the conversation that goes on the attendant and the department of the closed one, if it has none itself.
+fn go_on_for(to: &mut Conversation, closed: &Conversation) {
+    let takes_attendant = to.assigned_to.is_none() && closed.assigned_to.is_some();
+    // With a department and without an attendant it waits for somebody of the department.
+    if closed.status == Status::Open && (takes_attendant || to.department.is_none()) {
+        to.status = Status::Open;
+    }
+    if takes_attendant {
+        to.assigned_to.clone_from(&closed.assigned_to);
+    }
+    if to.department.is_none() {
+        to.department.clone_from(&closed.department);
+    }
+    if to.note.is_none() {
+        to.note.clone_from(&closed.note);
+    }
 }
 
 /// The limits of a contact (tags, keys and bytes of the metadata), because two contacts together can exceed them.
