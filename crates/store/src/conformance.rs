@@ -6,6 +6,7 @@ mod book;
 mod cancelling;
 pub(crate) mod channels;
 mod claim;
+mod clock;
 pub(crate) mod enqueue;
 mod event_stream;
 mod events;
@@ -314,6 +315,13 @@ suite! { [
         used_keys_are_forgotten,
         accounts_of_numbers_are_forgotten_in_time,
         a_restart_keeps_everything;
+    clock:
+        messages_and_keys_from_the_future_keep_no_old_ones,
+        early_receipts_from_the_future_keep_no_old_ones,
+        events_from_the_future_keep_no_old_ones,
+        received_messages_from_the_future_keep_no_old_ones,
+        changes_from_the_future_keep_no_old_ones,
+        deliveries_from_the_future_keep_no_old_ones;
     refused:
         a_refused_arrival_is_kept_until_it_is_stored,
         so_many_refused_arrivals_of_a_channel_are_kept,

@@ -59,7 +59,8 @@ impl PurgeRequest {
     pub fn next(&self, last: Option<(Seq, Millis)>, full: bool) -> Option<Seq> {
         match last {
             // No message behind the first one that was accepted too late can have finished early enough.
-            Some((last, queued_at)) if queued_at < self.finished_before => Some(last),
+            // One from the future, after a time in which the clock was ahead, says nothing about those behind it.
+            Some((last, queued_at)) if queued_at < self.finished_before || queued_at > self.now => Some(last),
             _ if full => Some(self.after),
             _ => None,
         }
@@ -80,6 +81,8 @@ mod tests {
             // The last message, whether a table was full: where the next batch begins.
             (Some((9, 49)), false, Some(9)),
             (Some((9, 49)), true, Some(9)),
+            (Some((9, now)), false, None),
+            (Some((9, now + 1)), false, Some(9)),
             (Some((9, 50)), true, Some(3)),
             (Some((9, 50)), false, None),
             (None, true, Some(3)),

@@ -12,6 +12,7 @@ use recado_domain::event::{
 use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::message::{SCANNED_AT_MOST, Seq};
 
+use super::age::Dated;
 use super::purge::Deleted;
 use super::{Transaction, webhooks};
 use crate::sqlkit::both::{Executor, List, Read, Row, Unreadable, value, values};
@@ -290,38 +291,22 @@ pub(super) async fn note_deleted<E: Executor>(db: &E, until: EventSeq) -> Result
 /// late, or an event that was recorded while the clock was ahead. Otherwise the latter would keep all events after it
 /// until its time has come.
 pub(crate) async fn delete_old<E: Executor>(db: &E, before: Millis, now: Millis) -> Result<Deleted, E::Error> {
-    let sql = "SELECT seq, at FROM events WHERE message_seq IS NOT NULL OR complete ORDER BY seq LIMIT ?1";
-    let read = |row: &Row<'_>| Ok((row.get::<EventSeq>("seq")?, row.get::<Millis>("at")?));
-    let oldest = db.rows(sql, values![E::PURGED_AT_ONCE], read).await?;
+    let of_readers =
+        Dated { table: "events", number: "seq", time: "at", which: "(message_seq IS NOT NULL OR complete)" };
+    let oldest = of_readers.head(db, E::PURGED_AT_ONCE).await?;
     // After a long stop, the events that webhooks wait for may be old. They stay until the fan-out has read them.
     let awaited = webhooks::fan_out::awaited(db).await?;
     let stays = |(seq, at): &(EventSeq, Millis)| awaited.is_some_and(|cursor| *seq > cursor) && *at >= before - AWAITED;
-    let end = oldest.iter().position(stays).unwrap_or(oldest.len());
-    let Some(last) = last_old(db, &oldest[..end], before, now).await? else { return Ok(Deleted::default()) };
+    let is_young = |(_, at): &(EventSeq, Millis)| (before..=now).contains(at);
+    let end = oldest.iter().position(|event| stays(event) || is_young(event)).unwrap_or(oldest.len());
+    let last = of_readers.last_old(db, &oldest[..end], (before, now)).await?;
+    let Some(last) = last else { return Ok(Deleted::default()) };
     // This comes before the deletion, so that the store refuses older cursors before events are missing.
     note_deleted(db, last).await?;
     let sql = "DELETE FROM events WHERE seq <= ?1 AND (message_seq IS NOT NULL OR complete)";
     let rows = db.run(sql, values![last]).await?;
     let whole = oldest.last().is_some_and(|(seq, _)| *seq == last);
     Ok(Deleted { rows, full: whole && i64::try_from(oldest.len()).unwrap_or(i64::MAX) == E::PURGED_AT_ONCE })
-}
-
-/// The last of these events that is old. An event from the future counts as old if the next event after it is old.
-async fn last_old<E: Executor>(
-    db: &E,
-    oldest: &[(EventSeq, Millis)],
-    before: Millis,
-    now: Millis,
-) -> Result<Option<EventSeq>, E::Error> {
-    let past = oldest.iter().take_while(|(_, at)| *at < before || *at > now);
-    let (Some((last, at)), of_past) = (past.clone().last(), past.clone().count()) else { return Ok(None) };
-    let known = past.filter(|(_, at)| *at < before).last().map(|(seq, _)| *seq);
-    if *at < before || of_past < oldest.len() {
-        return Ok(known);
-    }
-    let sql = "SELECT at FROM events WHERE seq > ?1 AND at <= ?2 AND (message_seq IS NOT NULL OR complete) ORDER BY seq LIMIT 1";
-    let next = db.row(sql, values![*last, now], |row| row.get::<Millis>("at")).await?;
-    Ok(if next.is_some_and(|at| at < before) { Some(*last) } else { known })
 }
 
 /// Deletes the events of these messages.

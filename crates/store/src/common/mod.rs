@@ -1,6 +1,7 @@
 //! Operations that are written once for both engines, because their SQL differs by a word at most. [`Transaction`]
 //! contains the parts in which the engines differ.
 
+pub(crate) mod age;
 pub(crate) mod cards;
 pub(crate) mod channels;
 pub(crate) mod chats;

@@ -5,6 +5,7 @@ use recado_domain::event::EventSeq;
 use recado_domain::message::Seq;
 use recado_domain::queue::{PurgeRequest, Purged};
 
+use super::age::Dated;
 use super::{events, inbox};
 use crate::sql::PAST;
 use crate::sqlkit::both::{Executor, Row, values};
@@ -23,10 +24,32 @@ impl Deleted {
         Self { rows, full: rows == E::PURGED_AT_ONCE.unsigned_abs() }
     }
 
+    /// After old ones of these first rows of a table were deleted: whether there may be old rows behind them.
+    pub fn may_leave_more<E: Executor>(head: &[(i64, Millis)]) -> bool {
+        i64::try_from(head.len()).is_ok_and(|rows| rows >= E::PURGED_AT_ONCE)
+    }
+
     pub fn add(&mut self, more: Self) {
         self.rows += more.rows;
         self.full |= more.full;
     }
+}
+
+/// A condition that every row meets.
+pub(super) const ALL: &str = "1 = 1";
+
+/// Deletes the old ones of a table's first rows.
+pub(super) async fn delete_old<E: Executor>(
+    db: &E,
+    rows: &Dated<'_>,
+    (before, now): (Millis, Millis),
+) -> Result<Deleted, E::Error> {
+    let head = rows.head(db, E::PURGED_AT_ONCE).await?;
+    let Some(last) = rows.last_old(db, &head, (before, now)).await? else { return Ok(Deleted::default()) };
+    let Dated { table, number, time, which } = rows;
+    let sql = format!("DELETE FROM {table} WHERE {number} <= ?1 AND {which} AND ({time} < ?2 OR {time} > ?3)");
+    let rows = db.run(&sql, values![last, before, now]).await?;
+    Ok(Deleted { rows, full: Deleted::may_leave_more::<E>(&head) })
 }
 
 /// Each statement has its own commit on PostgreSQL, so no row is locked for longer than a statement takes.
@@ -40,17 +63,6 @@ pub(crate) async fn purge<E: Executor>(db: &E, request: &PurgeRequest) -> Result
     );
     // Each with the time before which a row is old.
     let old = [
-        // Ascending with time: when the first rows are young, all are.
-        (
-            "DELETE FROM idempotency_keys
-             WHERE n IN (SELECT n FROM idempotency_keys ORDER BY n LIMIT ?1) AND created_at < ?2",
-            request.used_before,
-        ),
-        (
-            "DELETE FROM early_receipts
-             WHERE n IN (SELECT n FROM early_receipts ORDER BY n LIMIT ?1) AND received_at < ?2",
-            request.unmatched_receipts_before(),
-        ),
         (
             "DELETE FROM recipient_pace WHERE (channel_key, recipient) IN
                  (SELECT channel_key, recipient FROM recipient_pace WHERE used_until < ?2 LIMIT ?1)
@@ -63,6 +75,11 @@ pub(crate) async fn purge<E: Executor>(db: &E, request: &PurgeRequest) -> Result
     ];
     let mut deleted = events::delete_old(db, request.events_before, request.now).await?;
     deleted.add(inbox::clear::purge(db, (request.finished_before, request.now)).await?);
+    let keys = Dated { table: "idempotency_keys", number: "n", time: "created_at", which: ALL };
+    let receipts = Dated { table: "early_receipts", number: "n", time: "received_at", which: ALL };
+    for (rows, before) in [(keys, request.used_before), (receipts, request.unmatched_receipts_before())] {
+        deleted.add(delete_old(db, &rows, (before, request.now)).await?);
+    }
     for (sql, before) in old {
         deleted.add(Deleted::of::<E>(db.run(sql, values![E::PURGED_AT_ONCE, before]).await?));
     }

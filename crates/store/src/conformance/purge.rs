@@ -11,7 +11,7 @@ use recado_domain::status::MessageStatus;
 
 use crate::fixtures::{DAY, Ground, NOW, request, sent};
 
-const EVERYTHING: PurgeRequest = PurgeRequest {
+pub(super) const EVERYTHING: PurgeRequest = PurgeRequest {
     now: NOW + 9 * DAY,
     finished_before: NOW + 9 * DAY,
     used_before: NOW + 9 * DAY,
@@ -23,7 +23,7 @@ const EVERYTHING: PurgeRequest = PurgeRequest {
 const MANY: usize = 4_100;
 
 /// Purges to the end; where each batch ended.
-async fn purge(ground: &Ground, mut request: PurgeRequest) -> Vec<Seq> {
+pub(super) async fn purge(ground: &Ground, mut request: PurgeRequest) -> Vec<Seq> {
     let mut ends = Vec::new();
     while let Some(next) = ground.store.purge(request).await.expect("stored").next {
         assert!(ends.len() < 100, "a purge that never ends");

@@ -12,7 +12,7 @@ use crate::fixtures::{Ground, NOW, sent};
 const DELIVERED: MessageStatus = MessageStatus::Delivered;
 const FAILED: MessageStatus = MessageStatus::Failed;
 
-fn receipt(channel: ChannelKey, remote_id: &str, ours: Option<MessageId>, status: MessageStatus) -> Receipt {
+pub(super) fn receipt(channel: ChannelKey, remote_id: &str, ours: Option<MessageId>, status: MessageStatus) -> Receipt {
     let of = MessageRef::RemoteId { remote_id: remote_id.parse().unwrap(), ours };
     let error = (status == FAILED).then(|| ("WINDOW_CLOSED".to_owned(), "Fora da janela.".to_owned()));
     Receipt {
@@ -28,12 +28,12 @@ fn receipt(channel: ChannelKey, remote_id: &str, ours: Option<MessageId>, status
     }
 }
 
-async fn sending(ground: &Ground, channel: ChannelKey) -> (MessageId, Seq) {
+pub(super) async fn sending(ground: &Ground, channel: ChannelKey) -> (MessageId, Seq) {
     let id = ground.accept(channel, "551").await;
     (id, ground.claim_one(channel).await.seq)
 }
 
-fn sent_as(remote_id: &str) -> Settlement {
+pub(super) fn sent_as(remote_id: &str) -> Settlement {
     Settlement::Sent { account: None, remote_id: remote_id.parse().ok(), rendition: None }
 }
 

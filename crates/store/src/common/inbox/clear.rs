@@ -6,8 +6,9 @@ use recado_domain::ids::{ConversationId, MediaId, MessageId};
 use recado_domain::message::Seq;
 
 use super::lock;
+use crate::common::age::Dated;
 use crate::common::events;
-use crate::common::purge::Deleted;
+use crate::common::purge::{self, ALL, Deleted};
 use crate::sqlkit::both::{Executor, List, Row, values};
 
 /// How long changes are stored, to recognise repetitions. Networks repeat deliveries for some days.
@@ -19,16 +20,14 @@ const DAY: Millis = 24 * 60 * 60 * 1_000;
 
 /// Deletes a batch of delivered messages from before `before`, and old changes.
 pub(crate) async fn purge<E: Executor>(db: &E, (before, now): (Millis, Millis)) -> Result<Deleted, E::Error> {
-    // The rows are in the order of time. If the first rows are not old enough, no row is.
-    let sql = "SELECT seq, received_at FROM incoming ORDER BY seq LIMIT ?1";
-    let read = |row: &Row<'_>| Ok((row.get::<Seq>("seq")?, row.get::<Millis>("received_at")?));
-    let oldest = db.rows(sql, values![E::PURGED_AT_ONCE], read).await?;
-    let old: Vec<_> = oldest.iter().filter(|(_, at)| *at < before).map(|(seq, _)| *seq).collect();
-    let mut deleted = Deleted { rows: 0, full: old.len() == oldest.len() && is_batch::<E>(old.len()) };
-    if !old.is_empty() {
-        let gone = List(old);
+    let messages = Dated { table: "incoming", number: "seq", time: "received_at", which: ALL };
+    let oldest = messages.head(db, E::PURGED_AT_ONCE).await?;
+    let mut deleted = Deleted::default();
+    if let Some(last) = messages.last_old(db, &oldest, (before, now)).await? {
+        let is_old = |(seq, at): &&(Seq, Millis)| *seq <= last && !(before..=now).contains(at);
+        let gone = List(oldest.iter().filter(is_old).map(|(seq, _)| *seq).collect());
         count_down(db, &gone).await?;
-        deleted.rows = delete(db, &gone).await?;
+        deleted = Deleted { rows: delete(db, &gone).await?, full: Deleted::may_leave_more::<E>(&oldest) };
     }
     // A conversation is as old as its newest message, whose text it shows. A conversation without messages is deleted:
     // the next message of the chat begins another conversation.
@@ -37,24 +36,18 @@ pub(crate) async fn purge<E: Executor>(db: &E, (before, now): (Millis, Millis)) 
          AND active_at < ?2 AND NOT EXISTS (SELECT 1 FROM incoming m WHERE m.conversation_id = conversations.id)",
         E::OLD_CONVERSATIONS
     );
-    let changes = "DELETE FROM incoming_changes
-         WHERE n IN (SELECT n FROM incoming_changes WHERE held IS NULL ORDER BY n LIMIT ?1) AND at < ?2";
-    let waiting = format!(
-        "DELETE FROM incoming_changes
-         WHERE n IN (SELECT n FROM incoming_changes{} WHERE held IS NOT NULL ORDER BY n LIMIT ?1) AND at < ?2",
-        E::index("changes_held")
-    );
     let votes = "DELETE FROM poll_votes WHERE (channel_key, poll, voter) IN
              (SELECT channel_key, poll, voter FROM poll_votes WHERE at < ?2 ORDER BY at LIMIT ?1) AND at < ?2";
-    let old = [(&*conversations, before), (changes, now - CHANGES_KEPT), (&*waiting, now - HELD_KEPT), (votes, before)];
-    for (sql, before) in old {
+    for sql in [&*conversations, votes] {
         deleted.add(Deleted::of::<E>(db.run(sql, values![E::PURGED_AT_ONCE, before]).await?));
     }
+    let made = Dated { table: "incoming_changes", number: "n", time: "at", which: "held IS NULL" };
+    let held = format!("incoming_changes{}", E::index("changes_held"));
+    let held = Dated { table: &held, which: "held IS NOT NULL", ..made };
+    for (changes, kept) in [(made, CHANGES_KEPT), (held, HELD_KEPT)] {
+        deleted.add(purge::delete_old(db, &changes, (now - kept, now)).await?);
+    }
     Ok(deleted)
-}
-
-fn is_batch<E: Executor>(rows: usize) -> bool {
-    i64::try_from(rows).is_ok_and(|rows| rows >= E::PURGED_AT_ONCE)
 }
 
 /// Subtracts unread messages that will be deleted from the counts of their conversations.

@@ -7,6 +7,8 @@ use recado_domain::event::EventSeq;
 use recado_domain::webhook::{DELIVERY_RETENTION, DeliveryStatus, QueueKey, WebhookKey};
 
 use super::queues;
+use crate::common::age::Dated;
+use crate::common::purge::ALL;
 use crate::sqlkit::both::{Executor, List, Row, Value, values};
 
 /// Most deliveries of a batch.
@@ -79,13 +81,11 @@ async fn delete_of_deleted<E: Executor>(db: &E) -> Result<bool, E::Error> {
 /// Deletes the oldest deliveries, as far as they are old enough. Returns whether there may be more.
 async fn delete_old<E: Executor>(db: &E, now: Millis) -> Result<bool, E::Error> {
     let before = now - DELIVERY_RETENTION;
-    let sql = "SELECT event_seq, created_at FROM deliveries ORDER BY event_seq LIMIT ?1";
-    let read = |row: &Row<'_>| Ok((row.get::<EventSeq>("event_seq")?, row.get::<Millis>("created_at")?));
-    let oldest = db.rows(sql, values![BATCH], read).await?;
-    let old: Vec<_> = oldest.into_iter().take_while(|(_, at)| *at < before).collect();
-    let Some((last, _)) = old.last() else { return Ok(false) };
-    delete(db, "event_seq <= ?1 AND created_at < ?2", values![*last, before]).await?;
-    Ok(i64::try_from(old.len()) == Ok(BATCH))
+    let deliveries = Dated { table: "deliveries", number: "event_seq", time: "created_at", which: ALL };
+    let oldest = deliveries.head(db, BATCH).await?;
+    let Some(last) = deliveries.last_old(db, &oldest, (before, now)).await? else { return Ok(false) };
+    delete(db, "event_seq <= ?1 AND (created_at < ?2 OR created_at > ?3)", values![last, before, now]).await?;
+    Ok(i64::try_from(oldest.len()) == Ok(BATCH))
 }
 
 /// Deletes the deliveries that a condition selects, and lets those that waited for them be claimed.
