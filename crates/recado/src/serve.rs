@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::builder::PossibleValue;
@@ -82,43 +83,41 @@ fn check_clock(gateway: &Gateway, created: impl Iterator<Item = Millis>) {
 
 async fn serve(mut config: Config) -> Result<()> {
     let mut signals = Signals::listen_as_server()?;
-    let secrets = prepare(&config).await?;
+    let Some(secrets) = prepare(&config, &mut signals).await? else { return Ok(()) };
     let dir = &config.data_dir.data_dir;
-    let lock = DataDirLock::acquire(dir).await?;
+    let Some(lock) = unless_stopped(&mut signals, DataDirLock::acquire(dir)).await? else { return Ok(()) };
     let listener = server::listen(config.listen);
     let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
     raise_file_limit(config.max_connections);
     config.behaviour.own_addresses = own_addresses(config.listen.ip());
     let scrapes = listen_for_scrapes(&config)?;
-    let gateway = open(&config, secrets).await?;
+    let Some(gateway) = unless_stopped(&mut signals, open(&config, secrets)).await? else { return Ok(()) };
     let background = TaskTracker::new();
     // Receipts stop last, because messages that were sent during the shutdown may still be acknowledged.
     let receipts_stop = CancellationToken::new();
     start_sandbox(&gateway, &background, receipts_stop.clone());
     background.spawn(Socket::open(dir)?.serve(gateway.clone()));
-    start(&config, &gateway, &background).await?;
+    let is_started = unless_stopped(&mut signals, start(&config, &gateway, &background)).await?.is_some();
     serve_scrapes(&config, &gateway, &background, scrapes);
     background.close();
-    if let Err(error) = announce(&listener) {
-        tracing::warn!(%error, "address not written to standard output");
+    if is_started {
+        announce(&listener);
     }
-
     let (hurry, steps) = (CancellationToken::new(), Steps::new(config.drain, gateway.stop.clone()));
-    let serving = tokio::spawn({
-        let api =
-            if config.node.has(Role::Api) { Api::new(gateway.clone()) } else { Api::of_sessions(gateway.clone()) };
-        let (steps, hurry) = (steps.clone(), hurry.clone());
-        let limits = Limits::new(config.max_connections, config.idle_timeout);
-        let open = METRICS.http_connections.clone();
-        async move { server::serve(listener, api, limits, steps, open, hurry.cancelled()).await }
-    });
+    let serving = tokio::spawn(serve_calls(&config, &gateway, listener, steps.clone(), hurry.clone()));
     let systemd = Arc::new(Systemd::from_environment());
-    systemd.ready();
+    if is_started {
+        systemd.ready();
+    }
     let (watched, fed) = (gateway.clone(), systemd.clone());
     let feeding = tokio::spawn(async move { fed.feed_watchdog(&watched).await });
-    signals.next().await;
+    if is_started {
+        signals.next().await;
+    }
     systemd.stopping();
-    drain(&config, &gateway, &steps, &mut signals).await;
+    // No load balancer knows of a server that has not started.
+    let time = if is_started { config.drain } else { Duration::ZERO };
+    drain(time, &gateway, &steps, &mut signals).await;
     let insist = async {
         tokio::select! {
             () = tokio::time::sleep(config.shutdown_grace) => {}
@@ -142,6 +141,32 @@ async fn serve(mut config: Config) -> Result<()> {
     Ok(())
 }
 
+/// Waits for a step of the start. `None`: a signal requests a stop.
+async fn unless_stopped<T>(signals: &mut Signals, step: impl Future<Output = Result<T>>) -> Result<Option<T>> {
+    tokio::select! {
+        biased;
+        () = signals.next() => {
+            tracing::info!("server stopped during its start");
+            Ok(None)
+        }
+        done = step => done.map(Some),
+    }
+}
+
+/// Answers calls until the server stops.
+fn serve_calls(
+    config: &Config,
+    gateway: &Arc<Gateway>,
+    listener: TcpListener,
+    steps: Steps,
+    hurry: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let api = if config.node.has(Role::Api) { Api::new(gateway.clone()) } else { Api::of_sessions(gateway.clone()) };
+    let limits = Limits::new(config.max_connections, config.idle_timeout);
+    let open = METRICS.http_connections.clone();
+    async move { server::serve(listener, api, limits, steps, open, hurry.cancelled()).await }
+}
+
 /// Answers scrapes until the server ends.
 fn serve_scrapes(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker, scrapes: Option<TcpListener>) {
     if let Some(scrapes) = scrapes {
@@ -160,17 +185,21 @@ fn listen_for_scrapes(config: &Config) -> Result<Option<TcpListener>> {
     Ok(Some(listener))
 }
 
-/// Checks the preconditions before anything is opened.
-async fn prepare(config: &Config) -> Result<KeyRing> {
+/// Checks the preconditions before anything is opened. `None`: a signal requests a stop.
+async fn prepare(config: &Config, signals: &mut Signals) -> Result<Option<KeyRing>> {
     check::validate(config)?;
     let dir = &config.data_dir.data_dir;
     if let Some((_, direct_url)) = config.behaviour.database.urls() {
         make_private(dir)?;
-        postgres::upgrade(direct_url).await.context("cannot bring the database's tables up to date")?;
+        let upgraded = postgres::upgrade(direct_url, signals.next()).await;
+        if !upgraded.context("cannot bring the database's tables up to date")? {
+            tracing::info!("server stopped during its start");
+            return Ok(None);
+        }
     } else {
         gateway::check_store_exists(dir)?;
     }
-    config.behaviour.secret_key.read()
+    config.behaviour.secret_key.read().map(Some)
 }
 
 /// Opens the store, which must have an institution.
@@ -235,11 +264,11 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
 }
 
 /// Lets load balancers notice that this server stops, while calls are still accepted. A second signal ends this.
-async fn drain(config: &Config, gateway: &Gateway, steps: &Steps, signals: &mut Signals) {
+async fn drain(time: Duration, gateway: &Gateway, steps: &Steps, signals: &mut Signals) {
     tracing::info!("shutdown started; draining");
     gateway.draining.cancel();
     tokio::select! {
-        () = steps.drain(config.drain) => {}
+        () = steps.drain(time) => {}
         () = signals.next() => {}
     }
     gateway.stop.cancel();
@@ -287,10 +316,14 @@ async fn restore_sessions(gateway: &Gateway) -> Result<(), StoreError> {
 }
 
 /// Prints the address of the server on the first line of standard output, for scripts that requested a free port.
-fn announce(listener: &TcpListener) -> io::Result<()> {
-    let mut out = io::stdout();
-    writeln!(out, "recado {} listens on http://{}", env!("CARGO_PKG_VERSION"), listener.local_addr()?)?;
-    out.flush()
+fn announce(listener: &TcpListener) {
+    let print = |mut out: io::Stdout| {
+        writeln!(out, "recado {} listens on http://{}", env!("CARGO_PKG_VERSION"), listener.local_addr()?)?;
+        out.flush()
+    };
+    if let Err(error) = print(io::stdout()) {
+        tracing::warn!(%error, "address not written to standard output");
+    }
 }
 
 /// The addresses of this server: the one that it listens on, or else those by which this machine reaches others. A socket

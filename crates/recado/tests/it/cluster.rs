@@ -8,6 +8,7 @@ mod nodes;
 mod primary;
 mod rolling;
 mod secret_key;
+mod stopped_start;
 mod webhooks;
 
 use std::time::Duration;

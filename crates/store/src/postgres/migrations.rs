@@ -1,8 +1,11 @@
 //! Creates and migrates the tables.
 
+use std::future::pending;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
@@ -90,6 +93,10 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(7201746391)";
 const TRY: &str = "SELECT pg_try_advisory_lock(7201746394)";
 /// The wait between two questions.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// A wait that is so long is logged. Nodes that start together wait for each other for a moment.
+const LONG_WAIT: Duration = Duration::from_secs(1);
+/// How long the end of a statement and of its connection may take after a stop was requested.
+const CANCEL: Duration = Duration::from_secs(2);
 
 /// Whether there are tables.
 const THERE: &str = "SELECT to_regclass('recado_migrations') IS NOT NULL";
@@ -98,31 +105,50 @@ const NO_TABLES: &str = "there are no tables in the database: make them with `re
 /// Creates or migrates the tables. Needs a direct connection, without a pooler. Each migration commits by itself: what is done
 /// stays done if a later one fails, or if the process ends.
 pub async fn migrate(url: &str) -> anyhow::Result<()> {
-    connect_and_run(url, true, MIGRATIONS).await
+    connect_and_run(url, true, MIGRATIONS, pending()).await.map(drop)
 }
 
 /// Migrates existing tables, and fails if there are none: only `recado init` creates them, so a mistyped database name
-/// is not served as an empty store.
-pub async fn upgrade(url: &str) -> anyhow::Result<()> {
-    connect_and_run(url, false, MIGRATIONS).await
+/// is not served as an empty store. `false`: `stop` was ready first. The next call continues then.
+pub async fn upgrade(url: &str, stop: impl Future<Output = ()>) -> anyhow::Result<bool> {
+    connect_and_run(url, false, MIGRATIONS, stop).await
 }
 
 /// Creates the tables as they were after this migration.
 #[cfg(test)]
 pub(super) async fn migrate_to(url: &str, number: i32) -> anyhow::Result<()> {
     let count = MIGRATIONS.iter().filter(|migration| migration.number <= number).count();
-    connect_and_run(url, true, &MIGRATIONS[..count]).await
+    connect_and_run(url, true, &MIGRATIONS[..count], pending()).await.map(drop)
 }
 
-async fn connect_and_run(url: &str, may_make: bool, migrations: &[Migration]) -> anyhow::Result<()> {
-    let (mut client, connection) = Hosts::parse(url, "")?.connect().await?;
+async fn connect_and_run(
+    url: &str,
+    may_make: bool,
+    migrations: &[Migration],
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<bool> {
+    let hosts = Hosts::parse(url, "")?;
+    let mut stop = pin!(stop);
+    let (mut client, connection) = tokio::select! {
+        connected = hosts.connect() => connected?,
+        () = &mut stop => return Ok(false),
+    };
     let connection = tokio::spawn(connection);
-    let done = with_retries(&mut client, may_make, migrations).await;
-    // The end of the connection releases the lock.
+    let done = tokio::select! {
+        done = with_retries(&mut client, may_make, migrations) => Some(done),
+        () = &mut stop => None,
+    };
+    // The end of the connection, which ends with its client, releases the lock.
+    if let Some(done) = done {
+        drop(client);
+        drop(connection.await);
+        return done.map(|()| true);
+    }
+    // The server would go on with a statement whose client has gone, such as one that builds an index.
+    drop(timeout(CANCEL, client.cancel_token().cancel_query(hosts.tls.clone())).await);
     drop(client);
-    // It ends with its client.
-    drop(connection.await);
-    done
+    drop(timeout(CANCEL, connection).await);
+    Ok(false)
 }
 
 /// The longest wait for a table. Other statements on the table wait behind it.
@@ -146,10 +172,24 @@ fn describe_lock_failure(error: tokio_postgres::Error) -> anyhow::Error {
     if error.code().is_some_and(|code| held.contains(code)) { Held.into() } else { describe(error) }
 }
 
-async fn with_retries(client: &mut Client, may_make: bool, migrations: &[Migration]) -> anyhow::Result<()> {
+/// Waits until no other node migrates.
+async fn lock(client: &Client) -> anyhow::Result<()> {
+    let (began, mut is_logged) = (Instant::now(), false);
     while !client.query_one(TRY, &[]).await.map_err(describe)?.get::<_, bool>(0) {
+        if !is_logged && began.elapsed() >= LONG_WAIT {
+            tracing::info!("another node migrates the tables; waiting");
+            is_logged = true;
+        }
         tokio::time::sleep(ASK_AGAIN).await;
     }
+    if is_logged {
+        tracing::info!(seconds = began.elapsed().as_secs(), "migration of another node ended");
+    }
+    Ok(())
+}
+
+async fn with_retries(client: &mut Client, may_make: bool, migrations: &[Migration]) -> anyhow::Result<()> {
+    lock(client).await?;
     client.batch_execute(NO_LIMITS).await.map_err(describe)?;
     let mut tries = TRIES;
     loop {

@@ -1,10 +1,12 @@
 //! Migrations of large tables, beside nodes that work.
 
+use std::future::pending;
 use std::time::Duration;
 
 use test_postgres::{Database, number};
 use tokio::time::timeout;
 use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
 
 use super::refusal;
 use crate::postgres::migrations::{SCHEMA_VERSION, migrate, migrate_to, upgrade};
@@ -46,7 +48,7 @@ async fn a_migration_that_is_killed_halfway_continues_at_the_next_start() {
     writer.batch_execute("BEGIN; UPDATE messages SET attempts = 0").await.expect("begun");
     let upgrading = tokio::spawn({
         let url = url.clone();
-        async move { upgrade(&url).await }
+        async move { upgrade(&url, pending()).await }
     });
     let process = building(&node).await;
     // The nodes work on meanwhile.
@@ -61,10 +63,34 @@ async fn a_migration_that_is_killed_halfway_continues_at_the_next_start() {
     assert_eq!((number(&url, unfinished), number(&url, newest)), (1, BEFORE.into()));
     assert!(refusal(&url).await.contains("older"));
     writer.batch_execute("COMMIT").await.expect("committed");
-    upgrade(&url).await.expect("upgraded");
+    assert!(upgrade(&url, pending()).await.expect("upgraded"));
     assert_eq!((number(&url, unfinished), number(&url, newest)), (0, SCHEMA_VERSION.into()));
     let built = "SELECT count(*) FROM pg_index WHERE indexrelid = 'messages_by_account'::regclass";
     assert_eq!((number(&url, built), refusal(&url).await), (1, String::new()));
+}
+
+/// Otherwise the server would go on building, and the next start would wait for the lock.
+#[tokio::test]
+async fn a_migration_that_is_stopped_leaves_no_statement_and_continues_at_the_next_start() {
+    let database = Database::new();
+    let url = database.url().to_owned();
+    migrate_to(&url, BEFORE).await.expect("migrated");
+    let (writer, node) = (connect(&url).await, connect(&url).await);
+    writer.batch_execute("BEGIN; UPDATE messages SET attempts = 0").await.expect("begun");
+    let stop = CancellationToken::new();
+    let upgrading = tokio::spawn({
+        let (url, stop) = (url.clone(), stop.clone());
+        async move { upgrade(&url, stop.cancelled_owned()).await }
+    });
+    let process = building(&node).await;
+    stop.cancel();
+    assert!(!timeout(LONG, upgrading).await.expect("in time").expect("no panic").expect("no failure"));
+    let left = "SELECT FROM pg_stat_activity WHERE pid = $1 AND state = 'active'";
+    assert!(node.query_opt(left, &[&process]).await.expect("asked").is_none(), "the statement was cancelled");
+    writer.batch_execute("COMMIT").await.expect("committed");
+    assert!(timeout(LONG, upgrade(&url, pending())).await.expect("in time").expect("upgraded"));
+    let unfinished = "SELECT count(*) FROM pg_index WHERE NOT indisvalid";
+    assert_eq!((number(&url, unfinished), refusal(&url).await), (0, String::new()));
 }
 
 /// A node that waits for another one's migration must not be a transaction for which an index waits.
