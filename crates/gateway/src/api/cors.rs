@@ -15,8 +15,10 @@ use crate::gateway::Gateway;
 use crate::origin::Origin;
 
 /// The methods that a page may use.
-const METHODS: &str = "GET, HEAD, POST, PUT, DELETE";
-const HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, Prefer, X-Ogmma-Sandbox-Scenario, X-Request-Id";
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
+/// The headers that a page may send.
+const HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, X-Ogmma-Sandbox-Scenario, \
+    X-Request-Id";
 /// The headers of an answer that a page may read.
 const EXPOSED: &str = "Content-Disposition, Idempotent-Replayed, Location, Preference-Applied, RateLimit-Limit, \
     RateLimit-Remaining, RateLimit-Reset, Retry-After, X-Ignored-Fields, X-Message-Id, X-Request-Id";

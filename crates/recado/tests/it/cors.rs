@@ -45,8 +45,10 @@ fn a_page_of_a_named_origin_may_call() {
         let answer = preflight(&stage, path, APP).expect(204);
         assert_eq!((allowed(&answer), answer.header("Vary"), answer.text()), (Some(APP), Some("Origin"), ""));
         let list = |name: &str| answer.header(name).unwrap_or_default().to_ascii_lowercase();
-        assert!(list("Access-Control-Allow-Methods").contains("delete"));
-        for header in ["authorization", "content-type", "idempotency-key", "prefer", "x-request-id"] {
+        for method in ["get", "post", "put", "patch", "delete"] {
+            assert!(list("Access-Control-Allow-Methods").split(", ").any(|allowed| allowed == method), "{method}");
+        }
+        for header in ["authorization", "content-type", "idempotency-key", "last-event-id", "prefer", "x-request-id"] {
             assert!(list("Access-Control-Allow-Headers").split(", ").any(|allowed| allowed == header), "{header}");
         }
         assert!(answer.header("X-Request-Id").is_some() && answer.header("Access-Control-Max-Age").is_some());
