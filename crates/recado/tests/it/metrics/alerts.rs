@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use fake_graph::{Answer as Reply, Behaviour, FakeGraph, Number, Status};
+use fake_graph::{Answer as Reply, Behaviour, FakeGraph, GraphError, Number, Status};
 use serde_json::{Value, json};
 use test_postgres::{Database, Options, Server as Postgres};
 
@@ -345,6 +345,13 @@ fn a_wrong_key_unknown_outcomes_and_forged_callbacks_alert() {
     server.post("/v1/channels/vendas/connect", &key, &credentials(NUMBER)).expect(200);
     graph.behave(|_| Behaviour::accept().answering(Reply::Lost).calling_back([] as [Status; 0]));
     prometheus.fires_by("RecadoUnknown", || {
+        server
+            .call("POST", "/v1/channels/vendas/messages/contact", Some(&key), &[JSON], Some(CARD.as_bytes()))
+            .expect(202);
+    });
+    // The token has expired, and the network pauses the channel.
+    graph.behave(|_| Behaviour::refuse(GraphError::new(401, 190, "The session has expired")));
+    prometheus.fires_by("RecadoChannelNeedsPerson", || {
         server
             .call("POST", "/v1/channels/vendas/messages/contact", Some(&key), &[JSON], Some(CARD.as_bytes()))
             .expect(202);
