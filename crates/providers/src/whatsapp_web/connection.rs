@@ -17,7 +17,7 @@ use crate::pairing::Pairing;
 use crate::whatsapp_web::Shared;
 use crate::whatsapp_web::accounts::QUESTIONS;
 use crate::whatsapp_web::answers::Answers;
-use crate::whatsapp_web::events::{End, Events};
+use crate::whatsapp_web::events::{End, Events, NotOpened};
 use crate::whatsapp_web::groups::GroupNames;
 use crate::whatsapp_web::incoming::SessionInbox;
 use crate::whatsapp_web::searches::Searches;
@@ -322,13 +322,13 @@ impl Connection {
             self.wait_for_login().await?;
             let inbox = Arc::new(SessionInbox { connection: self.clone(), session: self.number() });
             let opened = Session::open(self.rows(self.number()), &self.options(), inbox, sender).await;
-            opened.map_err(|error| error.to_string())
+            opened.map_err(NotOpened::from)
         };
         let session = tokio::select! {
             () = stop.cancelled() => return End::Stopped,
             opened = opened => match opened {
                 Ok(session) => Arc::new(session),
-                Err(error) => return self.of_linking(End::NotOpened(error)).await,
+                Err(why) => return self.of_linking(End::NotOpened(why)).await,
             },
         };
         self.set_session(Some(session.clone()));
@@ -359,11 +359,12 @@ impl Connection {
     /// Waits until the session may log in: a few seconds after its last login, and after the end of a ban. Both times are
     /// stored, so a restart does not shorten the wait. A last login in the future was recorded by a wrong clock, and counts
     /// as now.
-    async fn wait_for_login(self: &Arc<Self>) -> Result<(), String> {
-        if !self.has_session(self.number()).await.map_err(|error| error.to_string())? {
+    async fn wait_for_login(self: &Arc<Self>) -> Result<(), NotOpened> {
+        if !self.has_session(self.number()).await.map_err(|error| NotOpened::unreadable(&error))? {
             return Ok(());
         }
-        let limits = self.shared.store.login_limits(self.via.key).await.map_err(|error| error.to_string())?;
+        let limits = self.shared.store.login_limits(self.via.key).await;
+        let limits = limits.map_err(|error| NotOpened::unreadable(&error))?;
         let logged_in_at = limits.logged_in_at.map(|at| at.min(self.shared.clock.now()) + millis(BETWEEN_LOGINS));
         if let Some(until) = logged_in_at.max(limits.banned_until) {
             self.until(until).await;

@@ -12,7 +12,7 @@ use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{MessageRef, Receipt};
 use recado_domain::status::MessageStatus;
 use recado_domain::transient::{Transient, TransientState};
-use recado_whatsapp_web::{Event, Person, Session, backlog};
+use recado_whatsapp_web::{Event, OpenError, Person, Session, backlog};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,7 +33,7 @@ pub enum End {
     /// This node closed the connection.
     Stopped,
     /// The session could not be opened.
-    NotOpened(String),
+    NotOpened(NotOpened),
     /// The connection was lost.
     Lost,
     /// The network refuses the session with this code.
@@ -52,6 +52,33 @@ pub enum End {
     Outdated,
     /// No phone linked it.
     NotLinked { reason: String },
+}
+
+/// Why a session could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotOpened {
+    /// The cause, for callers.
+    pub cause: &'static str,
+    /// The same in detail, for the log.
+    pub error: String,
+}
+
+impl NotOpened {
+    /// What the store has of it cannot be read.
+    pub fn unreadable(error: &impl ToString) -> Self {
+        Self { cause: "seus dados nao podem ser lidos", error: error.to_string() }
+    }
+}
+
+impl From<OpenError> for NotOpened {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Storage(_) => Self::unreadable(&error),
+            OpenError::NotLoopback | OpenError::LoopbackOnly => {
+                Self { cause: "este programa e de testes e so alcanca a propria maquina", error: error.to_string() }
+            }
+        }
+    }
 }
 
 /// How long the end of a session waits for its last receipts to be stored.

@@ -348,8 +348,8 @@ impl Connection {
             End::Stopped => {}
             // In an outage every session is lost, and the channels' states show it.
             End::Lost => tracing::info!(channel.id = %self.via.id, "session lost; reopening"),
-            End::NotOpened(reason) => {
-                tracing::warn!(channel.id = %self.via.id, error = reason, "session open failed; retrying");
+            End::NotOpened(why) => {
+                tracing::warn!(channel.id = %self.via.id, error = why.error, "session open failed; retrying");
             }
             end => tracing::warn!(channel.id = %self.via.id, ?end, "session ended"),
         }
@@ -378,9 +378,9 @@ impl Connection {
 
     /// Changes the end of a session that no phone has linked: reopening it would request codes that no caller wants.
     pub(super) async fn of_linking(self: &Arc<Self>, end: End) -> End {
-        let reason = match end {
+        let reason = match &end {
             End::Stopped | End::NotLinked { .. } | End::LoggedOut | End::Expelled | End::Replaced => return end,
-            End::NotOpened(_) => "A sessao nao pode ser aberta: veja o log do servidor.".to_owned(),
+            End::NotOpened(why) => format!("A sessao nao pode ser aberta: {}. Veja o log do servidor.", why.cause),
             End::Lost => "O WhatsApp nao respondeu. Conecte de novo.".to_owned(),
             End::Outdated => OUTDATED.to_owned(),
             End::Refused { code } | End::Banned { code } => {
@@ -391,6 +391,9 @@ impl Connection {
         // An unreadable session may be linked.
         if self.has_session(self.number()).await.unwrap_or(true) {
             return end;
+        }
+        if let End::NotOpened(why) = &end {
+            tracing::warn!(channel.id = %self.via.id, error = why.error, "session for a pairing not opened");
         }
         (self.shared.count)(Counted::Pairing(PairingEnd::Failed));
         End::NotLinked { reason }

@@ -213,6 +213,28 @@ fn a_linking_that_is_given_up_leaves_the_channel_as_it_was() {
     assert_eq!(stage.pairing("vendas")["status"], "ENDED", "the code is not shown any more");
 }
 
+/// The build of these tests reaches loopback alone, and has no other address here.
+#[test]
+fn a_pairing_that_cannot_be_opened_says_why() {
+    let stage = Stage::set();
+    stage.create("vendas");
+    let Stage { home, server, whatsapp, key } = stage;
+    server.kill();
+    let mut elsewhere = command(&whatsapp);
+    elsewhere.env_remove("RECADO_WHATSAPP_WEB_URL");
+    elsewhere.args(["serve", "--data-dir", home.dir(), "--listen", "127.0.0.1:0"]);
+    let server = Server::start(elsewhere, &home);
+    let stage = Stage { home, server, whatsapp, key };
+    stage.act("vendas", "connect");
+    let cause = "A sessao nao pode ser aberta: este programa e de testes e so alcanca a propria maquina.";
+    let says = |reason: &Value| reason.as_str().is_some_and(|reason| reason.starts_with(cause));
+    wait_for("the cause", || says(&stage.pairing("vendas")["reason"]));
+    assert!(says(&stage.channel("vendas")["stateReason"]), "{}", stage.channel("vendas"));
+    let log = stage.server.log();
+    let line = log.lines().find(|line| line.contains("session for a pairing not opened")).expect("logged");
+    assert!(line.contains("it reaches loopback addresses alone"), "{line}");
+}
+
 #[test]
 fn a_server_without_a_key_for_its_secrets_links_nothing() {
     let stage = Stage::linked();
