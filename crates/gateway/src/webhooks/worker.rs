@@ -131,7 +131,7 @@ impl Worker {
 
     async fn settle_and_claim(&mut self) -> Result<(), StoreError> {
         while let Some(sent) = self.sends.try_join_next() {
-            self.record(sent);
+            self.record(&sent);
         }
         if !self.ended.is_empty() || !self.unsent.is_empty() {
             self.settle().await?;
@@ -194,10 +194,10 @@ impl Worker {
     }
 
     /// Records how an attempt ended. A task that panicked has no end; its delivery is sent again after its lease.
-    fn record(&mut self, sent: Result<Sent, JoinError>) {
+    fn record(&mut self, sent: &Result<Sent, JoinError>) {
         match sent {
-            Ok(Sent::Ended(result)) => self.ended.push(result),
-            Ok(Sent::Busy(of)) => self.unsent.push(of),
+            Ok(Sent::Ended(result)) => self.ended.push(*result),
+            Ok(Sent::Busy(of)) => self.unsent.push(*of),
             Err(_) => {}
         }
     }
@@ -249,7 +249,7 @@ impl Worker {
     async fn gather(&mut self) {
         let until = Instant::now() + GATHER;
         while let Ok(Some(sent)) = timeout_at(until, self.sends.join_next()).await {
-            self.record(sent);
+            self.record(&sent);
         }
     }
 
@@ -272,7 +272,7 @@ impl Worker {
         };
         tokio::select! {
             Some(sent) = self.sends.join_next() => {
-                self.record(sent);
+                self.record(&sent);
                 self.gather().await;
             }
             () = due => {}
