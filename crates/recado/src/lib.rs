@@ -185,7 +185,7 @@ async fn run(cli: Cli) -> Result<Exit> {
     variables::check()?;
     match cli.command {
         Command::Init(init) => init.run().await.map(Exit::done),
-        Command::Serve(server) => Ok(server.run(&cli.settings).await),
+        Command::Serve(server) => Ok(Box::pin(server.run(&cli.settings)).await),
         Command::Config(show) => show.run(&cli.settings).map(Exit::done),
         Command::Institutions { command } => command.run().await.map(Exit::done),
         Command::Keys { command } => command.run().await.map(Exit::done),
