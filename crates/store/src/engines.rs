@@ -89,6 +89,7 @@ macro_rules! on_sqlite {
 
 macro_rules! on_postgres {
     (write, $store:expr, $db:ident => $work:expr) => {{
+        let _share = $store.shares.acquire().await?;
         let done: Result<_> = with_transaction!($store.pool, db => {
             let mut transaction = Tx::new(db);
             let $db = &mut transaction;
@@ -105,19 +106,13 @@ macro_rules! on_postgres {
             $work
         })
     };
-    (read, $store:expr, $db:ident => $work:expr) => {{
+    ($plain:ident, $store:expr, $db:ident => $work:expr) => {{
         let _share = $store.shares.acquire().await?;
         with_connection!($store.pool, db => {
             let $db = &db;
             $work
         })
     }};
-    (run, $store:expr, $db:ident => $work:expr) => {
-        with_connection!($store.pool, db => {
-            let $db = &db;
-            $work
-        })
-    };
 }
 
 for_both_engines! {

@@ -1,9 +1,9 @@
-//! What the calls of one owner may read at a time.
+//! What the calls of one owner may read and write at a time.
 //!
-//! All reads of a process share a few readers. Without shares the parallel calls of one owner fill the line in front of
-//! them, and everything else waits there: the calls of other owners, webhooks, the event stream, the dispatcher. So the
-//! reads of a call wait in a line of its owner, which has a limit, and only a part of the readers is for calls. What the
-//! server reads for itself waits in none of these lines.
+//! All calls of a process share a few readers, one writing thread or some connections. Without shares the parallel calls of
+//! one owner fill the line in front of them, and everything else waits there: the calls of other owners, webhooks, the event
+//! stream, the dispatcher. So the operations of a call wait in a line of its owner, which has a limit, and only a part of the
+//! readers and connections is for calls. What the server does for itself waits in none of these lines.
 //!
 //! The owner travels with the task of the call, and not with each of the many operations of the ports. So no operation
 //! can forget it, and a call that waits for something else, such as an event, holds nothing.
@@ -17,68 +17,68 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Result, StoreError};
 
-/// The most reads of one owner that run or wait, for calls that only look.
+/// The most operations of one owner that run or wait in one line, for calls that only look.
 pub const LOOKING: usize = 100;
-/// The same for calls that change something. They read little, and a burst of messages must pass.
+/// The same for calls that change something. A burst of messages must pass.
 pub const CHANGING: usize = 1_000;
 /// How many lines are remembered before the empty ones are forgotten.
 const REMEMBERED: usize = 1_024;
 
 tokio::task_local! {
-    /// The call that the task answers. `None`: its reads count as the server's own.
+    /// The call that the task answers. `None`: what the task does counts as the server's own.
     static CALL: Option<Call>;
 }
 
-/// A call that reads.
+/// A call that uses the store.
 #[derive(Debug, Clone)]
 pub enum Call {
-    /// The call changes nothing. The token is cancelled when its client has left: its reads wait no longer.
+    /// The call changes nothing. The token is cancelled when its client has left, or sends nothing more: it waits no longer.
     Looks(Owner, CancellationToken),
     /// The call may change something, so it runs to its end.
     Changes(Owner),
 }
 
-/// Runs the work of a call: its reads wait in a line of its owner.
+/// Runs the work of a call: its operations wait in lines of its owner.
 pub async fn of_call<T>(call: Call, work: impl Future<Output = T>) -> T {
     CALL.scope(Some(call), work).await
 }
 
-/// Runs a part of a call whose reads count as the server's own. For work under a lock that calls of other owners wait
+/// Runs a part of a call that counts as the server's own. For work under a lock that calls of other owners wait
 /// for: they must not wait for the line of this owner.
 pub async fn of_server<T>(work: impl Future<Output = T>) -> T {
     CALL.scope(None, work).await
 }
 
-/// The lines of all owners.
+/// The lines of all owners in front of one thing that they share.
 pub(crate) struct Shares {
     /// Those of calls that only look are apart from the others.
     lines: Mutex<HashMap<(Owner, bool), Line>>,
-    /// Reads of all calls at a time.
+    /// Operations of all calls at a time.
     all: Arc<Semaphore>,
-    /// Reads of one line at a time.
+    /// Operations of one line at a time.
     each: usize,
 }
 
 #[derive(Clone)]
 struct Line {
-    /// Limits the reads that run or wait. Each holds a place, so a line whose places nobody holds is empty.
+    /// Limits the operations that run or wait. Each holds a place, so a line whose places nobody holds is empty.
     places: Arc<Semaphore>,
-    /// Limits the reads that run.
+    /// Limits the operations that run.
     turns: Arc<Semaphore>,
 }
 
-/// The right of a call to read. Held until the read ends.
+/// The right of a call to begin an operation. Held until the operation ends.
 pub(crate) struct Share {
     _held: [OwnedSemaphorePermit; 3],
 }
 
 impl Shares {
-    /// So many reads of all calls at a time, and so many of one owner.
+    /// So many operations of all calls at a time, and so many of one owner.
     pub(crate) fn new(all: usize, each: usize) -> Self {
         Self { lines: Mutex::default(), all: Arc::new(Semaphore::new(all)), each }
     }
 
-    /// Waits until the call of this task may read. `None`: no call waits for the read, and it needs no share.
+    /// Waits until the call of this task may go on. `None`: the task answers no call, and needs no share.
     /// [`Overloaded`](StoreError::Overloaded): the line is full, or the client has left.
     pub(crate) async fn acquire(&self) -> Result<Option<Share>> {
         let Some(call) = CALL.try_with(Clone::clone).ok().flatten() else { return Ok(None) };
@@ -87,8 +87,8 @@ impl Shares {
         let share = async {
             let turn = turns.acquire_owned().await?;
             // Last, so that an owner whose turns are taken does not stand in the way of others.
-            let reader = self.all.clone().acquire_owned().await?;
-            Ok::<_, AcquireError>(Share { _held: [place, turn, reader] })
+            let of_all = self.all.clone().acquire_owned().await?;
+            Ok::<_, AcquireError>(Share { _held: [place, turn, of_all] })
         };
         tokio::select! {
             biased;

@@ -8,6 +8,7 @@ use recado_domain::clock::secret;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 use recado_domain::institution::ApiKey;
 use recado_domain::text::{self, NameFault};
+use recado_store::shares::of_server;
 
 use crate::directory::KeyEntry;
 use crate::gateway::Gateway;
@@ -78,12 +79,13 @@ pub async fn create(
     if valid.iter().filter(|entry| entry.is_valid(key.created_at)).count() >= KEYS_LIMIT {
         return Err(AppError::TooManyKeys);
     }
-    gateway.store.create_api_key(key.clone()).await?;
+    // Calls of all owners wait for this lock.
+    of_server(gateway.store.create_api_key(key.clone())).await?;
     Ok((key, secret))
 }
 
 /// Revokes a key and its descendants: their next call is refused.
 pub async fn revoke(gateway: &Gateway, entry: &Arc<KeyEntry>) -> Result<(), AppError> {
     let _one_at_a_time = gateway.changes.lock().await;
-    Ok(gateway.store.revoke_api_key(entry.key.id, gateway.clock.now()).await?)
+    Ok(of_server(gateway.store.revoke_api_key(entry.key.id, gateway.clock.now())).await?)
 }

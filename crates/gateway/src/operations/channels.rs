@@ -129,7 +129,7 @@ pub async fn update(
     if !errors.is_empty() {
         return Err(in_order(errors, &["name", "settings"]));
     }
-    if !gateway.store.update_channel(entry.via.key, name.to_owned(), settings).await? {
+    if !of_server(gateway.store.update_channel(entry.via.key, name.to_owned(), settings)).await? {
         return Err(AppError::ChannelNotFound);
     }
     of_server(get(gateway, entry)).await
@@ -138,7 +138,7 @@ pub async fn update(
 /// Stores a channel and adds it to the directory.
 pub(super) async fn add(gateway: &Gateway, channel: NewChannel) -> Result<Channel, AppError> {
     let _one_at_a_time = gateway.changes.lock().await;
-    let channel = gateway.store.create_channel(channel).await?.ok_or(AppError::ChannelExists)?;
+    let channel = of_server(gateway.store.create_channel(channel)).await?.ok_or(AppError::ChannelExists)?;
     gateway.nodes.channel_created();
     Ok(channel)
 }
@@ -284,12 +284,13 @@ pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>, by: Actor) -> 
     session_is_here(gateway, entry).await?;
     let (key, now) = (entry.via.key, gateway.clock.now());
     let mut one_at_a_time = gateway.changes.lock().await;
-    gateway.store.delete_channel(key, by, now).await?;
+    of_server(gateway.store.delete_channel(key, by, now)).await?;
     // Before a caller can create the channel again on this node.
     let forgotten = gateway.drivers.of(entry.kind).and_then(|driver| driver.forget(key));
     // If this is interrupted, as when the server stops, the dispatcher cancels the rest at its next claim. A channel that is
     // created again meanwhile has none of these messages.
-    while !gateway.stop.is_cancelled() && gateway.store.cancel_former(key, CANCEL_AT_ONCE, now).await? > 0 {
+    let cancel = || of_server(gateway.store.cancel_former(key, CANCEL_AT_ONCE, now));
+    while !gateway.stop.is_cancelled() && cancel().await? > 0 {
         // Release the lock during a long cancellation: the revocations of other nodes are applied under it, too.
         drop(one_at_a_time);
         one_at_a_time = gateway.changes.lock().await;

@@ -49,7 +49,8 @@ impl CloudApi {
             // pause the channel.
             let former = self.get(key);
             self.set(key, link.clone());
-            let linked = context.store.link_channel(row.clone(), channel.state, request.by, context.clock.now()).await;
+            let link_row = context.store.link_channel(row.clone(), channel.state, request.by, context.clock.now());
+            let linked = of_server(link_row).await;
             if !matches!(linked, Ok(true)) {
                 former.map_or_else(|| self.remove(key), |former| self.set(key, former));
             }

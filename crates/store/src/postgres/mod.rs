@@ -72,7 +72,7 @@ pub struct PgStore {
     /// Permits for deliveries, and for messages that join their conversations, so that busy inboxes leave connections for others.
     waiting: Arc<Semaphore>,
     deliveries: turns::Deliveries,
-    /// What calls may read.
+    /// Which connections of `pool` calls may use.
     pub(crate) shares: Shares,
     pub(crate) follower: Follower,
     direct_url: String,

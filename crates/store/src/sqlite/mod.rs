@@ -30,6 +30,7 @@ use tokio::sync::watch;
 
 use crate::commits::{Change, Follow, Reached};
 use crate::common::webhooks::tidy;
+use crate::shares::Shares;
 use crate::sqlkit::both::at_once;
 use crate::sqlkit::sqlite::readers::Readers;
 use crate::sqlkit::sqlite::tail::{self, Tail};
@@ -162,9 +163,14 @@ fn not_understood(what: &str) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(format!("the store holds a {what} that this version does not know").into())
 }
 
+/// How many writes of the calls of one owner stand in the line of the writing thread. Accepted messages do not count.
+const WRITES: usize = 8;
+
 /// The embedded store.
 pub struct SqliteStore {
     writer: Writer<Writing>,
+    /// What calls may write.
+    writes: Shares,
     pub(crate) readers: Arc<Readers>,
 }
 
@@ -181,14 +187,17 @@ impl SqliteStore {
         let writer = Writer::start(path.to_owned())
             .map_err(|error: rusqlite::Error| StoreError::Unavailable(error.to_string()))?;
         let readers = Readers::new(path.to_owned(), writer.health());
-        Ok(Self { writer, readers })
+        Ok(Self { writer, writes: Shares::new(WAITING, WRITES), readers })
     }
 
+    /// Runs a write. That of a call waits for the share of its owner first: some writes take long, such as that of a contact,
+    /// and the thread runs all that wait in the order of their arrival.
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnMut(&mut Writing) -> rusqlite::Result<T> + Send + 'static,
     {
+        let _share = self.writes.acquire().await?;
         self.writer.run(work).await
     }
 }

@@ -1,5 +1,5 @@
 //! Sessions of linked devices, sealed row by row. A session must not wait for the calls of its owner, so what it reads
-//! counts as the server's own.
+//! and writes counts as the server's own.
 
 use async_trait::async_trait;
 use recado_domain::channel::{DeletedRows, Held, SessionChange, SessionKey, SessionOf, SessionRow};
@@ -22,11 +22,11 @@ impl Sessions for SqliteStore {
     }
 
     async fn write_session(&self, held: Held, changes: Vec<SessionChange>) -> Result<DeletedRows> {
-        self.write(move |writing| write(writing, held, &changes)).await
+        self.writer.run(move |writing| write(writing, held, &changes)).await
     }
 
     async fn end_session(&self, held: Held) -> Result<()> {
-        self.write(move |writing| end(writing, held)).await
+        self.writer.run(move |writing| end(writing, held)).await
     }
 
     async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>> {

@@ -2,12 +2,18 @@
 
 mod plans;
 
+use std::sync::mpsc;
+
+use futures_util::future::poll_immediate;
+use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelState, ChannelType, MAX_CHANNEL_EVENTS};
 use recado_domain::event::EventQuery;
+use recado_domain::ids::InstitutionId;
 use recado_domain::message::{MessageQuery, NewMessage};
 use recado_domain::party::Party;
 use recado_domain::queue::ClaimRequest;
 use recado_domain::webhook::{DeliveryClaim, Lane};
+use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
 use crate::Queue;
@@ -21,6 +27,7 @@ use crate::conformance::message_events::events_are_purged_with_their_messages;
 use crate::conformance::outgoing::a_former_address_of_the_versions_before_is_not_used;
 use crate::conformance::webhooks::{create_at, event, settings};
 use crate::fixtures::{Engine, Ground, NOW, SqliteFile, request, sent};
+use crate::shares::{Call, of_call};
 use crate::sqlkit::both::{Executor, at_once};
 
 /// A store that the test uses directly as well.
@@ -56,6 +63,49 @@ async fn a_rolled_back_call_leaves_no_trace_in_the_cache() {
     assert!(matches!(undone.await, Err(StoreError::Refused(_))));
     let claim = ground.claim(request(channel)).await;
     assert_eq!((claim.messages.len(), ground.open(channel).await), (1, 3));
+}
+
+/// The writing thread is busy. Few writes of one owner stand in its line, and others are not behind the rest of them.
+#[tokio::test]
+async fn writes_of_one_owner_do_not_fill_the_line_of_the_writing_thread() {
+    let file = SqliteFile::new();
+    let store = Arc::new(SqliteStore::open(&file.path()).expect("the store opens"));
+    let ground = Ground::on(Shared(store.clone())).await;
+    let channel = ground.channel("loja").await;
+    let calls = |institution| Call::Changes((InstitutionId::from_bytes([institution; 16]), Environment::Live));
+    let (began, mut begins) = unbounded_channel();
+    let (go_on, waits) = mpsc::channel::<()>();
+    let writing = store.clone();
+    let busy = tokio::spawn(async move {
+        let write = writing.write(move |_| {
+            began.send(()).expect("the test waits");
+            let _ = waits.recv();
+            Ok(())
+        });
+        write.await
+    });
+    begins.recv().await.expect("a write");
+    let write = |institution| {
+        let store = store.clone();
+        tokio::spawn(of_call(calls(institution), async move { store.write(|_| Ok(())).await }))
+    };
+    let mut writes: Vec<_> = (0..5 * WRITES).map(|_| write(1)).collect();
+    // The runtime has one thread, so each task has asked by then.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.writes_waiting(), WRITES);
+    writes.push(write(2));
+    let mut accept = Box::pin(of_call(calls(1), ground.accept(channel, "551")));
+    assert!(poll_immediate(&mut accept).await.is_none(), "it waits for the thread");
+    tokio::task::yield_now().await;
+    assert_eq!(store.writes_waiting(), WRITES + 2, "neither waits for the owner's share");
+    drop(go_on);
+    accept.await;
+    busy.await.expect("no panic").expect("written");
+    for write in writes {
+        write.await.expect("no panic").expect("written");
+    }
 }
 
 #[tokio::test]

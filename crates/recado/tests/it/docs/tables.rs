@@ -65,6 +65,11 @@ fn the_limits_are_those_of_the_code() {
             format!("{DEFAULT_RATE_LIMIT} unless the key says 1–{} or none", grouped(MAX_RATE_LIMIT.into())),
             "429 `RATE_LIMIT_EXCEEDED`",
         ),
+        (
+            "writes of an institution in an environment that run or wait, besides accepted messages",
+            grouped(CHANGING as u64),
+            "503 `SERVICE_UNAVAILABLE`",
+        ),
         ("waiting writes", grouped(WAITING as u64), "503 `SERVICE_UNAVAILABLE`"),
         (
             "reads of an institution in an environment that run or wait",
