@@ -35,6 +35,7 @@ use recado_domain::message::Seq;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, watch};
 
 use crate::commits::Follow;
+use crate::shares::of_server;
 use crate::{Health, Result};
 
 /// All ports together. Each engine implements this trait, and the gateway is built with it.
@@ -101,8 +102,10 @@ pub trait Inbox: Turns {
     /// message arrives. At most [`ARRIVALS_AT_ONCE`](recado_domain::incoming::ARRIVALS_AT_ONCE) arrivals; more are
     /// refused.
     async fn receive(&self, arrivals: Arrivals, now: Millis) -> Result<Vec<Received>> {
-        let _turn = self.turn(arrivals.channel).await?;
-        self.store_arrivals(arrivals, now).await
+        let turn = self.turn(arrivals.channel).await?;
+        let stored = self.store_arrivals(arrivals, now);
+        // There are few turns for all owners, so one that a call has does not wait for the other calls of its owner.
+        if turn.is_some() { of_server(stored).await } else { stored.await }
     }
     /// Does [`Self::receive`] without a turn.
     async fn store_arrivals(&self, arrivals: Arrivals, now: Millis) -> Result<Vec<Received>>;

@@ -93,6 +93,7 @@ mod tests {
     use super::*;
     use crate::conformance::inbox::{batch, delivered, owner as of_ground, text};
     use crate::fixtures::{Ground, NOW, PgDatabase};
+    use crate::shares::{Call, of_call};
     use crate::sqlkit::postgres::db::Db;
     use crate::sqlkit::postgres::hosts::Hosts;
 
@@ -168,6 +169,37 @@ mod tests {
         }
         for channel in channels {
             assert_eq!(delivered(&ground, channel).await.len(), 1);
+        }
+    }
+
+    /// Calls of an owner use up its share. A delivery of another call, which has its turn, does not wait for them.
+    #[tokio::test]
+    async fn a_delivery_that_has_its_turn_does_not_wait_for_the_calls_of_its_owner() {
+        let database = Arc::new(PgDatabase::new());
+        let ground = Ground::on(database.clone()).await;
+        let (channel, call) = (ground.channel("loja").await, Call::Changes(of_ground(&ground)));
+        let (client, connection) =
+            Hosts::parse(database.direct_url(), "").expect("a URL").connect().await.expect("connected");
+        tokio::spawn(connection);
+        client.batch_execute("BEGIN; LOCK TABLE api_keys").await.expect("locked");
+        let reads = (0..4).map(|_| {
+            let store = ground.store.clone();
+            tokio::spawn(of_call(call.clone(), async move { store.api_keys().await }))
+        });
+        let reads: Vec<_> = reads.collect();
+        let waits = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+                     WHERE datname = current_database() AND NOT granted";
+        while client.query_one(waits, &[]).await.expect("asked").get::<_, i64>(0) < 2 {
+            tokio::task::yield_now().await;
+        }
+        let arrivals = batch(channel, vec![text("A1", SenderIds::of_phone("5511977776666"), "Oi")]);
+        let stored = timeout(Duration::from_secs(20), of_call(call, ground.store.receive(arrivals, NOW))).await;
+        stored.expect("in time").expect("stored");
+        let waiting = client.query_one(waits, &[]).await.expect("asked").get::<_, i64>(0);
+        assert!(waiting > 0, "the calls still wait");
+        client.batch_execute("COMMIT").await.expect("committed");
+        for done in join_all(reads).await {
+            done.expect("no panic").expect("read");
         }
     }
 }
