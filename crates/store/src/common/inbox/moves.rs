@@ -100,9 +100,9 @@ const OF_CONTACT: [&str; 3] = [
     "UPDATE incoming SET contact_id = ?2
      WHERE seq IN (SELECT seq FROM incoming WHERE contact_id = ?1 ORDER BY seq DESC LIMIT ?3)",
     "UPDATE incoming_changes SET contact_id = ?2
-     WHERE n IN (SELECT n FROM incoming_changes WHERE contact_id = ?1 ORDER BY n DESC LIMIT ?3)",
+     WHERE n IN (SELECT n FROM incoming_changes WHERE contact_id = ?1 LIMIT ?3)",
     "UPDATE events SET subject = ?2
-     WHERE seq IN (SELECT seq FROM events WHERE subject = ?1 ORDER BY seq DESC LIMIT ?3)",
+     WHERE seq IN (SELECT seq FROM events WHERE subject = ?1 LIMIT ?3)",
 ];
 
 /// Moves at most so many rows of each kind. Returns whether none is left.
