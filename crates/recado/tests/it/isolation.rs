@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::disconnect;
 use crate::harness::{Answer, Home, Server, wait_for};
+use crate::v1::assert_faults;
 use crate::v1::media::NO_MEDIA;
 
 pub use self::routes::ROUTES;
@@ -28,6 +29,8 @@ const NO_MESSAGE: &str = r#"{"message":"Mensagem nao encontrada.","code":"MESSAG
 
 const NO_CONVERSATION: &str = r#"{"message":"Conversa nao encontrada.","code":"CONVERSATION_NOT_FOUND"}"#;
 const NO_CONTACT: &str = r#"{"message":"Contato nao encontrado.","code":"CONTACT_NOT_FOUND"}"#;
+
+const UNKNOWN: &str = "Campo desconhecido.";
 
 /// A time this many seconds from now, in the API's form.
 #[expect(clippy::disallowed_methods, reason = "the server under test lives in real time, and so does its caller")]
@@ -241,6 +244,21 @@ fn without_its_scope_a_key_is_refused_and_with_it_alone_let_in() {
         assert_let_in(&format!("{} {} with {} alone", route.method, route.path, route.scope), &answer);
     }
     assert_ne!(stage.state(&server), before, "the state that was compared does not show changes");
+}
+
+/// Whoever gives a field to a call that has none believes that it is obeyed.
+#[test]
+fn a_call_that_deletes_refuses_fields() {
+    let (stage, server) = Stage::set();
+    let before = stage.state(&server);
+    for route in ROUTES.iter().filter(|route| route.method == "DELETE") {
+        let what = format!("{} {}", route.method, route.path);
+        let (path, headers) = (stage.path(route.path), [("Content-Type", "application/json")]);
+        let call = |body: &str| server.call("DELETE", &path, Some(&stage.owner), &headers, Some(body.as_bytes()));
+        assert_faults(&what, &call(r#"{"erase":true}"#), &[("erase", UNKNOWN)]);
+        assert_eq!(call("{bad").status, 400, "{what}");
+    }
+    assert_eq!(stage.state(&server), before);
 }
 
 /// The table has every route, including each new one.

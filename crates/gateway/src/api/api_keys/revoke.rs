@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
-use crate::api::json::{self, Done};
+use crate::api::json::{self, Done, NoBody};
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
@@ -22,6 +22,7 @@ pub async fn revoke(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::KeysWrite>,
     Ids([key]): Ids<1>,
+    _: NoBody,
 ) -> Result<Response, ApiError> {
     let id: ApiKeyId = key.parse().map_err(|_| ApiError::ApiKeyNotFound)?;
     let keys = gateway.directory.keys(caller.institution, caller.environment);
@@ -36,6 +37,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .named("API keys", "revokeApiKey", "Revoke an API key")
         .about("Its next call is refused, and that of keys made with it. A key may revoke itself.")
         .needs(Scope::KeysWrite)
+        .no_body()
         .answers::<Done>(200, "It is revoked.", json!({"success": true, "message": "Chave de API revogada."}))
         .refuses([ApiError::ApiKeyNotFound, ApiError::Unavailable])
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
-use crate::api::json::{self, Done};
+use crate::api::json::{self, Done, NoBody};
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
@@ -21,6 +21,7 @@ pub async fn delete(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
     Ids([channel]): Ids<1>,
+    _: NoBody,
 ) -> Result<Response, ApiError> {
     let entry = caller.channel(&gateway, &channel)?;
     channels::delete(&gateway, &entry, caller.actor()).await?;
@@ -35,6 +36,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
             "Cancels what is queued, lets what is in flight settle, closes conversations, keeps the messages readable.",
         )
         .needs(Scope::ChannelsWrite)
+        .no_body()
         .answers::<Done>(200, "It is deleted.", json!({"success": true, "message": "Canal removido."}))
         .refuses([ApiError::ChannelNotFound, ApiError::ChannelReserved, ApiError::Unavailable])
 }

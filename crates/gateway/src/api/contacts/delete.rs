@@ -16,7 +16,7 @@ use serde_json::json;
 use super::parse;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
-use crate::api::json::{self, Done};
+use crate::api::json::{self, Done, NoBody};
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::api::query::Query;
@@ -34,6 +34,7 @@ pub async fn delete(
     caller: Caller<scope::ContactsWrite>,
     Ids([id]): Ids<1>,
     RawQuery(query): RawQuery,
+    _: NoBody,
 ) -> Result<Response, ApiError> {
     let mut query = Query::parse(query.as_deref(), &["erase"]);
     let erase = query.flag("erase", "O parametro erase deve ser true ou false.").unwrap_or(false);
@@ -84,6 +85,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         )
         .query("erase", "Whether all data of the person is erased.", json!({"type": "boolean"}))
         .needs(Scope::ContactsWrite)
+        .no_body()
         .answers::<Done>(200, "It is removed.", json!({"success": true, "message": DELETED}))
         .refuses([
             ApiError::ContactNotFound,

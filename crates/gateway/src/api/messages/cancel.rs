@@ -15,7 +15,7 @@ use super::get::find;
 use super::view::{MessageView, example};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
-use crate::api::json::{self, Data};
+use crate::api::json::{self, Data, NoBody};
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
@@ -25,6 +25,7 @@ pub async fn cancel(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::MessagesSend>,
     Ids([channel, id]): Ids<2>,
+    _: NoBody,
 ) -> Result<Response, ApiError> {
     let (entry, message) = find(&gateway, &caller, &channel, &id).await?;
     // What the network delivered is not queued.
@@ -43,6 +44,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Messages", "cancelMessage", "Cancel what is still queued")
         .needs(Scope::MessagesSend)
+        .no_body()
         .answers::<Data<MessageView>>(
             200,
             "The message, now cancelled.",

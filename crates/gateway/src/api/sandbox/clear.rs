@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
-use crate::api::json::{self, Done};
+use crate::api::json::{self, Done, NoBody};
 use crate::api::openapi::Operation;
 use crate::gateway::Gateway;
 
@@ -19,6 +19,7 @@ use crate::gateway::Gateway;
 pub async fn clear(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::SandboxWrite>,
+    _: NoBody,
 ) -> Result<Response, ApiError> {
     caller.sandbox_only()?;
     // A stopping server does not wait for a million messages. Another call clears the rest.
@@ -45,6 +46,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
              conversations and contacts of the sandbox are removed.",
         )
         .needs(Scope::SandboxWrite)
+        .no_body()
         .answers::<Done>(200, "It is empty.", json!({"success": true, "message": "Dados do sandbox removidos."}))
         .refuses([ApiError::Unavailable])
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
-use crate::api::json::{self, Done};
+use crate::api::json::{self, Done, NoBody};
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
@@ -22,6 +22,7 @@ pub async fn delete(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::WebhooksWrite>,
     Ids([id]): Ids<1>,
+    _: NoBody,
 ) -> Result<Response, ApiError> {
     if !gateway.store.delete_webhook(super::owner(&caller), super::id(&id)?).await? {
         return Err(ApiError::WebhookNotFound);
@@ -36,6 +37,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .named("Webhooks", "deleteWebhook", "Delete a webhook")
         .about("Deliveries that wait are dropped, and its log is deleted.")
         .needs(Scope::WebhooksWrite)
+        .no_body()
         .answers::<Done>(200, "It is deleted.", json!({"success": true, "message": DELETED}))
         .refuses([ApiError::WebhookNotFound, ApiError::Unavailable])
 }
