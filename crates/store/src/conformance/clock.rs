@@ -4,13 +4,13 @@ use futures_util::future::join_all;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::event::NewEvent;
-use recado_domain::incoming::{Arrival, Ignored, Outcome, What};
+use recado_domain::incoming::{Arrival, Ignored, Outcome, SenderIds, What};
 use recado_domain::message::{Enqueued, NewMessage};
 use recado_domain::queue::PurgeRequest;
 use recado_domain::status::MessageStatus;
 use recado_domain::webhook::DELIVERY_RETENTION;
 
-use super::inbox::{arrival, batch, both, delivered, events, one, owner, record, text};
+use super::inbox::{ANA, BIA, arrival, batch, both, conversations, delivered, events, one, owner, record, text};
 use super::purge::{EVERYTHING, purge};
 use super::remote::{receipt, sending, sent_as};
 use super::webhooks::{create, fan_out, happen, log, settings, tidy};
@@ -81,7 +81,8 @@ pub(super) async fn events_from_the_future_keep_no_old_ones(ground: Ground) {
 
 pub(super) async fn received_messages_from_the_future_keep_no_old_ones(ground: Ground) {
     let channel = ground.channel("vendas").await;
-    receive_many(&ground, &|n| text(&format!("F{n}"), both(), "Oi"), channel).await;
+    let writes = |n| if n == 1 { SenderIds::of_phone(BIA) } else { both() };
+    receive_many(&ground, &|n| text(&format!("F{n}"), writes(n), "Oi"), channel).await;
     for (id, at) in [("A1", NOW - 60 * DAY), ("A2", NOW)] {
         ground.store.receive(batch(channel, vec![text(id, both(), "Oi")]), at).await.expect("stored");
     }
@@ -94,6 +95,12 @@ pub(super) async fn received_messages_from_the_future_keep_no_old_ones(ground: G
     before(NOW - 30 * DAY).await;
     let left = delivered(&ground, channel).await;
     assert_eq!(left.iter().map(|message| &*message.network_id).collect::<Vec<_>>(), ["A2"]);
+    // A conversation of that time is left. It shows no text of a message that is gone.
+    let shown = async |address: &str| {
+        let conversation = conversations(&ground).await.into_iter().find(|one| one.address == address);
+        conversation.expect("it is there").last.map(|last| last.content)
+    };
+    assert_eq!((shown(ANA).await.as_deref(), shown(BIA).await), (Some("Oi"), None));
 }
 
 pub(super) async fn changes_from_the_future_keep_no_old_ones(ground: Ground) {

@@ -27,6 +27,7 @@ pub(crate) async fn purge<E: Executor>(db: &E, (before, now): (Millis, Millis)) 
         let is_old = |(seq, at): &&(Seq, Millis)| *seq <= last && !(before..=now).contains(at);
         let gone = List(oldest.iter().filter(is_old).map(|(seq, _)| *seq).collect());
         count_down(db, &gone).await?;
+        hide(db, &gone, now).await?;
         deleted = Deleted { rows: delete(db, &gone).await?, full: Deleted::may_leave_more::<E>(&oldest) };
     }
     // A conversation is as old as its newest message, whose text it shows. A conversation without messages is deleted:
@@ -65,6 +66,17 @@ async fn count_down<E: Executor>(db: &E, gone: &List<Seq>) -> Result<(), E::Erro
         E::GREATEST
     );
     db.run(&sql, values![*gone]).await.map(drop)
+}
+
+/// Removes the text of messages that will be deleted from conversations that are not: their time is from the future as well.
+async fn hide<E: Executor>(db: &E, gone: &List<Seq>, now: Millis) -> Result<(), E::Error> {
+    let any = E::any("seq", 1);
+    let sql = format!(
+        "UPDATE conversations SET last_id = NULL, last_content = NULL
+         WHERE active_at > ?2 AND id IN (SELECT conversation_id FROM incoming WHERE {any})
+             AND last_id IN (SELECT id FROM incoming WHERE {any})"
+    );
+    db.run(&sql, values![*gone, now]).await.map(drop)
 }
 
 /// Deletes messages with their files.
