@@ -47,7 +47,7 @@ pub fn routes() -> Vec<Route> {
     let mut routes: Vec<Route> = KINDS.iter().map(send::route).collect();
     routes.extend([
         send::route_of_any(keyed("/v1/channels/{channelId}/messages"))
-            .get(messages::list::list, messages::list::describe),
+            .list(messages::list::list, messages::list::describe),
         keyed("/v1/channels/{channelId}/messages/{messageId}")
             .get(messages::get::get, messages::get::describe)
             .delete(cancel::cancel, cancel::describe)
@@ -55,14 +55,14 @@ pub fn routes() -> Vec<Route> {
         keyed("/v1/channels/{channelId}/messages/{messageId}/vcard").get(vcard::vcard, vcard::describe),
         keyed("/v1/media/{mediaId}/content").get(media::content::content, media::content::describe),
         keyed("/v1/channels")
-            .get(channels::list::list, channels::list::describe)
+            .list(channels::list::list, channels::list::describe)
             .post(channels::create::create, channels::create::describe),
         keyed("/v1/channels/{channelId}")
             .on_owner()
             .get(channels::get::get, channels::get::describe)
             .put(channels::update::update, channels::update::describe)
             .delete(channels::delete::delete, channels::delete::describe),
-        keyed("/v1/channels/{channelId}/events").get(channels::events::list, channels::events::describe),
+        keyed("/v1/channels/{channelId}/events").list(channels::events::list, channels::events::describe),
         keyed("/v1/channels/{channelId}/connect").on_owner().post(connect::connect, connect::describe),
         keyed("/v1/channels/{channelId}/pairing").on_owner().get(channels::pairing::get, channels::pairing::describe),
         keyed("/v1/channels/{channelId}/accounts/{phone}")
@@ -72,15 +72,15 @@ pub fn routes() -> Vec<Route> {
         keyed("/v1/channels/{channelId}/pause").on_owner().post(act::pause, act::describe_pause),
         keyed("/v1/channels/{channelId}/resume").on_owner().post(act::resume, act::describe_resume),
         keyed("/v1/api-keys")
-            .get(keys::list::list, keys::list::describe)
+            .list(keys::list::list, keys::list::describe)
             .post(keys::create::create, keys::create::describe),
         keyed("/v1/api-keys/{keyId}").delete(keys::revoke::revoke, keys::revoke::describe),
-        keyed("/v1/events").get(events::list::list, events::list::describe),
+        keyed("/v1/events").list(events::list::list, events::list::describe),
         keyed("/v1/events/settings")
             .get(events::settings::get, events::settings::describe_get)
             .put(events::settings::put, events::settings::describe_put),
         keyed("/v1/events/{eventId}").get(events::get::get, events::get::describe),
-        keyed("/v1/sandbox/messages").get(sandbox::messages::messages, sandbox::messages::describe),
+        keyed("/v1/sandbox/messages").list(sandbox::messages::messages, sandbox::messages::describe),
         keyed("/v1/sandbox/simulate/incoming").post(sandbox::simulate::simulate, sandbox::simulate::describe),
         keyed("/v1/sandbox/data").delete(sandbox::clear::clear, sandbox::clear::describe),
         open("/v1/callbacks/meta")
@@ -107,7 +107,7 @@ fn webhook_routes() -> impl Iterator<Item = Route> {
 
     let routes = [
         keyed("/v1/webhooks")
-            .get(hooks::list::list, hooks::list::describe)
+            .list(hooks::list::list, hooks::list::describe)
             .post(hooks::create::create, hooks::create::describe),
         keyed("/v1/webhooks/{webhookId}")
             .get(hooks::get::get, hooks::get::describe)
@@ -115,7 +115,7 @@ fn webhook_routes() -> impl Iterator<Item = Route> {
             .delete(hooks::delete::delete, hooks::delete::describe),
         keyed("/v1/webhooks/{webhookId}/test").post(hooks::test::test, hooks::test::describe),
         keyed("/v1/webhooks/{webhookId}/replay").post(hooks::replay_range::replay, hooks::replay_range::describe),
-        keyed("/v1/webhooks/{webhookId}/logs").get(hooks::logs::list, hooks::logs::describe),
+        keyed("/v1/webhooks/{webhookId}/logs").list(hooks::logs::list, hooks::logs::describe),
         keyed("/v1/webhooks/{webhookId}/logs/{deliveryId}").get(hooks::delivery::get, hooks::delivery::describe),
         keyed("/v1/webhooks/{webhookId}/logs/{deliveryId}/replay").post(hooks::replay::replay, hooks::replay::describe),
     ];
@@ -127,8 +127,8 @@ fn of_people() -> [Route; 12] {
     use conversations::{assign, close, reopen, transfer, unassign};
     [
         keyed("/v1/channels/{channelId}/conversations/{conversationId}")
-            .get(conversations::messages::messages, conversations::messages::describe),
-        keyed("/v1/conversations").get(conversations::list::list, conversations::list::describe),
+            .list(conversations::messages::messages, conversations::messages::describe),
+        keyed("/v1/conversations").list(conversations::list::list, conversations::list::describe),
         keyed("/v1/conversations/{conversationId}").get(conversations::get::get, conversations::get::describe),
         keyed("/v1/conversations/{conversationId}/assign").patch(assign::assign, assign::describe),
         keyed("/v1/conversations/{conversationId}/unassign").patch(unassign::unassign, unassign::describe),
@@ -137,12 +137,12 @@ fn of_people() -> [Route; 12] {
         keyed("/v1/conversations/{conversationId}/reopen").patch(reopen::reopen, reopen::describe),
         keyed("/v1/conversations/{conversationId}/read").post(conversations::read::read, conversations::read::describe),
         keyed("/v1/contacts")
-            .get(contacts::list::list, contacts::list::describe)
+            .list(contacts::list::list, contacts::list::describe)
             .post(contacts::create::create, contacts::create::describe),
         keyed("/v1/contacts/{contactId}")
             .get(contacts::get::get, contacts::get::describe)
             .put(contacts::update::update, contacts::update::describe)
-            .delete(contacts::delete::delete, contacts::delete::describe),
+            .delete_with(contacts::delete::delete, contacts::delete::describe),
         keyed("/v1/contacts/by-phone/{phone}").put(contacts::put::put, contacts::put::describe),
     ]
 }

@@ -1,5 +1,8 @@
-//! Query strings of lists: every parameter is known, or the call is refused.
+//! Query strings: every parameter is known, or the call is refused.
 
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use recado_domain::address::Address;
 use recado_domain::field_errors::{FieldErrors, REPEATED, UNKNOWN};
 use recado_domain::phone::{Country, InvalidPhone, PhoneNumber};
@@ -175,6 +178,14 @@ impl Query {
     /// Refuses the call if there was an error.
     pub fn finish(self) -> Result<(), ApiError> {
         if self.errors.is_empty() { Ok(()) } else { Err(self.errors.into()) }
+    }
+}
+
+/// A layer around a call without parameters. A parameter is refused, because the caller would believe that it was obeyed.
+pub async fn refuse_all(request: Request, next: Next) -> Response {
+    match Query::parse(request.uri().query(), &[]).finish() {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
     }
 }
 

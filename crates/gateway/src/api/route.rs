@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::handler::Handler;
+use axum::middleware::from_fn;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::openapi::{Describe, Operation};
+use super::query;
 use crate::gateway::Gateway;
 
 /// A path with its methods.
@@ -59,7 +61,16 @@ impl Route {
         handler: H,
         describe: impl for<'a> Fn(Operation<'a>) -> Operation<'a> + 'static,
     ) -> Self {
-        self.on(MethodFilter::GET, "get", handler, describe)
+        self.on((MethodFilter::GET, "get"), Parameters::None, handler, describe)
+    }
+
+    /// `GET` with parameters in the query string, which the handler checks.
+    pub fn list<H: Handler<T, Arc<Gateway>>, T: 'static>(
+        self,
+        handler: H,
+        describe: impl for<'a> Fn(Operation<'a>) -> Operation<'a> + 'static,
+    ) -> Self {
+        self.on((MethodFilter::GET, "get"), Parameters::OfHandler, handler, describe)
     }
 
     /// `POST`.
@@ -68,7 +79,16 @@ impl Route {
         handler: H,
         describe: impl for<'a> Fn(Operation<'a>) -> Operation<'a> + 'static,
     ) -> Self {
-        self.on(MethodFilter::POST, "post", handler, describe)
+        self.on((MethodFilter::POST, "post"), Parameters::None, handler, describe)
+    }
+
+    /// `POST` that sends. It ignores parameters in the query string, because callers that worked so far may have some.
+    pub fn send<H: Handler<T, Arc<Gateway>>, T: 'static>(
+        self,
+        handler: H,
+        describe: impl for<'a> Fn(Operation<'a>) -> Operation<'a> + 'static,
+    ) -> Self {
+        self.on((MethodFilter::POST, "post"), Parameters::Ignored, handler, describe)
     }
 
     /// `PUT`.
@@ -77,7 +97,7 @@ impl Route {
         handler: H,
         describe: impl for<'a> Fn(Operation<'a>) -> Operation<'a> + 'static,
     ) -> Self {
-        self.on(MethodFilter::PUT, "put", handler, describe)
+        self.on((MethodFilter::PUT, "put"), Parameters::None, handler, describe)
     }
 
     /// `PATCH`.
@@ -86,7 +106,7 @@ impl Route {
         handler: H,
         describe: impl for<'a> Fn(Operation<'a>) -> Operation<'a> + 'static,
     ) -> Self {
-        self.on(MethodFilter::PATCH, "patch", handler, describe)
+        self.on((MethodFilter::PATCH, "patch"), Parameters::None, handler, describe)
     }
 
     /// `DELETE`.
@@ -95,7 +115,16 @@ impl Route {
         handler: H,
         describe: impl for<'a> Fn(Operation<'a>) -> Operation<'a> + 'static,
     ) -> Self {
-        self.on(MethodFilter::DELETE, "delete", handler, describe)
+        self.on((MethodFilter::DELETE, "delete"), Parameters::None, handler, describe)
+    }
+
+    /// `DELETE` with parameters in the query string, which the handler checks.
+    pub fn delete_with<H: Handler<T, Arc<Gateway>>, T: 'static>(
+        self,
+        handler: H,
+        describe: impl for<'a> Fn(Operation<'a>) -> Operation<'a> + 'static,
+    ) -> Self {
+        self.on((MethodFilter::DELETE, "delete"), Parameters::OfHandler, handler, describe)
     }
 
     /// The answer to every other method, before the caller's key is read.
@@ -105,8 +134,8 @@ impl Route {
 
     fn on<H, T>(
         mut self,
-        filter: MethodFilter,
-        name: &'static str,
+        (filter, name): (MethodFilter, &'static str),
+        parameters: Parameters,
         handler: H,
         describe: impl for<'a> Fn(Operation<'a>) -> Operation<'a> + 'static,
     ) -> Self
@@ -114,8 +143,22 @@ impl Route {
         H: Handler<T, Arc<Gateway>>,
         T: 'static,
     {
-        self.methods = self.methods.merge(on(filter, handler));
+        let method = on(filter, handler);
+        // Networks and balancers add parameters to calls without a key.
+        let refuses = self.access == Access::Keyed && parameters == Parameters::None;
+        let method = if refuses { method.route_layer(from_fn(query::refuse_all)) } else { method };
+        self.methods = self.methods.merge(method);
         self.described.push((name, Box::new(describe)));
         self
     }
+}
+
+/// The parameters in the query string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parameters {
+    /// The call has none, and refuses them.
+    None,
+    /// The handler checks them.
+    OfHandler,
+    Ignored,
 }

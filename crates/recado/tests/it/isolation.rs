@@ -261,6 +261,27 @@ fn a_call_that_deletes_refuses_fields() {
     assert_eq!(stage.state(&server), before);
 }
 
+/// The same of parameters in the query string, and of all calls but those that send. Networks and balancers may add some to
+/// calls without a key.
+#[test]
+fn a_call_refuses_parameters_that_it_does_not_have() {
+    let (stage, server) = Stage::set();
+    let before = stage.state(&server);
+    let sends = |route: &&Route| route.method == "POST" && route.scope == "messages.send";
+    for route in ROUTES.iter().filter(|route| !sends(route)) {
+        let what = format!("{} {}", route.method, route.path);
+        let body = (!route.body.is_empty()).then_some(route.body.as_bytes());
+        let headers: Vec<_> = body.iter().map(|_| ("Content-Type", "application/json")).collect();
+        let path = format!("{}?de%20fora=1", stage.path(route.path));
+        let answer = server.call(route.method, &path, Some(&stage.owner), &headers, body);
+        assert_faults(&what, &answer, &[("de fora", UNKNOWN)]);
+    }
+    assert_eq!(stage.state(&server), before);
+    for path in ["/health/live?x=1", "/health/ready?x=1", "/v1/channels/guarded-open?", "/v1/channels/guarded-open?&"] {
+        server.get(path, Some(&stage.owner)).expect(200);
+    }
+}
+
 /// The table has every route, including each new one.
 #[test]
 fn a_call_is_executed_although_its_client_has_gone() {

@@ -60,7 +60,7 @@ fn post(route: Route, kind: Option<&'static Kind>) -> Route {
         let request = Request::parse(&gateway, &caller, kind, &headers, &body)?;
         send(&gateway, &caller, &channel, request).await
     };
-    route.post(handler, move |operation| document::describe(operation, kind))
+    route.send(handler, move |operation| document::describe(operation, kind))
 }
 
 async fn send(

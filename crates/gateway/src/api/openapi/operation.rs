@@ -187,7 +187,11 @@ impl<'a> Operation<'a> {
 
     /// The operation as the document shows it.
     pub fn finish(self) -> Value {
-        let Self { mut fields, parameters, mut answers, refusals, components, .. } = self;
+        let Self { mut fields, parameters, mut answers, mut refusals, components, keyed, .. } = self;
+        // A call without parameters refuses them.
+        if keyed && !refusals.iter().any(|error| matches!(error, ApiError::Validation(_))) {
+            refusals.push(ApiError::field("x", UNKNOWN));
+        }
         answers.extend(components.by_status(&refusals));
         if !parameters.is_empty() {
             fields.insert("parameters".to_owned(), parameters.into());
