@@ -153,16 +153,22 @@ impl Worker {
     }
 
     async fn settle(&mut self) -> Result<(), StoreError> {
+        let mut together = SETTLE;
         while !self.ended.is_empty() {
-            let some = self.ended.len().min(SETTLE);
+            let some = self.ended.len().min(together);
             let (results, now) = (self.ended[..some].to_vec(), self.webhooks.now().await?);
             match self.webhooks.store.record_attempts(results, now).await {
                 Ok(disabled) if disabled.is_empty() => {}
                 Ok(_) => self.webhooks.untidy.notify_one(),
-                // The store would refuse these outcomes each time, and other outcomes must not wait for them. The
-                // deliveries are sent again.
+                // Smaller parts, until the outcome that is refused is alone: it must take no other with it.
+                Err(StoreError::Refused(_)) if some > 1 => {
+                    together = some / 2;
+                    continue;
+                }
+                // The store would refuse it each time, and other outcomes must not wait for it. The delivery is sent again.
                 Err(StoreError::Refused(reason)) => {
                     tracing::error!(error = reason, "webhook outcomes dropped: store refused them");
+                    together = SETTLE;
                 }
                 Err(error) => return Err(error),
             }

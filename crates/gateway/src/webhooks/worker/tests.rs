@@ -8,12 +8,12 @@ use axum::http::HeaderMap;
 use recado_domain::api_key::Environment;
 use recado_domain::event::{NewEvent, Owner};
 use recado_domain::ids::WebhookId;
-use recado_domain::webhook::{NewWebhook, WebhookCreated, WebhookSettings};
+use recado_domain::webhook::{Attempt, NewWebhook, WebhookCreated, WebhookSettings};
 use recado_providers::outbound::address::Allowed;
 use recado_providers::outbound::client::{Client, Failure, Resolve};
 use recado_providers::outbound::url::TargetUrl;
 use recado_store::clock::{SystemClock, SystemEntropy};
-use recado_store::fixtures::{Ground, NOW, SqliteFile, new_event, webhook_settings};
+use recado_store::fixtures::{Ground, NOW, PgDatabase, SqliteFile, new_event, webhook_settings};
 use recado_store::sealed::{KeyRing, Place};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -47,7 +47,11 @@ fn webhooks(ground: &Ground, keys: KeyRing) -> Webhooks {
 
 /// A store with a webhook to this address, its secret sealed with these keys, and one delivery that is due.
 async fn with_delivery(url: &str, keys: &KeyRing) -> Ground {
-    let ground = Ground::on(SqliteFile::new()).await;
+    with_delivery_on(Ground::on(SqliteFile::new()).await, url, keys).await
+}
+
+/// The same in this store.
+async fn with_delivery_on(ground: Ground, url: &str, keys: &KeyRing) -> Ground {
     let (owner, id): (Owner, _) = ((ground.institution, Environment::Live), WebhookId::new(NOW, [7; 10]));
     let secret = keys.seal(Place::WebhookSecret(id), b"um-segredo-bem-longo", &SystemEntropy).expect("a key");
     let settings = WebhookSettings { url: url.to_owned(), secret, ..webhook_settings() };
@@ -103,6 +107,28 @@ async fn a_stop_waits_for_a_request_in_flight_and_stores_its_outcome() {
     timeout(PATIENCE, running).await.expect("in time").expect("no panic");
     // Long after the lease of the attempt.
     assert_eq!(claimed(&ground, now() + 60 * 60 * 1_000).await, [0; 0], "it was delivered");
+}
+
+#[tokio::test]
+async fn an_outcome_that_the_store_refuses_takes_no_other_with_it() {
+    let database = Arc::new(PgDatabase::new());
+    let ground = Ground::on(database.clone()).await;
+    let ground = with_delivery_on(ground, "https://loja.exemplo.com/eventos", &keys("7")).await;
+    let owner: Owner = (ground.institution, Environment::Live);
+    ground.deliver(NewEvent { at: now(), ..new_event(owner, 3) }, now()).await;
+    let claim = DeliveryClaim { lane: Lane::First, limit: 9, now: now(), lease_until: now() + 60_000 };
+    let claimed = ground.store.claim_deliveries(claim, Vec::new()).await.expect("stored").deliveries;
+    assert_eq!(claimed.len(), 2);
+    let refused = claimed[0].of.event;
+    test_postgres::run(database.url(), &format!("UPDATE deliveries SET failures = -1 WHERE event_seq = {refused}"));
+    let (mut worker, _stop) = worker(&ground, keys("7"));
+    let (at, status_code) = (now(), Some(200));
+    let ended = Attempt { at, status_code, response_time: 1, error: None, retry_after: None, random: 0 };
+    worker.ended = claimed.iter().map(|delivery| DeliveryResult { of: delivery.of, ended }).collect();
+    worker.settle().await.expect("the store works");
+    assert!(worker.ended.is_empty());
+    let delivered = "SELECT count(*) FROM deliveries WHERE ended_at IS NOT NULL";
+    assert_eq!(test_postgres::number(database.url(), delivered), 1);
 }
 
 /// Every name leads to this machine, once it may be answered.
