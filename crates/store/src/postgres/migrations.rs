@@ -287,14 +287,14 @@ async fn newest(client: &impl GenericClient) -> anyhow::Result<Option<i32>> {
     let table = "CREATE TABLE IF NOT EXISTS recado_migrations (
                      number integer NOT NULL PRIMARY KEY, works_from integer NOT NULL,
                      at timestamptz NOT NULL DEFAULT clock_timestamp())";
-    client.batch_execute(table).await.map_err(describe)?;
-    let newest = client.query_one("SELECT max(number) FROM recado_migrations", &[]).await.map_err(describe)?;
-    Ok(newest.get(0))
+    client.batch_execute(table).await.map_err(describe_lock_failure)?;
+    let newest = client.query_one("SELECT max(number) FROM recado_migrations", &[]).await;
+    Ok(newest.map_err(describe_lock_failure)?.get(0))
 }
 
 async fn note(client: &impl GenericClient, migration: &Migration) -> anyhow::Result<()> {
     let note = "INSERT INTO recado_migrations (number, works_from) VALUES ($1, $2)";
-    client.execute(note, &[&migration.number, &migration.works_from]).await.map_err(describe).map(drop)
+    client.execute(note, &[&migration.number, &migration.works_from]).await.map_err(describe_lock_failure).map(drop)
 }
 
 /// Looks whether this build can work on the tables.

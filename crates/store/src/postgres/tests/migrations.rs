@@ -122,3 +122,30 @@ async fn a_node_that_waits_for_the_migration_of_another_delays_no_index() {
     }
     assert_eq!(refusal(&url).await, "");
 }
+
+/// Another program may hold the table that knows which migrations have run.
+#[tokio::test]
+async fn a_locked_table_of_migrations_is_waited_for() {
+    let database = Database::new();
+    let url = database.url().to_owned();
+    migrate_to(&url, BEFORE).await.expect("migrated");
+    let (holder, node) = (connect(&url).await, connect(&url).await);
+    holder.batch_execute("BEGIN; LOCK TABLE recado_migrations").await.expect("locked");
+    let upgrading = tokio::spawn({
+        let url = url.clone();
+        async move { migrate(&url).await }
+    });
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'SELECT max(number)%'";
+    // A try waits for a second, and ends.
+    for expected in [1, 0] {
+        let seen = async {
+            while node.query_one(waiting, &[]).await.expect("asked").get::<_, i64>(0) != expected {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, seen).await.expect("a try");
+    }
+    holder.batch_execute("COMMIT").await.expect("released");
+    timeout(LONG, upgrading).await.expect("in time").expect("no panic").expect("migrated");
+}
