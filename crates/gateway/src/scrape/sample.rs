@@ -40,7 +40,8 @@ pub struct Sampler {
 /// A sample.
 struct Sample {
     channels: Channels,
-    webhooks: Vec<WebhookBacklog>,
+    /// `None`: they could not be counted, and the former values stay.
+    webhooks: Option<Vec<WebhookBacklog>>,
     /// The keys that end, those that end first.
     keys: Vec<Arc<KeyEntry>>,
     now: Millis,
@@ -81,7 +82,9 @@ impl Sampler {
 
     async fn read(&self) -> Result<Sample, StoreError> {
         let channels = channels::read(&self.gateway).await?;
-        let webhooks = self.gateway.store.webhook_backlogs().await?;
+        // Counting a large backlog can take too long, just when the other values are wanted as well.
+        let webhooks = self.gateway.store.webhook_backlogs().await;
+        let webhooks = webhooks.inspect_err(|error| tracing::debug!(%error, "webhooks not counted for metrics")).ok();
         let now = self.gateway.clock.now();
         let mut keys = self.gateway.directory.ending_keys(now);
         keys.sort_unstable_by_key(|entry| entry.key.grant.expires_at);
@@ -127,7 +130,9 @@ fn clamped(bytes: u64) -> i64 {
 fn set(metrics: &Metrics, sample: &Sample, most: usize) {
     metrics.sampled_at.set(seconds(sample.now));
     channels::set(metrics, &sample.channels, most);
-    set_webhooks(metrics, sample);
+    if let Some(webhooks) = &sample.webhooks {
+        set_webhooks(metrics, webhooks, sample.now);
+    }
     set_keys(metrics, &sample.keys);
 }
 
@@ -142,7 +147,7 @@ fn set_keys(metrics: &Metrics, keys: &[Arc<KeyEntry>]) {
 }
 
 /// The webhooks, those with the oldest waiting deliveries first.
-fn set_webhooks(metrics: &Metrics, Sample { webhooks, now, .. }: &Sample) {
+fn set_webhooks(metrics: &Metrics, webhooks: &[WebhookBacklog], now: Millis) {
     metrics.webhook_waiting.clear();
     metrics.webhook_oldest.clear();
     metrics.webhook_disabled.clear();
