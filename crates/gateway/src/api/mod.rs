@@ -17,6 +17,7 @@ pub mod json;
 mod media;
 mod messages;
 pub mod openapi;
+pub mod pages;
 pub mod path;
 pub mod query;
 mod request_id;

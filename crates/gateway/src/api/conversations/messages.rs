@@ -80,7 +80,10 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     let limit = json!({"type": "integer", "minimum": 1, "maximum": LIMITS.1, "default": LIMITS.0});
     operation
         .named("Conversations", "listConversationMessages", "List the messages of a conversation")
-        .about("In both directions, by Recado's clock. Also on a channel that was deleted.")
+        .about(
+            "In both directions, by Recado's clock. Also on a channel that was deleted. A page of long messages is \
+             shorter than `limit`, and has a `nextCursor`.",
+        )
         .needs(Scope::MessagesRead)
         .query("limit", "Most messages on a page.", limit)
         .query("cursor", "`nextCursor` of the page before, in the same order.", cursor)

@@ -23,6 +23,7 @@ use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, List, Pagination};
 use crate::api::openapi::{Operation, schemas};
+use crate::api::pages::Page;
 use crate::api::path::Ids;
 use crate::api::query::{self, Query};
 use crate::gateway::Gateway;
@@ -77,12 +78,28 @@ pub async fn list(
         before,
         ..MessageQuery::of(entry.via.key, limit)
     };
-    let page = gateway.store.messages(asked).await?.ok_or_else(query::bad_cursor)?;
-    let reactions = Reactions::to(&gateway, entry.via.key, &page.messages).await?;
-    let view = |message| -> Result<_, ApiError> { Ok(reactions.add_to(MessageView::new(message, &channel)?)) };
-    let data = page.messages.into_iter().map(view);
-    let data = data.collect::<Result<Vec<_>, ApiError>>()?;
-    let next_cursor = page.next.map(|place| place.to_string());
+    list_sent(&gateway, &channel, asked).await
+}
+
+/// The messages that calls sent on a channel. `channel` is its id as it is shown.
+async fn list_sent(gateway: &Gateway, channel: &str, asked: MessageQuery) -> Result<Response, ApiError> {
+    let limit = asked.limit;
+    let (mut page, mut next) = (Page::new(limit), asked.before);
+    while let Some(step) = page.step() {
+        let read = MessageQuery { before: next, limit: step, ..asked.clone() };
+        let read = gateway.store.messages(read).await?.ok_or_else(query::bad_cursor)?;
+        let reactions = Reactions::to(gateway, asked.channel, &read.messages).await?;
+        let is_short = read.messages.len() < step;
+        for message in read.messages {
+            page.add(reactions.add_to(MessageView::new(message, channel)?));
+        }
+        next = read.next;
+        // A page with filters reads a bounded part of the list, and ends where the reading ended.
+        if next.is_none() || is_short {
+            break;
+        }
+    }
+    let (data, next_cursor) = (page.into_data(), next.map(|place| place.to_string()));
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
 }
 
@@ -105,10 +122,20 @@ async fn list_received(
     query.finish()?;
     let entry = caller.channel_or_its_history(gateway, channel)?;
     let from = from.map(|address| ((caller.institution, caller.environment), address));
-    let page = gateway.store.incoming_page(IncomingQuery { channel: entry.via.key, from, before, limit }).await?;
-    let view = |message| AnyMessage::Received(ReceivedView::new(message, gateway.behaviour.media_base()));
-    let data: Vec<_> = page.messages.iter().map(view).collect();
-    let next_cursor = page.next.map(|place| place.to_string());
+    let (mut page, mut next) = (Page::new(limit), before);
+    while let Some(step) = page.step() {
+        let read = IncomingQuery { channel: entry.via.key, from: from.clone(), before: next, limit: step };
+        let read = gateway.store.incoming_page(read).await?;
+        for message in &read.messages {
+            page.add(AnyMessage::Received(ReceivedView::new(message, gateway.behaviour.media_base())));
+        }
+        next = read.next;
+        // As above.
+        if next.is_none() || read.messages.len() < step {
+            break;
+        }
+    }
+    let (data, next_cursor) = (page.into_data(), next.map(|place| place.to_string()));
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
 }
 

@@ -4,6 +4,7 @@ use recado_domain::conversation::ConversationMessages;
 
 use super::{AnyMessage, Reactions};
 use crate::api::error::ApiError;
+use crate::api::pages::Page;
 use crate::gateway::Gateway;
 
 /// The messages that were asked for, and the cursor of the next page. `channel_id` is the id of the channel as it is shown.
@@ -12,10 +13,20 @@ pub async fn page(
     channel_id: &str,
     asked: ConversationMessages,
 ) -> Result<(Vec<AnyMessage>, Option<String>), ApiError> {
-    let page = gateway.store.conversation_messages(asked).await?.ok_or(ApiError::ConversationNotFound)?;
-    let reactions = Reactions::to_items(gateway, asked.channel, &page.items).await?;
     let base = gateway.behaviour.media_base();
-    let view = |item| -> Result<_, ApiError> { Ok(reactions.add_to_any(AnyMessage::new(item, channel_id, base)?)) };
-    let messages = page.items.into_iter().map(view).collect::<Result<_, ApiError>>()?;
-    Ok((messages, page.next.map(|place| place.to_string())))
+    let (mut page, mut next) = (Page::new(asked.limit), asked.after);
+    while let Some(limit) = page.step() {
+        let step = ConversationMessages { after: next, limit, ..asked };
+        let read = gateway.store.conversation_messages(step).await?.ok_or(ApiError::ConversationNotFound)?;
+        let reactions = Reactions::to_items(gateway, asked.channel, &read.items).await?;
+        let is_empty = read.items.is_empty();
+        for item in read.items {
+            page.add(reactions.add_to_any(AnyMessage::new(item, channel_id, base)?));
+        }
+        next = read.next;
+        if next.is_none() || is_empty {
+            break;
+        }
+    }
+    Ok((page.into_data(), next.map(|place| place.to_string())))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Arg, Args, Command};
 use recado_domain::api_key::{DEFAULT_RATE_LIMIT, MAX_RATE_LIMIT};
 use recado_gateway::api::json::BODY_TIMEOUT;
+use recado_gateway::api::pages::PAGE_BYTES;
 use recado_gateway::config::Config;
 use recado_gateway::events::MAX_CONNECTIONS;
 use recado_gateway::media::{DOWNLOADS, SIZE_LIMIT};
@@ -80,6 +81,11 @@ fn the_limits_are_those_of_the_code() {
             "connections of an institution that read the event stream",
             MAX_CONNECTIONS.to_string(),
             "503 `SERVICE_UNAVAILABLE`",
+        ),
+        (
+            "a page of messages",
+            format!("{} MiB, to the next 50 messages", PAGE_BYTES >> 20),
+            "a shorter page with `nextCursor`",
         ),
         ("a received file", format!("{} MiB", SIZE_LIMIT >> 20), "422 `MEDIA_TOO_LARGE`"),
         (

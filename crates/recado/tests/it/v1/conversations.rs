@@ -561,3 +561,39 @@ fn conversations_of_a_deleted_channel_are_no_open_work() {
         assert_eq!(stage.rows(&format!("/v1/channels/vendas/conversations/{id}")).len(), 1);
     });
 }
+
+/// Lists messages of a path page by page. Returns how many each page has, and checks that each message is there once.
+fn pages(stage: &Stage, path: &str) -> Vec<usize> {
+    let (mut counts, mut ids) = (Vec::new(), std::collections::HashSet::new());
+    let mut cursor = String::new();
+    loop {
+        let answer = stage.get(&format!("{path}{cursor}")).expect(200);
+        assert!(answer.body.len() < 6 << 20, "{} bytes", answer.body.len());
+        let page = answer.json();
+        let messages = page["data"].as_array().expect("a list");
+        ids.extend(messages.iter().map(|message| text(message, "id").to_owned()));
+        counts.push(messages.len());
+        let Some(next) = page["pagination"]["nextCursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(ids.len(), counts.iter().sum::<usize>(), "a message is listed twice");
+    counts
+}
+
+#[test]
+fn a_page_of_long_messages_ends_early_and_goes_on_by_its_cursor() {
+    const MESSAGES: usize = 350;
+    on_both_engines(|stage| {
+        let long = "a".repeat(16_000);
+        let conversations = (0..MESSAGES).map(|n| says(stage, ANA, &format!("{n} {long}")).1);
+        let conversations: std::collections::HashSet<_> = conversations.collect();
+        let id = conversations.iter().next().expect("a conversation");
+        for order in ["desc", "asc"] {
+            let path = format!("/v1/channels/sandbox/conversations/{id}?limit=500&order={order}");
+            // Each step has 0.8 MB.
+            assert_eq!(pages(stage, &path), [300, MESSAGES - 300]);
+        }
+        let received = pages(stage, "/v1/channels/sandbox/messages?direction=INBOUND&limit=100");
+        assert_eq!(received, [100, 100, 100, MESSAGES - 300], "pages of a hundred are short enough");
+    });
+}
