@@ -1,4 +1,4 @@
-//! Limits the memory of request bodies, and the work on them.
+//! Limits the memory of request bodies and of answers, and the work on bodies.
 //!
 //! A byte counts from its arrival until the work on its body is finished. A body without room is refused at once: bodies
 //! that waited for each other's room would keep what they have.
@@ -157,6 +157,8 @@ pub struct Intake {
     verified: CallbackLimits,
     /// For callbacks from all other addresses.
     unverified: CallbackLimits,
+    /// For large answers that clients have not read yet.
+    answers: Arc<Budget>,
     /// The addresses that have sent signed callbacks, with the time of the last one.
     verified_addresses: Mutex<HashMap<IpAddr, Millis>>,
 }
@@ -171,6 +173,15 @@ const MAX_VERIFIED: usize = 1_024;
 /// How long an address stays verified.
 const VERIFIED_FOR: Duration = Duration::from_hours(24);
 
+/// Most bytes of answers that clients have not read yet.
+pub const ANSWERS: Answers = Answers { all: 256 * MIB, institution: 32 * MIB };
+
+/// Most bytes: of a process, and of one institution.
+pub struct Answers {
+    pub all: usize,
+    pub institution: usize,
+}
+
 impl Default for Intake {
     fn default() -> Self {
         Self {
@@ -180,6 +191,7 @@ impl Default for Intake {
             verified: CallbackLimits::new(Budget::new(8 * MIB, 4 * MIB), Budget::new(32 * MIB, 24 * MIB), 2),
             // Unverified addresses do not use Meta's workers.
             unverified: CallbackLimits::new(Budget::new(8 * MIB, MIB), Budget::new(16 * MIB, 4 * MIB), 1),
+            answers: Budget::new(ANSWERS.all, ANSWERS.institution),
             verified_addresses: Mutex::default(),
         }
     }
@@ -191,6 +203,11 @@ impl Intake {
         let mut room = self.keyed.open(Owner::Institution(institution));
         room.whole = Some(self.whole.clone());
         room
+    }
+
+    /// Room for an answer to an institution, which holds no bytes yet.
+    pub fn answer(&self, institution: InstitutionId) -> Room {
+        self.answers.open(Owner::Institution(institution))
     }
 
     /// The limits for a callback.

@@ -21,7 +21,7 @@ use recado_domain::rate_limit::Quota;
 use recado_store::{StoreError, shares};
 
 use super::error::ApiError;
-use super::forward;
+use super::{forward, held};
 use crate::directory::{ChannelEntry, KeyEntry};
 use crate::disconnected::Disconnected;
 use crate::gateway::Gateway;
@@ -91,7 +91,7 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
             grant: entry.key.grant,
         });
         let call = reads_of(&entry.key, &request);
-        shares::of_call(call, next.run(request)).await
+        held::count(&gateway.intake, entry.key.institution, shares::of_call(call, next.run(request)).await)
     };
     if let Some(quota) = quota {
         write_rate_limit_headers(response.headers_mut(), quota);

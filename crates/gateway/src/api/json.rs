@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use super::auth::AuthContext;
 use super::error::ApiError;
+use super::held::Whole;
 use crate::gateway::Gateway;
 use crate::intake::Room;
 
@@ -155,7 +157,10 @@ const NO_UTF8: &str = "O corpo deve estar em UTF-8.";
 /// A value as a JSON answer.
 pub fn answer(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
-        Ok(bytes) => (status, [(CONTENT_TYPE, JSON)], bytes).into_response(),
+        Ok(bytes) => {
+            let bytes = Bytes::from(bytes);
+            (status, [(CONTENT_TYPE, JSON)], Extension(Whole(bytes.clone())), bytes).into_response()
+        }
         Err(error) => {
             tracing::error!(%error, "response serialization failed");
             ApiError::Internal.into_response()

@@ -13,6 +13,7 @@ mod events;
 pub mod fields;
 mod forward;
 mod health;
+mod held;
 pub mod json;
 mod media;
 mod messages;

@@ -11,6 +11,7 @@ use recado_gateway::api::json::BODY_TIMEOUT;
 use recado_gateway::api::pages::PAGE_BYTES;
 use recado_gateway::config::Config;
 use recado_gateway::events::MAX_CONNECTIONS;
+use recado_gateway::intake::ANSWERS;
 use recado_gateway::media::{DOWNLOADS, SIZE_LIMIT};
 use recado_gateway::server::{HEAD_LIMIT, HEADER_TIMEOUT, HEADERS, WRITE_TIMEOUT};
 use recado_store::shares::{CHANGING, LOOKING};
@@ -86,6 +87,11 @@ fn the_limits_are_those_of_the_code() {
             "a page of messages",
             format!("{} MiB, to the next 50 messages", PAGE_BYTES >> 20),
             "a shorter page with `nextCursor`",
+        ),
+        (
+            "answers over 64 KiB that clients have not read yet",
+            format!("{} MiB of an institution, {} MiB of a process", ANSWERS.institution >> 20, ANSWERS.all >> 20),
+            "503 `SERVICE_UNAVAILABLE`",
         ),
         ("a received file", format!("{} MiB", SIZE_LIMIT >> 20), "422 `MEDIA_TOO_LARGE`"),
         (
