@@ -338,3 +338,29 @@ fn text(bytes: &[u8]) -> String {
 fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
+
+#[test]
+fn answers_that_nobody_reads_are_bounded_for_each_institution() {
+    let home = Home::init();
+    let key = home.unlimited_key();
+    let server = home.serve();
+    let content = json!({"text": "a".repeat(16_000)});
+    let body = json!({"from": "5511977776666", "type": "text", "content": content, "name": "Ana"});
+    let arrive = || server.post("/v1/sandbox/simulate/incoming", &key, &body).expect(202).json();
+    let last = (0..300).map(|_| arrive()).last().expect("a message");
+    let id = last["data"]["conversationId"].as_str().expect("an id");
+    // Its answer has 4.9 MB, more than the kernel keeps for a client that does not read.
+    let path = format!("/v1/channels/sandbox/conversations/{id}?limit=500");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\r\n");
+    let silent: Vec<_> = (0..12)
+        .map(|_| {
+            let mut stream = connect(&server);
+            stream.write_all(request.as_bytes()).expect("the server reads");
+            stream
+        })
+        .collect();
+    wait_for("the answers to use up the share", || server.get(&path, Some(&key)).status == 503);
+    server.get("/v1/channels", Some(&key)).expect(200);
+    drop(silent);
+    wait_for("room again", || server.get(&path, Some(&key)).status == 200);
+}
