@@ -132,6 +132,7 @@ suite! { [
         an_echo_opens_a_conversation_and_creates_no_contact,
         a_group_is_one_chat_with_many_people,
         a_change_of_a_group_is_an_event_once,
+        a_call_is_an_event_once,
         a_word_opts_out_and_a_preference_too;
     inbox_changes:
         changes_wait_for_their_message_and_old_ones_change_nothing,

@@ -8,6 +8,7 @@
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
 mod body;
+mod call;
 mod content;
 mod group;
 mod message;
@@ -22,6 +23,7 @@ use crate::clock::Millis;
 use crate::ids::{ConversationId, MessageId, NetworkId};
 
 pub use body::{Body, Choice, ChoiceKind, MatchedBy, Quoted};
+pub use call::Call;
 pub use content::{ANSWER_KINDS, Captioned, Content, Order, OrderItem, Place, PollResult, UnsupportedReason};
 pub use group::GroupChange;
 pub use message::{
@@ -118,6 +120,8 @@ pub enum What {
         change: GroupChange,
         members: Vec<SenderIds>,
     },
+    /// The person called, and the call is over.
+    Called(Call),
     /// The person asked the network for no marketing (`true`), or for marketing again.
     OptOut(bool),
 }

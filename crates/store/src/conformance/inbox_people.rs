@@ -2,7 +2,9 @@
 
 use recado_domain::conversation::{Change, Status};
 use recado_domain::event::ChatKind;
-use recado_domain::incoming::{Arrival, Arrivals, Direction, Group, GroupChange, Ignored, Outcome, SenderIds, What};
+use recado_domain::incoming::{
+    Arrival, Arrivals, Call, Direction, Group, GroupChange, Ignored, Outcome, SenderIds, What,
+};
 use recado_domain::queue::Settlement;
 use serde_json::json;
 
@@ -309,6 +311,40 @@ pub(super) async fn a_change_of_a_group_is_an_event_once(ground: Ground) {
     let person = Person::new(vec![BIA.to_owned()], None);
     ground.store.erase_person(Erasure::EventTraces { person, after: 0 }, NOW).await.expect("erased");
     assert_eq!(changes().await.iter().collect::<Vec<_>>(), [subject]);
+}
+
+pub(super) async fn a_call_is_an_event_once(ground: Ground) {
+    record(&ground).await;
+    let channel = ground.channel("vendas").await;
+    let conversation = one(&ground, channel, text("A1", both(), "Oi")).await.conversation.expect("a conversation");
+    let called = |id: &str, person: SenderIds, missed: Option<bool>| {
+        let call = Call { id: id.to_owned(), video: Some(false), missed };
+        arrival(&format!("CALL{id}"), person, What::Called(call))
+    };
+    let from_ana = || called("C1", SenderIds::of_lid(ANA_LID), Some(true));
+    assert_eq!(one(&ground, channel, from_ana()).await.outcome, Outcome::Applied);
+    assert_eq!(one(&ground, channel, from_ana()).await.outcome, Outcome::Repeated);
+    let from_bia = called("C2", SenderIds::of_phone(BIA), None);
+    assert_eq!(one(&ground, channel, from_bia).await.outcome, Outcome::Applied);
+    let calls = async || {
+        let all = events(&ground).await.into_iter();
+        all.filter(|event| event.kind == "call.received").collect::<Vec<_>>()
+    };
+    let [of_ana, of_bia] = &calls().await[..] else { panic!("two events") };
+    let ana = contacts(&ground).await;
+    let [ana] = &ana[..] else { panic!("a call creates no contact: {ana:?}") };
+    assert_eq!((of_ana.subject, of_ana.conversation), (Some(*ana.id.as_bytes()), Some(*conversation.as_bytes())));
+    assert_eq!((of_bia.conversation, of_bia.chat), (None, ChatKind::Direct));
+    assert_eq!((conversations(&ground).await.len(), delivered(&ground, channel).await.len()), (1, 1));
+    let sender = |contact: Option<String>, phone: &str, lid: Option<&str>| json!({"contactId": contact, "phone": phone, "userId": null, "lid": lid, "username": null, "name": null, "isMe": false});
+    let at = crate::clock::rfc3339(NOW - 1_000);
+    let expected = |sender: serde_json::Value, id: &str, missed: Option<bool>| json!({"sender": sender, "callId": id, "video": false, "missed": missed, "at": at});
+    assert_eq!(data(of_ana), expected(sender(Some(ana.id.to_string()), ANA, Some(ANA_LID)), "C1", Some(true)));
+    assert_eq!(data(of_bia), expected(sender(None, BIA, None), "C2", None));
+    // An erasure finds a person who called and never wrote.
+    let person = Person::new(vec![BIA.to_owned()], None);
+    ground.store.erase_person(Erasure::EventTraces { person, after: 0 }, NOW).await.expect("erased");
+    assert_eq!(calls().await.iter().collect::<Vec<_>>(), [of_ana]);
 }
 
 pub(super) async fn a_word_opts_out_and_a_preference_too(ground: Ground) {

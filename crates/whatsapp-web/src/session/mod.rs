@@ -2,6 +2,7 @@
 
 mod body;
 mod bounded;
+mod calls;
 mod download;
 mod envelopes;
 mod former;

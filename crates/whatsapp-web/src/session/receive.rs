@@ -16,6 +16,7 @@ use whatsapp_rust::wacore::types::events::{
 };
 use whatsapp_rust::{Client, InboundDurabilityHook, anyhow};
 
+use super::calls::Calls;
 use super::unreadable::{Place, Unreadable};
 use super::{ConnectionState, envelopes, former, group_changes};
 use crate::incoming::{self, Delivered, Inbound, Inbox, NotStored, network_id};
@@ -39,6 +40,7 @@ pub struct Receiver {
     insisting: [Arc<Semaphore>; 2],
     /// Changes of groups, which are stored one after another: who was added and removed must not be stored the other way round.
     groups: Arc<Mutex<InOrder>>,
+    pub calls: Calls,
     state: Arc<ConnectionState>,
 }
 
@@ -64,8 +66,8 @@ impl Receiver {
     pub fn new(inbox: Arc<dyn Inbox>, storages: [Storage; 2], state: &Arc<ConnectionState>) -> Self {
         let [unreadable, former] = storages;
         let insisting = [(); 2].map(|()| Arc::new(Semaphore::new(INSISTING)));
-        let (groups, state) = (Arc::default(), Arc::clone(state));
-        Self { inbox, unreadable: Unreadable::new(unreadable), former, insisting, groups, state }
+        let (groups, calls, state) = (Arc::default(), Calls::new(Arc::clone(&inbox)), Arc::clone(state));
+        Self { inbox, unreadable: Unreadable::new(unreadable), former, insisting, groups, calls, state }
     }
 
     /// Passes on what a former version kept in the rows of the session.
@@ -206,7 +208,8 @@ fn next(groups: &Mutex<InOrder>) -> Option<Delivered> {
     next
 }
 
-async fn insist(inbox: &dyn Inbox, delivered: Delivered) {
+/// Stores what the network does not deliver again.
+pub async fn insist(inbox: &dyn Inbox, delivered: Delivered) {
     for _ in 0..INSISTED {
         if inbox.receive(delivered.clone()).await.is_ok() {
             return;

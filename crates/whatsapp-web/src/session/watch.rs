@@ -138,6 +138,7 @@ impl Follower {
         if !self.tracker.ended {
             self.tracker.report(Event::Stopped);
         }
+        self.receiver.calls.close();
         // Nothing of the library may go on when the session is over.
         self.tasks.end();
     }
@@ -163,6 +164,8 @@ impl Follower {
                 }
             }
             library::Event::GroupUpdate(update) => self.receiver.group_changed(&self.client, update).await,
+            library::Event::IncomingCall(call) => self.receiver.calls.heard(&self.client, call).await,
+            library::Event::MissedCall(call) => self.receiver.calls.missed(&self.client, call).await,
             _ => self.receive(event),
         }
         for event in translate::events(&self.client, event).await {
@@ -291,7 +294,10 @@ impl Weigh for Arc<library::Event> {
             library::Event::Messages(_) => {
                 Some(own + self.messages().map(|it| MESSAGE + message_encoded_len(&it.message)).sum::<usize>())
             }
-            library::Event::UndecryptableMessage(_) | library::Event::GroupUpdate(_) => Some(own + MESSAGE),
+            library::Event::UndecryptableMessage(_)
+            | library::Event::GroupUpdate(_)
+            | library::Event::IncomingCall(_)
+            | library::Event::MissedCall(_) => Some(own + MESSAGE),
             library::Event::ContactNumberChanged(_) | library::Event::ChatPresence(_) | library::Event::Presence(_) => {
                 Some(own)
             }
@@ -329,6 +335,8 @@ impl EventHandler for Listener {
             EventKind::UndecryptableMessage,
             EventKind::ContactNumberChanged,
             EventKind::GroupUpdate,
+            EventKind::IncomingCall,
+            EventKind::MissedCall,
             EventKind::Receipt,
             EventKind::ChatPresence,
             EventKind::Presence,

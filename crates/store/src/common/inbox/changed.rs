@@ -40,7 +40,7 @@ impl By<'_> {
         }
     }
 
-    fn sender(&self) -> serde_json::Value {
+    pub fn sender(&self) -> serde_json::Value {
         let arrival = self.arrival;
         let names = if arrival.from_me { SenderIds::default() } else { arrival.person.clone() };
         let names = SenderIds { phone: self.phone(), ..names };

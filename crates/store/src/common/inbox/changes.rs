@@ -14,7 +14,7 @@ use super::changed::{self, About, By};
 use super::identify::{self, identify};
 use super::rows::{self, Found};
 use super::{
-    Receiving, contents, conversations, deliver, group, json, optional_id, reactions, targets, threads, to_json,
+    Receiving, call, contents, conversations, deliver, group, json, optional_id, reactions, targets, threads, to_json,
     unfinished,
 };
 use crate::common::PageScan;
@@ -74,6 +74,7 @@ pub(super) async fn receive<E: PageScan>(of: &Receiving<'_, E>, arrival: &Arriva
             Ok(last)
         }
         What::GroupChanged { change, members } => group::changed(of, arrival, (*change, members)).await,
+        What::Called(called) => call::received(of, arrival, called).await,
         What::IdentityChanged { .. } | What::OptOut(_) => of_person(of, arrival).await,
     }
 }
@@ -99,7 +100,7 @@ async fn of_person<E: PageScan>(of: &Receiving<'_, E>, arrival: &Arrival) -> Res
     Ok(person_changed(true))
 }
 
-/// The target of changes that concern a person or a group, not a message.
+/// The target of changes that concern a person, a group or a call, not a message.
 pub(super) const NO_TARGET: &str = "";
 
 fn person_changed(changed: bool) -> Received {

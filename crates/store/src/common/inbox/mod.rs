@@ -6,6 +6,7 @@
 
 mod announce;
 mod book;
+mod call;
 mod changed;
 mod changes;
 pub(crate) mod clear;

@@ -1,6 +1,7 @@
 //! What people write to a linked channel: each kind is stored with every field, once, however the network delivers it and
 //! whatever happens to the server.
 
+mod calls;
 mod disk;
 mod groups;
 mod kill;
