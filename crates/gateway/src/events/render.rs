@@ -184,8 +184,8 @@ fn raw(value: &impl Serialize) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).unwrap_or_default()
 }
 
-/// Keys whose values contain no data of a person: ids of Recado, states, times.
-const NEUTRAL: [&str; 32] = [
+/// Keys whose values contain no data of a person: ids of Recado and of calls, states, times.
+const NEUTRAL: [&str; 35] = [
     "id",
     "messageId",
     "conversationId",
@@ -218,6 +218,9 @@ const NEUTRAL: [&str; 32] = [
     "openUntil",
     "failingSince",
     "code",
+    "callId",
+    "video",
+    "missed",
 ];
 
 /// Whether an id of a network contains no data of a person. Those of Meta contain the number of the recipient.
@@ -365,5 +368,7 @@ mod tests {
         let expected = json!({"contact": bare, "changes": ["optOut"], "networkId": "3EB0", "departmentId": "vendas"});
         assert_eq!(without_content(data), expected);
         assert_eq!(without_content(json!({"networkId": "wamid.HBgN"})), json!({"networkId": null}));
+        let call = |phone: Option<&str>| json!({"sender": {"phone": phone, "isMe": false}, "callId": "7B3F0A", "video": false, "missed": true, "at": "x"});
+        assert_eq!(without_content(call(Some("55"))), call(None));
     }
 }
