@@ -131,11 +131,11 @@ fn lock(ringing: &Mutex<HashMap<String, Ringing>>) -> MutexGuard<'_, HashMap<Str
 
 /// A call of the account with these addresses; `None` if it is nobody's, or the linked account's own.
 async fn arrival(client: &Client, addresses: &[Option<&Jid>], at: i64, call: Call) -> Option<Arrival> {
-    let addresses = || addresses.iter().copied().flatten();
-    if addresses().any(|address| translate::is_own(client, address)) {
+    let addresses: Vec<&Jid> = addresses.iter().copied().flatten().collect();
+    if addresses.iter().any(|address| translate::is_own(client, address)) {
         return None;
     }
-    let person = envelopes::names(client, addresses()).await;
+    let person = envelopes::names(client, addresses.iter().copied()).await;
     (!person.is_nobody()).then(|| Arrival {
         network_id: network_id(&format!("call {}", call.id)),
         group: None,
