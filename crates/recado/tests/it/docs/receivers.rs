@@ -129,9 +129,8 @@ fn delivers(program: &Program, secret: &str) {
     let names = ["message.sent", "message.delivered", "message.read"];
     stage.hook(&program.url, &names, &json!({ "secret": secret }));
     stage.send("5511999998888");
-    for name in names {
-        program.prints(&format!("verified {name} evt_"));
-    }
+    // The other two may be missing: a state that a receipt overtakes has no event.
+    program.prints("verified message.read evt_");
 }
 
 /// Forged and old requests are refused.
