@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use recado_domain::event::Owner;
+use recado_domain::ids::InstitutionId;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -51,20 +52,20 @@ pub async fn of_server<T>(work: impl Future<Output = T>) -> T {
 
 /// The lines of all owners in front of one thing that they share.
 pub(crate) struct Shares {
-    /// Those of calls that only look are apart from the others.
-    lines: Mutex<HashMap<(Owner, bool), Line>>,
+    lines: Mutex<Lines>,
     /// Operations of all calls at a time.
     all: Arc<Semaphore>,
-    /// Operations of one line at a time.
+    /// Operations of one institution at a time.
     each: usize,
 }
 
-#[derive(Clone)]
-struct Line {
-    /// Limits the operations that run or wait. Each holds a place, so a line whose places nobody holds is empty.
-    places: Arc<Semaphore>,
-    /// Limits the operations that run.
-    turns: Arc<Semaphore>,
+#[derive(Default)]
+struct Lines {
+    /// Limits the operations of an owner that run or wait. Each holds a place, so a line whose places nobody holds is empty. Calls
+    /// that only look have a line apart from the others.
+    places: HashMap<(Owner, bool), Arc<Semaphore>>,
+    /// Limits the operations that run: of all lines of an institution together, so that one institution leaves something to others.
+    turns: HashMap<InstitutionId, Arc<Semaphore>>,
 }
 
 /// The right of a call to begin an operation. Held until the operation ends.
@@ -73,7 +74,7 @@ pub(crate) struct Share {
 }
 
 impl Shares {
-    /// So many operations of all calls at a time, and so many of one owner.
+    /// So many operations of all calls at a time, and so many of one institution.
     pub(crate) fn new(all: usize, each: usize) -> Self {
         Self { lines: Mutex::default(), all: Arc::new(Semaphore::new(all)), each }
     }
@@ -82,11 +83,11 @@ impl Shares {
     /// [`Overloaded`](StoreError::Overloaded): the line is full, or the client has left.
     pub(crate) async fn acquire(&self) -> Result<Option<Share>> {
         let Some(call) = CALL.try_with(Clone::clone).ok().flatten() else { return Ok(None) };
-        let Line { places, turns } = self.line(&call);
+        let (places, turns) = self.line(&call);
         let place = places.try_acquire_owned().map_err(|_| StoreError::Overloaded)?;
         let share = async {
             let turn = turns.acquire_owned().await?;
-            // Last, so that an owner whose turns are taken does not stand in the way of others.
+            // Last, so that an institution whose turns are taken does not stand in the way of others.
             let of_all = self.all.clone().acquire_owned().await?;
             Ok::<_, AcquireError>(Share { _held: [place, turn, of_all] })
         };
@@ -97,17 +98,20 @@ impl Shares {
         }
     }
 
-    fn line(&self, call: &Call) -> Line {
+    /// The places and the turns of a call.
+    fn line(&self, call: &Call) -> (Arc<Semaphore>, Arc<Semaphore>) {
         let (key, places) = match call {
             Call::Looks(owner, _) => ((*owner, true), LOOKING),
             Call::Changes(owner) => ((*owner, false), CHANGING),
         };
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() >= REMEMBERED {
-            lines.retain(|_, line| Arc::strong_count(&line.places) > 1);
+        if lines.places.len() >= REMEMBERED {
+            lines.places.retain(|_, places| Arc::strong_count(places) > 1);
+            lines.turns.retain(|_, turns| Arc::strong_count(turns) > 1);
         }
-        let [places, turns] = [places, self.each].map(|permits| Arc::new(Semaphore::new(permits)));
-        lines.entry(key).or_insert(Line { places, turns }).clone()
+        let of = |permits| Arc::new(Semaphore::new(permits));
+        let places = lines.places.entry(key).or_insert_with(|| of(places)).clone();
+        (places, lines.turns.entry(key.0.0).or_insert_with(|| of(self.each)).clone())
     }
 }
 
@@ -125,7 +129,6 @@ impl Call {
 mod tests {
     use futures_util::future::{FutureExt, LocalBoxFuture, poll_immediate};
     use recado_domain::api_key::Environment;
-    use recado_domain::ids::InstitutionId;
 
     use super::*;
 
@@ -155,20 +158,25 @@ mod tests {
             assert!(poll_immediate(read).await.is_none(), "the owner has its share");
         }
         assert!(is_refused(&shares, looks(1)).await, "its line is full");
-        // What it changes has a line of its own, and so has everybody else; but only the server takes no share.
-        let changes = acquire(&shares, Call::Changes(owner(1))).await.expect("free").expect("a share");
-        let mut other = acquire(&shares, looks(2));
-        assert!(poll_immediate(&mut other).await.is_none(), "all shares are taken");
-        assert!(shares.acquire().await.expect("never refused").is_none());
+        // What it changes has places of its own, and the turns of the institution, whose test keys have the same.
+        let test = Call::Changes((owner(1).0, Environment::Test));
+        let mut more = [acquire(&shares, Call::Changes(owner(1))), acquire(&shares, test)];
+        for operation in &mut more {
+            assert!(poll_immediate(operation).await.is_none(), "the institution has its share");
+        }
+        let other = acquire(&shares, looks(2)).await.expect("not refused").expect("a share");
+        let mut third = acquire(&shares, looks(3));
+        assert!(poll_immediate(&mut third).await.is_none(), "all shares are taken");
+        assert!(shares.acquire().await.expect("never refused").is_none(), "the server takes no share");
         let of_server = of_call(looks(1), of_server(shares.acquire()));
         assert!(of_server.await.expect("never refused").is_none());
-        // The other owner has waited longest for a reader: those in the line before it wait for their owner.
-        drop(held);
-        let other = poll_immediate(&mut other).await.expect("its turn").expect("not refused");
-        drop((changes, other));
-        let [first, second, third] = [0, 1, 2].map(|_| waiting.remove(0));
-        drop((first.await.expect("its turn"), second));
-        assert!(third.await.expect("its turn").is_some());
+        // The third institution has waited longest for a reader: those in the lines before it wait for their institution.
+        drop(other);
+        let third = poll_immediate(&mut third).await.expect("its turn").expect("not refused");
+        drop((third, held));
+        let [first, second] = [0, 1].map(|_| waiting.remove(0));
+        assert!(first.await.expect("its turn").is_some());
+        assert!(second.await.expect("its turn").is_some());
     }
 
     #[tokio::test]
@@ -204,7 +212,7 @@ mod tests {
             let id = InstitutionId::from_bytes(u128::try_from(n + 1).expect("a number").to_be_bytes());
             drop(acquire(&shares, Call::Changes((id, Environment::Test))).await.expect("free"));
         }
-        assert!(shares.lines.lock().expect("not poisoned").len() <= REMEMBERED);
+        assert!(shares.lines.lock().expect("not poisoned").places.len() <= REMEMBERED);
         assert!(poll_immediate(acquire(&shares, looks(0))).await.is_none(), "its read still counts");
         drop(held);
     }

@@ -9,8 +9,10 @@ use axum::response::sse::{Event as Sent, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
 use recado_domain::event::{CursorText, Event, EventSeq};
+use recado_store::shares::{self, Call};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::list::{CHECK_INTERVAL, Reader};
 use super::position;
@@ -104,7 +106,9 @@ impl Connection {
             tokio::select! {
                 changed = self.settled.changed() => changed.ok()?,
                 report = self.reports.next() => {
-                    if let Some(sent) = transient::sent(&self.reader, &report).await {
+                    // The body of an answer runs outside of its call, so its reads take the share of the institution here.
+                    let call = Call::Looks(self.reader.owner, CancellationToken::new());
+                    if let Some(sent) = shares::of_call(call, transient::sent(&self.reader, &report)).await {
                         return Some(sent);
                     }
                 }
