@@ -21,7 +21,7 @@ use super::latest::OF_CHAT;
 use super::rows::{INCOMING, incoming};
 use super::signals;
 use super::threads::{self, ALL, conversation, group_chat, select};
-use super::{GROUP_LIMIT, book, lock, one_more, owner_of, unfinished};
+use super::{GROUP_LIMIT, book, lock, moves, one_more, owner_of, unfinished};
 use crate::commits::Change as Noted;
 use crate::common::Transaction;
 use crate::common::messages::{columns, message};
@@ -279,7 +279,9 @@ pub(crate) async fn change<E: Executor>(
         }
         _ => None,
     };
-    let other_is_active = matches!(change, Change::Reopen) && another_goes_on(db, id).await?;
+    // One that moves into another stays closed, or the move would take its new messages along.
+    let other_is_active =
+        matches!(change, Change::Reopen) && (another_goes_on(db, id).await? || moves::is_moving(db, id).await?);
     let after = match change.on(&before, |_| name.clone(), other_is_active) {
         Ok(Some(after)) => after,
         Ok(None) => return Ok(Changed::Done(Box::new(before))),

@@ -73,6 +73,12 @@ pub(super) async fn conversation<E: Executor>(db: &E, from: &Conversation, to: C
     if are_all && left.sent == Seq::MIN { Ok(()) } else { leave(db, from.owner, &left).await }
 }
 
+/// Whether messages of a conversation are still to move into another.
+pub(super) async fn is_moving<E: Executor>(db: &E, from: ConversationId) -> Result<bool, E::Error> {
+    let sql = "SELECT 1 AS found FROM unfinished_moves WHERE from_id = ?1";
+    Ok(db.row(sql, values![&from.as_bytes()[..]], |_| Ok(())).await?.is_some())
+}
+
 /// Whether received messages of one of these conversations are still to be marked.
 async fn is_being_read<E: Executor>(db: &E, (from, to): (ConversationId, ConversationId)) -> Result<bool, E::Error> {
     Ok(read_until(db, from).await? > Seq::MIN || read_until(db, to).await? > Seq::MIN)

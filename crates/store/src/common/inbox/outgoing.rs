@@ -18,7 +18,7 @@ use super::announce::{self, Place};
 use super::book;
 use super::latest::LATEST_WITH_ADDRESS;
 use super::readdress::{is_number, keeps_window};
-use super::threads::{chat_of, group_chat};
+use super::threads::{self, chat_of, group_chat};
 use super::{common_settings, conversations, has_readers, lock, new_conversation_id, optional_id, to_json};
 use crate::sql::{OPEN, SENDING};
 use crate::sqlkit::both::{Executor, List, Row, values};
@@ -178,10 +178,11 @@ async fn chats<'a, E: Executor>(place: &Place<'_, E>, messages: Vec<&'a Submitte
                 let wrote = without_contact.get(&(message.channel, form.clone()))?;
                 Some((form, *wrote))
             });
-            // A conversation in which somebody wrote is that of this person, who need not be the contact.
-            let (contact, former) = match former {
-                Some((former, true)) => (None, Some(former)),
-                former => (contact, former.map(|(former, _)| former)),
+            // A conversation in which somebody wrote is that of this person, who need not be the contact. If the contact has
+            // one that goes on too, that one has what the number writes now.
+            let (contact, former) = match (former, contact) {
+                (Some((former, true)), Some(of)) if !goes_on(place, message.channel, of).await? => (None, Some(former)),
+                (former, contact) => (contact, former.map(|(former, _)| former)),
             };
             if let (Some(contact), Some(former)) = (contact, &former) {
                 adopt(place, (message.channel, former), contact).await?;
@@ -245,6 +246,11 @@ async fn by_address<E: Executor>(place: &Place<'_, E>, message: &Submitted) -> R
     let contact = book::contact_of(place.db, place.owner, (channel, address)).await?;
     let key = contact.map_or_else(|| address.to_owned(), chat_of);
     Ok(Known { kind: ChatKind::Direct, key, contact })
+}
+
+/// Whether a contact has an active conversation on a channel.
+async fn goes_on<E: Executor>(place: &Place<'_, E>, channel: ChannelKey, contact: ContactId) -> Result<bool, E::Error> {
+    Ok(threads::active(place.db, channel, &chat_of(contact)).await?.is_some())
 }
 
 /// A conversation that began before the person had a contact becomes that of the contact.
