@@ -23,8 +23,10 @@ pub async fn close_conversations(gateway: Arc<Gateway>) {
 }
 
 async fn close_now(gateway: Arc<Gateway>) -> Result<(), StoreError> {
-    close_of_deleted(&*gateway.store, gateway.clock.now()).await?;
-    close_idle(&*gateway.store, &gateway.directory, gateway.clock.now()).await.map(drop)
+    // A channel whose conversations cannot be closed keeps those of no other open.
+    let of_deleted = close_of_deleted(&*gateway.store, gateway.clock.now()).await;
+    close_idle(&*gateway.store, &gateway.directory, gateway.clock.now()).await?;
+    of_deleted
 }
 
 /// Closes what a deletion left: it closes only some conversations, so that its caller has an answer.
