@@ -10,12 +10,19 @@ use tokio::sync::mpsc::{self, error::TryRecvError};
 
 /// The most bytes that wait in one queue: about 30,000 receipts, or 10 minutes of a number that sends all the time.
 const LIMIT: usize = 4 << 20;
+/// The same when the next item is one without a guarantee: such items leave the room to the others.
+const LIMIT_FOR_TRANSIENT: usize = 64 << 10;
 
 /// An item of a queue.
 pub trait Weigh {
     /// The approximate bytes of memory that the item needs while it waits. An item with `None` is never dropped: such items
     /// are few, and the channel's state would be wrong without them.
     fn weight(&self) -> Option<usize>;
+
+    /// Whether nobody counts on the item: it is dropped first, without a word.
+    fn is_transient(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Debug, Default)]
@@ -55,9 +62,10 @@ impl<T: Weigh> Sender<T> {
     pub fn send(&self, it: T) {
         if let Some(weight) = it.weight() {
             // The sum can be too high for a moment, by one item per sender at most.
-            if self.load.waiting.fetch_add(weight, Ordering::Relaxed) + weight > LIMIT {
+            let limit = if it.is_transient() { LIMIT_FOR_TRANSIENT } else { LIMIT };
+            if self.load.waiting.fetch_add(weight, Ordering::Relaxed) + weight > limit {
                 self.load.waiting.fetch_sub(weight, Ordering::Relaxed);
-                self.load.take_dropped_count.fetch_add(1, Ordering::Relaxed);
+                self.load.take_dropped_count.fetch_add(u64::from(!it.is_transient()), Ordering::Relaxed);
                 return;
             }
         }
@@ -92,6 +100,30 @@ impl<T: Weigh> Receiver<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An item without a guarantee.
+    struct Passing(usize);
+
+    impl Weigh for Passing {
+        fn weight(&self) -> Option<usize> {
+            Some(self.0)
+        }
+
+        fn is_transient(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn what_has_no_guarantee_leaves_room_and_is_not_missed() {
+        let (sender, mut receiver) = channel();
+        (0..200).for_each(|_| sender.send(Passing(1 << 10)));
+        let mut received = 0;
+        while receiver.try_recv().is_ok() {
+            received += 1;
+        }
+        assert_eq!((received, receiver.take_dropped_count()), (64, 0));
+    }
 
     impl Weigh for (Option<usize>, u32) {
         fn weight(&self) -> Option<usize> {

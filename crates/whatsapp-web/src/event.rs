@@ -123,6 +123,10 @@ pub enum Event {
 }
 
 impl Weigh for Event {
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Seen { .. })
+    }
+
     fn weight(&self) -> Option<usize> {
         let own = size_of::<Self>();
         match self {

@@ -39,6 +39,9 @@ const ID: usize = size_of::<String>();
 /// Bytes of a message beside its content: its author, chat and time.
 const MESSAGE: usize = 1_024;
 
+/// The most reports of what people do for the moment that wait for the names of these people.
+const SEEN: usize = 64;
+
 /// The state of the connection as last reported, and the queue that reports go to.
 pub struct Tracker {
     events: backlog::Sender<Event>,
@@ -87,7 +90,9 @@ pub fn start(bot: Bot, tasks: &Arc<Tasks>, receiver: Arc<Receiver>, tracker: Tra
             reporter.report_unreadable(&its_client).await;
         }
     });
-    let follower = Follower { client, tasks: Arc::clone(tasks), receiver, tracker };
+    let (people, seen) = mpsc::channel(SEEN);
+    tasks.spawn(see(Arc::clone(&client), tracker.events.clone(), seen));
+    let follower = Follower { client, tasks: Arc::clone(tasks), receiver, tracker, people };
     tasks.spawn(follower.follow(events, ran));
 }
 
@@ -96,6 +101,16 @@ struct Follower {
     tasks: Arc<Tasks>,
     receiver: Arc<Receiver>,
     tracker: Tracker,
+    /// What people do for the moment.
+    people: mpsc::Sender<Arc<library::Event>>,
+}
+
+/// Reports what people do for the moment, in its order. Apart from the other events: it looks for names in the store, and
+/// acknowledgements must not wait for that.
+async fn see(client: Arc<Client>, reports: backlog::Sender<Event>, mut seen: mpsc::Receiver<Arc<library::Event>>) {
+    while let Some(event) = seen.recv().await {
+        translate::events(&client, &event).await.into_iter().for_each(|event| reports.send(event));
+    }
 }
 
 impl Follower {
@@ -144,6 +159,11 @@ impl Follower {
     }
 
     async fn handle(&mut self, event: &Arc<library::Event>) {
+        if is_transient(event) {
+            // If too many wait, this one is lost.
+            let _ = self.people.try_send(Arc::clone(event));
+            return;
+        }
         match &**event {
             library::Event::Connected(_) => {
                 // No recipient has seen us typing on this new connection.
@@ -285,6 +305,10 @@ fn is_final(event: &Event) -> bool {
 }
 
 impl Weigh for Arc<library::Event> {
+    fn is_transient(&self) -> bool {
+        is_transient(self)
+    }
+
     fn weight(&self) -> Option<usize> {
         let own = size_of::<library::Event>();
         match &**self {
@@ -305,6 +329,10 @@ impl Weigh for Arc<library::Event> {
             _ => None,
         }
     }
+}
+
+fn is_transient(event: &library::Event) -> bool {
+    matches!(event, library::Event::ChatPresence(_) | library::Event::Presence(_))
 }
 
 /// Queues the library's events in their order. The library calls it synchronously, so it must not block.
