@@ -118,11 +118,11 @@ mod tests {
     fn what_has_no_guarantee_leaves_room_and_is_not_missed() {
         let (sender, mut receiver) = channel();
         (0..200).for_each(|_| sender.send(Passing(1 << 10)));
-        let mut received = 0;
+        let mut count = 0;
         while receiver.try_recv().is_ok() {
-            received += 1;
+            count += 1;
         }
-        assert_eq!((received, receiver.take_dropped_count()), (64, 0));
+        assert_eq!((count, receiver.take_dropped_count()), (64, 0));
     }
 
     impl Weigh for (Option<usize>, u32) {

@@ -209,7 +209,8 @@ mod tests {
             }
         }
         let places = |document: &Value| document.to_string().matches("\"pattern\":\"^[\\\\t\\\\n\\\\r ]*").count();
-        assert!(places(&whole) > 20 && places(&document) == 0, "{} {}", places(&whole), places(&document));
+        // A pattern that stands once stays where it is.
+        assert!(places(&whole) > 10 * places(&document), "{} {}", places(&whole), places(&document));
         put_back(&mut document, &added);
         document["components"]
             .as_object_mut()

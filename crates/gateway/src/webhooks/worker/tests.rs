@@ -158,7 +158,7 @@ async fn a_delivery_that_finds_no_lookup_is_sent_later_as_the_same_attempt() {
     for n in 0..64 {
         let (webhooks, of) = (webhooks.clone(), ground.institution);
         hanging.spawn(async move {
-            let url = TargetUrl::parse(&format!("http://n{n}.exemplo.com:1/")).expect("a URL");
+            let url = TargetUrl::parse(&format!("http://n{n}.exemplo.com:8080/")).expect("a URL");
             webhooks.client.post(&url, Some(of), HeaderMap::new(), Bytes::new()).await
         });
     }
