@@ -10,13 +10,10 @@ use recado_store::{Inbox, StoreError};
 use tokio::time::Instant;
 
 use crate::gateway::Gateway;
-use crate::periodic::on_first_node;
+use crate::periodic::{on_first_node, rest_after};
 
 /// The wait between two searches.
 const SEARCH_EVERY: Duration = Duration::from_mins(5);
-/// The pause between two batches, in which other writes run: so many times as long as the batch took, within these limits.
-const PAUSE: u32 = 9;
-const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// Deletes content until the server stops.
 pub async fn delete(gateway: Arc<Gateway>) {
@@ -48,7 +45,7 @@ where
         if !files.is_empty() {
             unlink(files).await;
         }
-        tokio::time::sleep((began.elapsed() * PAUSE).clamp(PAUSES.0, PAUSES.1)).await;
+        rest_after(began).await;
     }
 }
 

@@ -10,15 +10,12 @@ use tokio::time::Instant;
 
 use crate::gateway::Gateway;
 use crate::metrics::METRICS;
+use crate::periodic::rest_after;
 
 /// The wait between two purges.
 const PURGE_EVERY: Duration = Duration::from_hours(1);
 /// The time within which a node joins.
 const JOINED: Duration = Duration::from_mins(1);
-/// The pause between two batches of a purge is this many times the duration of a batch, so that a purge uses at most a tenth
-/// of the store's time. It has a minimum, and a maximum so that the purge ends.
-const PURGE_PAUSE: u32 = 9;
-const PURGE_PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// How long the sandbox's phone keeps messages at least: a test that runs for hours finds all of its messages, however short
 /// messages are kept elsewhere.
 const SANDBOX_AT_LEAST: Duration = Duration::from_hours(24);
@@ -80,7 +77,7 @@ async fn purge_sandbox(gateway: &Gateway) -> Result<(), StoreError> {
         METRICS.purged_rows.inc_by(rows);
         let Some(next) = next else { return Ok(()) };
         after = next;
-        tokio::time::sleep((began.elapsed() * PURGE_PAUSE).clamp(PURGE_PAUSES.0, PURGE_PAUSES.1)).await;
+        rest_after(began).await;
     }
 }
 
@@ -102,7 +99,7 @@ async fn purge_store(gateway: &Gateway) -> Result<(), StoreError> {
             return Ok(());
         };
         request.after = next;
-        tokio::time::sleep((began.elapsed() * PURGE_PAUSE).clamp(PURGE_PAUSES.0, PURGE_PAUSES.1)).await;
+        rest_after(began).await;
     }
 }
 

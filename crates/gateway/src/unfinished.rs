@@ -8,13 +8,10 @@ use recado_store::{Conversations, StoreError};
 use tokio::time::Instant;
 
 use crate::gateway::Gateway;
-use crate::periodic::on_first_node;
+use crate::periodic::{on_first_node, rest_after};
 
 /// The wait between two searches.
 const SEARCH_EVERY: Duration = Duration::from_secs(15);
-/// The pause between two steps, in which other writes run: so many times as long as the step took, within these limits.
-const PAUSE: u32 = 9;
-const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// Finishes what was left until the server stops.
 pub async fn finish(gateway: Arc<Gateway>) {
@@ -36,7 +33,7 @@ where
         if !store.finish_left().await? {
             return Ok(());
         }
-        tokio::time::sleep((began.elapsed() * PAUSE).clamp(PAUSES.0, PAUSES.1)).await;
+        rest_after(began).await;
     }
 }
 
